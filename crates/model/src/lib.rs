@@ -1,0 +1,40 @@
+//! The nouns of Pitcrew, one meaning each: plain data that every other crate shares.
+//!
+//! Nothing here decides, waits, reads a clock or does IO. A value that can be wrong is checked where it
+//! enters (`config`, `find`, the HTTP API); from there on its type says that it is right.
+
+mod case;
+mod event;
+mod id;
+mod labels;
+mod limits;
+mod observation;
+mod order;
+mod production;
+mod target;
+mod test;
+mod time;
+
+pub use case::{Case, CaseMemory, Ending, Finding, Hold, Phase, Progress};
+pub use event::{
+    Effect, Event, Fact, Notice, PersonAct, Record, Request, Saved, Scope, SourceTrouble, Urgency,
+};
+pub use id::{
+    CaseId, InvalidName, ObserverName, OperationId, OrderId, ReceiverName, RepairName, ServiceName,
+    SourceName, TargetId, TestName,
+};
+pub use labels::{InvalidLabel, Labels, Selector};
+pub use limits::{BreakerRule, Count, Lemon, Limits, Rate, Release};
+pub use observation::{Evidence, Observation, Verdict};
+pub use order::{Action, Authority, Objection, Order, OrderState, Outcome, OutcomeKind};
+pub use production::{
+    Autonomy, Destination, FleetLimits, LogPolicy, Ports, Production, Receiver, Repair, Run,
+    Secret, ServerSettings, Service, Source, SourceKind, Step, StopPolicy, Window,
+};
+pub use target::{Address, Runner, RunnerTemplate, Target};
+pub use test::{
+    AmqpTest, DnsRecord, DnsTest, GrpcTest, HeaderMatch, HttpTest, HttpVersion, MemcachedTest,
+    MysqlTest, NagiosTest, Place, PostgresTest, Proves, RedisTest, SqlExpectation, TcpTest, Test,
+    TestKind, TlsOptions, TlsTest,
+};
+pub use time::{DurationError, Timestamp, duration_text, format_duration, parse_duration};

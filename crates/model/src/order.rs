@@ -1,0 +1,179 @@
+//! One action on one target, and what became of it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    CaseId, OperationId, OrderId, ReceiverName, RepairName, Runner, ServiceName, Target, Timestamp,
+};
+
+/// The closed catalogue of what can be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// By whatever runs the target.
+    Restart,
+    Start,
+    Stop,
+    /// The user's own argument vector, never a shell; `{target}`, `{address}` and `{label}` are replaced.
+    Command {
+        name: String,
+        command: Vec<String>,
+        #[serde(with = "crate::duration_text")]
+        timeout: Duration,
+    },
+    /// `POST` of the order as JSON.
+    Webhook {
+        name: String,
+        url: String,
+        #[serde(with = "crate::duration_text")]
+        timeout: Duration,
+    },
+    /// A person goes on from here.
+    HandOver {
+        to: Option<ReceiverName>,
+    },
+}
+
+impl Action {
+    /// The key that names it in a configuration and on the command line.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Command { .. } => "command",
+            Self::Webhook { .. } => "webhook",
+            Self::HandOver { .. } => "hand_over",
+        }
+    }
+
+    /// Whether it may take capacity away. Handing over never does; starting never does.
+    #[must_use]
+    pub fn is_disruptive(&self) -> bool {
+        match self {
+            Self::Restart | Self::Stop | Self::Command { .. } | Self::Webhook { .. } => true,
+            Self::Start | Self::HandOver { .. } => false,
+        }
+    }
+
+    /// Whether something must run the target for this to mean anything.
+    #[must_use]
+    pub fn needs_runner(&self) -> bool {
+        matches!(self, Self::Restart | Self::Start | Self::Stop)
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Restart => f.write_str("restart"),
+            Self::Start => f.write_str("start"),
+            Self::Stop => f.write_str("stop"),
+            Self::Command { name, .. } => write!(f, "command `{name}`"),
+            Self::Webhook { name, .. } => write!(f, "webhook `{name}`"),
+            Self::HandOver { to: Some(to) } => write!(f, "hand over to {to}"),
+            Self::HandOver { to: None } => f.write_str("hand over"),
+        }
+    }
+}
+
+/// On whose word an order is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Authority {
+    /// A repair with autonomy `act`.
+    Policy,
+    /// A repair that `by` approved, bound to the order's digest.
+    Approval { by: String },
+    /// A person's own order, through the same limits.
+    Person { by: String, why: String },
+}
+
+/// Everything an actuator needs, decided; it leaves no choice to execution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    pub id: OrderId,
+    pub operation: OperationId,
+    pub case: Option<CaseId>,
+    pub target: Arc<Target>,
+    pub service: Option<ServiceName>,
+    pub action: Action,
+    /// The target's own runner, or its service's filled in for it.
+    pub runner: Option<Runner>,
+    pub authority: Authority,
+    /// Step of the repair's ladder, from 0, and try of that step, from 1.
+    pub repair: Option<RepairName>,
+    pub step: u8,
+    pub attempt: u8,
+    pub given_at: Timestamp,
+    /// Refused by the actuator from then on.
+    pub expires_at: Timestamp,
+    /// Grows with every start of the server; an actuator refuses an order with an older one.
+    pub fence: u64,
+    /// Why, as a digest of action, target and evidence: what an approval is bound to. 16 hex digits.
+    pub digest: String,
+    /// Whether the target was proven down when the order was given, so that it takes nothing away.
+    pub target_is_down: bool,
+}
+
+impl Order {
+    /// How long an order may wait for its actuator.
+    pub const EXPIRY: Duration = Duration::from_secs(60);
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutcomeKind {
+    /// The actuator did it. Not a proof that it helped.
+    Done,
+    /// Certainly without effect.
+    Failed,
+    /// It may have taken effect.
+    Unknown,
+}
+
+impl fmt::Display for OutcomeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Done => "done",
+            Self::Failed => "failed, no effect",
+            Self::Unknown => "may have taken effect",
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub order: OrderId,
+    pub kind: OutcomeKind,
+    pub at: Timestamp,
+    /// What the actuator says, one line.
+    pub detail: String,
+}
+
+/// An order and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderState {
+    pub order: Order,
+    pub outcome: Option<Outcome>,
+    /// When it stopped counting as in flight: its effect was verified or given up.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// Why the interlock refuses an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Objection {
+    /// Number of the invariant in the design's safety page.
+    pub invariant: u8,
+    /// `never the last one: 0 of 3 in web would be healthy`
+    pub reason: String,
+}
+
+impl fmt::Display for Objection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.reason)
+    }
+}

@@ -1,0 +1,306 @@
+//! Production as code, after parsing: everything that a configuration directory says.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    DnsRecord, Labels, Limits, Rate, ReceiverName, RepairName, RunnerTemplate, Selector,
+    ServiceName, SourceName, Test, TestName, Timestamp,
+};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Production {
+    pub sources: Vec<Source>,
+    pub services: Vec<Arc<Service>>,
+    pub runs: Vec<Run>,
+    pub receivers: Vec<Receiver>,
+    pub limits: FleetLimits,
+    pub server: ServerSettings,
+    /// Hex SHA-256 of the files it was read from, so that records say which configuration decided.
+    pub digest: String,
+}
+
+/// A discovery source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    pub name: SourceName,
+    pub kind: SourceKind,
+    /// Added to every target of this source; a label the source itself gives wins.
+    pub labels: Labels,
+    pub runs_as: Option<RunnerTemplate>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceKind {
+    Static {
+        targets: Vec<String>,
+    },
+    /// Prometheus `file_sd`: paths may end in a `*` pattern in their last part.
+    File {
+        paths: Vec<String>,
+        refresh: Duration,
+    },
+    /// Prometheus `http_sd`.
+    Http {
+        url: String,
+        refresh: Duration,
+    },
+    /// `port` is needed for A and AAAA.
+    Dns {
+        names: Vec<String>,
+        record: DnsRecord,
+        port: Option<u16>,
+        refresh: Duration,
+        server: Option<SocketAddr>,
+    },
+}
+
+/// What users depend on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    pub name: ServiceName,
+    pub select: Selector,
+    /// Labels whose equal values fail together.
+    pub domains: Vec<String>,
+    pub autonomy: Autonomy,
+    pub tests: Vec<Arc<Test>>,
+    pub repairs: Vec<Repair>,
+    pub limits: Limits,
+    pub windows: Vec<Window>,
+    /// For targets whose source names no runner.
+    pub runs_as: Option<RunnerTemplate>,
+}
+
+impl Service {
+    /// The first repair whose `when` names `test`.
+    #[must_use]
+    pub fn repair_for(&self, test: &TestName) -> Option<&Repair> {
+        self.repairs
+            .iter()
+            .find(|repair| repair.when.contains(test))
+    }
+
+    #[must_use]
+    pub fn test(&self, name: &TestName) -> Option<&Arc<Test>> {
+        self.tests.iter().find(|test| test.name == *name)
+    }
+
+    /// What Pitcrew may do at `now`: the most careful of the service's autonomy and all open windows.
+    #[must_use]
+    pub fn autonomy_at(&self, now: Timestamp) -> (Autonomy, Option<&Window>) {
+        self.windows
+            .iter()
+            .filter(|window| {
+                window.from <= now && now < window.to && window.autonomy < self.autonomy
+            })
+            .min_by_key(|window| window.autonomy)
+            .map_or((self.autonomy, None), |window| {
+                (window.autonomy, Some(window))
+            })
+    }
+}
+
+/// How freely a repair may be used; ordered from careful to free.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Autonomy {
+    #[default]
+    Observe,
+    /// Tells its receivers what it would do.
+    Propose,
+    /// Waits for a person's approval of the exact order.
+    Approve,
+    Act,
+}
+
+impl fmt::Display for Autonomy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Observe => "observe",
+            Self::Propose => "propose",
+            Self::Approve => "approve",
+            Self::Act => "act",
+        })
+    }
+}
+
+/// From `from` (included) to `to` (not included) at most `autonomy`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    pub name: String,
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub autonomy: Autonomy,
+}
+
+/// A ladder of steps for given tests' findings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repair {
+    pub name: RepairName,
+    pub when: Vec<TestName>,
+    /// Never empty. A ladder that does not end with a hand-over ends with one to every receiver.
+    pub steps: Vec<Step>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub action: crate::Action,
+    pub tries: u8,
+    /// How long the target has to pass its tests again after the action.
+    #[serde(with = "crate::duration_text")]
+    pub settle: Duration,
+}
+
+/// What Pitcrew itself keeps running on this host: `instances` processes `NAME-1`, `NAME-2`, ….
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    pub name: String,
+    pub instances: u16,
+    /// `{port}`, `{instance}` and `{zone}` are replaced in each argument; never a shell.
+    pub command: Vec<String>,
+    pub ports: Option<Ports>,
+    /// Instances are spread over these in turn: instance 1 is in the first; empty: no `zone` label.
+    pub zones: Vec<String>,
+    /// Values may hold `{port}`, `{instance}` and `{zone}`.
+    pub labels: Labels,
+    pub environment: Vec<(String, String)>,
+    pub directory: Option<PathBuf>,
+    pub user: Option<String>,
+    pub stop: StopPolicy,
+    pub log: LogPolicy,
+}
+
+/// Instance N listens on `from + N - 1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ports {
+    pub from: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopPolicy {
+    /// `TERM`, `INT`, `QUIT`, `HUP`, …
+    pub signal: String,
+    /// Then the whole process group is killed.
+    #[serde(with = "crate::duration_text")]
+    pub grace: Duration,
+}
+
+impl Default for StopPolicy {
+    fn default() -> Self {
+        Self {
+            signal: "TERM".to_owned(),
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Standard output and error of each instance: one current file and `keep` older ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPolicy {
+    pub bytes_max: u64,
+    pub keep: u8,
+}
+
+impl Default for LogPolicy {
+    fn default() -> Self {
+        Self {
+            bytes_max: 10 << 20,
+            keep: 3,
+        }
+    }
+}
+
+/// A person, or the way to one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receiver {
+    pub name: ReceiverName,
+    pub destination: Destination,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Destination {
+    /// `POST` of the notice as JSON.
+    Webhook {
+        url: Secret,
+        headers: Vec<(String, Secret)>,
+    },
+    /// The notice as JSON on standard input.
+    Command { command: Vec<String> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetLimits {
+    /// Disruptive orders over everything; a person releases it.
+    pub fleet_rate: Rate,
+}
+
+impl Default for FleetLimits {
+    fn default() -> Self {
+        Self {
+            fleet_rate: Rate {
+                count: 60,
+                per: Duration::from_secs(3_600),
+            },
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerSettings {
+    pub listen: SocketAddr,
+    pub data: PathBuf,
+    /// Needed to listen on anything but a loopback address: the bearer token every request must carry.
+    pub token_file: Option<PathBuf>,
+    /// Tests under way at once.
+    pub concurrency: usize,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7400)),
+            data: PathBuf::from("data"),
+            token_file: None,
+            concurrency: 512,
+        }
+    }
+}
+
+/// Never printed and never serialized in clear.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    #[must_use]
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("[secret]")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
