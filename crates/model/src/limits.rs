@@ -46,12 +46,10 @@ pub struct Rate {
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let per = crate::format_duration(self.per);
-        write!(
-            f,
-            "{}/{}",
-            self.count,
-            per.strip_prefix('1').unwrap_or(&per)
-        )
+        let unit = per
+            .strip_prefix('1')
+            .filter(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic()));
+        write!(f, "{}/{}", self.count, unit.unwrap_or(&per))
     }
 }
 
