@@ -204,6 +204,11 @@ pub enum Saved {
     FleetBrake {
         released_at: Option<Timestamp>,
     },
+    /// When disruptive orders were given lately: for one service, or (`None`) over everything.
+    Given {
+        service: Option<ServiceName>,
+        at: Vec<Timestamp>,
+    },
     /// How often a repair of a finding cured, for what is learnt.
     Learned {
         service: ServiceName,
@@ -227,6 +232,11 @@ impl Saved {
             Self::Pause { scope, .. } => format!("pause/{scope}"),
             Self::Breaker { scope, .. } => format!("breaker/{scope}"),
             Self::FleetBrake { .. } => "fleet_brake".to_owned(),
+            Self::Given {
+                service: Some(service),
+                ..
+            } => format!("given/{service}"),
+            Self::Given { service: None, .. } => "given".to_owned(),
             Self::Learned {
                 service,
                 test,
@@ -245,6 +255,7 @@ impl Saved {
             Self::Hold { until, .. } => until.is_none(),
             Self::Pause { why, .. } => why.is_none(),
             Self::Breaker { tripped_at, .. } => tripped_at.is_none(),
+            Self::Given { at, .. } => at.is_empty(),
             Self::Memory { .. } | Self::FleetBrake { .. } | Self::Learned { .. } => false,
         }
     }

@@ -25,7 +25,7 @@ pub use id::{
 };
 pub use labels::{InvalidLabel, Labels, Selector};
 pub use limits::{BreakerRule, Count, Lemon, Limits, Rate, Release};
-pub use observation::{Evidence, Observation, Verdict};
+pub use observation::{Evidence, Health, Observation, Verdict};
 pub use order::{Action, Authority, Objection, Order, OrderState, Outcome, OutcomeKind};
 pub use production::{
     Autonomy, Destination, FleetLimits, LogPolicy, Ports, Production, Receiver, Repair, Run,

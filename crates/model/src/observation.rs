@@ -27,6 +27,32 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// A target's state as all its tests and its case together tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    Healthy,
+    /// A failure is believed, or suspected right now.
+    Failing,
+    /// Repaired, not yet proven.
+    Repairing,
+    Probation,
+    /// No answer lately.
+    Unknown,
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Healthy => "healthy",
+            Self::Failing => "failing",
+            Self::Repairing => "repairing",
+            Self::Probation => "probation",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
 /// What was seen, in one line, at most [`Evidence::BYTES_MAX`] long: `HTTP 503, wanted 200`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

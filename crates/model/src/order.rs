@@ -158,6 +158,8 @@ pub struct Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderState {
     pub order: Order,
+    /// False while it waits for a person's approval: it has not left and has no effect.
+    pub given: bool,
     pub outcome: Option<Outcome>,
     /// When it stopped counting as in flight: its effect was verified or given up.
     pub ended_at: Option<Timestamp>,

@@ -5,8 +5,8 @@ use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DnsRecord, Labels, Limits, Rate, ReceiverName, RepairName, RunnerTemplate, Selector,
-    ServiceName, SourceName, Test, TestName, Timestamp,
+    DnsRecord, Labels, Limits, Rate, ReceiverName, RepairName, Runner, RunnerTemplate, Selector,
+    ServiceName, SourceName, Target, Test, TestName, Timestamp,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +80,16 @@ impl Service {
         self.repairs
             .iter()
             .find(|repair| repair.when.contains(test))
+    }
+
+    /// What runs `target`: its own runner, or this service's filled in for it.
+    #[must_use]
+    pub fn runner_for(&self, target: &Target) -> Option<Runner> {
+        target.runner.clone().or_else(|| {
+            self.runs_as
+                .as_ref()
+                .and_then(|template| template.fill(&target.labels).ok())
+        })
     }
 
     #[must_use]
