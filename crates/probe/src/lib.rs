@@ -1,1 +1,20 @@
+//! Tests and their scheduler: asks targets, yields observations.
+//!
+//! Nothing here repairs or decides. Whatever the peer does (hangs, drips, lies, never ends), a test
+//! ends by its deadline with bounded memory, and what is the observer's own fault (no descriptors, no
+//! route, no resolver, a file it can't read) is `Unknown`, never the target's failure.
+//!
+//! [`ask`] puts one question to one target. [`Scheduler`] asks all of them, each in its own rhythm.
 
+mod answer;
+mod connect;
+mod local;
+mod question;
+mod resolve;
+mod stores;
+mod tools;
+mod trust;
+
+pub use answer::Answer;
+pub use question::{ProcessState, ProcessStates, Question, ask};
+pub use tools::Tools;

@@ -1,0 +1,132 @@
+//! One question to one target, and the deadline that holds over all of it.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use pitcrew_model::{Place, Runner, Target, Test, TestKind, Timestamp, format_duration};
+
+use crate::{Answer, Tools, local, resolve, stores};
+
+/// Everything a test needs to ask one target.
+pub struct Question<'a> {
+    pub target: &'a Target,
+    pub runner: Option<&'a Runner>,
+    pub test: &'a Test,
+    pub tools: &'a Tools,
+    pub(crate) progress: Progress,
+}
+
+impl<'a> Question<'a> {
+    #[must_use]
+    pub fn new(
+        target: &'a Target,
+        runner: Option<&'a Runner>,
+        test: &'a Test,
+        tools: &'a Tools,
+    ) -> Self {
+        Self {
+            target,
+            runner,
+            test,
+            tools,
+            progress: Progress(Mutex::new("nothing was sent")),
+        }
+    }
+
+    /// The target's host, as its address names it.
+    pub(crate) fn host(&self) -> Result<&str, Answer> {
+        match &self.target.address {
+            Some(address) => Ok(address.host()),
+            None => Err(Answer::unknown("the target has no address")),
+        }
+    }
+
+    /// `port` where the test names one, otherwise that of the target's address.
+    pub(crate) fn port(&self, port: Option<u16>) -> Result<u16, Answer> {
+        port.or_else(|| self.target.address.as_ref()?.port())
+            .ok_or_else(|| Answer::unknown("neither the test nor the target's address has a port"))
+    }
+
+    fn out_of_time(&self) -> Answer {
+        Answer::fail(format!(
+            "no answer within {} ({})",
+            format_duration(self.test.timeout),
+            self.progress.last()
+        ))
+    }
+}
+
+/// How far a question got, in words that end the sentence "no answer within 2s (…)".
+/// Kept beside the future, because a future that is dropped at its deadline can't tell.
+pub(crate) struct Progress(Mutex<&'static str>);
+
+impl Progress {
+    pub(crate) fn reached(&self, words: &'static str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = words;
+    }
+
+    fn last(&self) -> &'static str {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the supervisor says of a target's process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessState {
+    Running {
+        pid: u32,
+        since: Timestamp,
+    },
+    /// Gone by itself; `detail` is how: `exit 1`, `signal 11`.
+    Exited {
+        detail: String,
+    },
+    /// A person stopped it and wants it so.
+    Stopped {
+        by: String,
+    },
+    Unknown {
+        why: String,
+    },
+}
+
+/// Where the `process` test looks: the supervisor of this host, which this crate must not depend on.
+pub trait ProcessStates: Send + Sync {
+    /// Must answer at once: it is called on the runtime's threads.
+    fn state(&self, target: &Target, runner: &Runner) -> ProcessState;
+}
+
+/// Puts the question and waits for the answer, at most `test.timeout`.
+pub async fn ask(question: Question<'_>) -> Answer {
+    match tokio::time::timeout(question.test.timeout, answer(&question)).await {
+        Ok(answer) => answer,
+        Err(_elapsed) => question.out_of_time(),
+    }
+}
+
+async fn answer(question: &Question<'_>) -> Answer {
+    if question.test.place == Place::Host
+        && let Err(elsewhere) = resolve::on_this_host(question).await
+    {
+        return elsewhere;
+    }
+    // The stores' clients make large futures; boxed, they don't swell every other test's.
+    match &question.test.kind {
+        TestKind::Nagios(test) => Box::pin(local::nagios::ask(question, test)).await,
+        TestKind::Process => local::process::ask(question),
+        TestKind::Unit { name } => Box::pin(local::unit::ask(question, name.as_deref())).await,
+        TestKind::Postgres(test) => Box::pin(stores::postgres::ask(question, test)).await,
+        TestKind::Mysql(test) => Box::pin(stores::mysql::ask(question, test)).await,
+        TestKind::Redis(test) => Box::pin(stores::redis::ask(question, test)).await,
+        TestKind::Memcached(test) => Box::pin(stores::memcached::ask(question, test)).await,
+        TestKind::Amqp(test) => Box::pin(stores::amqp::ask(question, test)).await,
+        TestKind::Push => Answer::unknown("its results are pushed, it can't be asked"),
+        TestKind::Http(_)
+        | TestKind::Tcp(_)
+        | TestKind::Tls(_)
+        | TestKind::Dns(_)
+        | TestKind::Grpc(_) => Answer::unknown("not asked yet"),
+    }
+}

@@ -1,0 +1,63 @@
+//! What tests share: TLS trust, the resolver, compiled patterns, the supervisor's word on processes.
+//!
+//! Everything here is a cache that may be dropped at any time; nothing of a peer's is kept.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use regex::bytes::Regex;
+
+use crate::{Answer, ProcessStates, resolve::Resolver, trust::Trust};
+
+pub struct Tools {
+    pub(crate) processes: Arc<dyn ProcessStates>,
+    pub(crate) resolver: Resolver,
+    pub(crate) trust: Trust,
+    patterns: Patterns,
+}
+
+impl Tools {
+    #[must_use]
+    pub fn new(processes: Arc<dyn ProcessStates>) -> Self {
+        Self {
+            processes,
+            resolver: Resolver::default(),
+            trust: Trust::default(),
+            patterns: Patterns::default(),
+        }
+    }
+
+    /// The compiled pattern. A wrong one is the configuration's fault, so `Unknown`.
+    pub(crate) fn pattern(&self, text: &str) -> Result<Arc<Regex>, Answer> {
+        self.patterns.get(text)
+    }
+}
+
+/// Compiling costs more than a whole test, and a service's targets share their patterns.
+#[derive(Default)]
+struct Patterns(RwLock<HashMap<Box<str>, Arc<Regex>>>);
+
+impl Patterns {
+    /// Far more than any configuration has; reloads that keep changing them must not fill memory.
+    const COUNT_MAX: usize = 4_096;
+
+    fn get(&self, text: &str) -> Result<Arc<Regex>, Answer> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(regex) = known.get(text) {
+            return Ok(Arc::clone(regex));
+        }
+        drop(known);
+        let regex = Arc::new(
+            Regex::new(text)
+                .map_err(|error| Answer::unknown(format!("/{text}/ is not a pattern: {error}")))?,
+        );
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= Self::COUNT_MAX {
+            known.clear();
+        }
+        known.insert(text.into(), Arc::clone(&regex));
+        Ok(regex)
+    }
+}
