@@ -109,6 +109,9 @@ pub struct Order {
     pub step: u8,
     pub attempt: u8,
     pub given_at: Timestamp,
+    /// How long the target has to pass its tests again after the outcome; until then the order counts as in flight.
+    #[serde(with = "crate::duration_text")]
+    pub settle: Duration,
     /// Refused by the actuator from then on.
     pub expires_at: Timestamp,
     /// Grows with every start of the server; an actuator refuses an order with an older one.
