@@ -1,5 +1,6 @@
 //! Writing, reading back, starting again, and sharing with readers and other servers.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 use std::{fs, path::Path};
 
 use pitcrew_ledger::{Committed, Ledger, LedgerError};
