@@ -8,13 +8,17 @@
 
 mod answer;
 mod connect;
+mod http;
 mod local;
 mod question;
 mod resolve;
+mod scheduler;
 mod stores;
 mod tools;
 mod trust;
+mod wheel;
 
 pub use answer::Answer;
 pub use question::{ProcessState, ProcessStates, Question, ask};
+pub use scheduler::{Lateness, Scheduler, Statistics};
 pub use tools::Tools;

@@ -1,13 +1,10 @@
 //! One question to one target, and the deadline that holds over all of it.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Mutex, PoisonError};
 
 use pitcrew_model::{Place, Runner, Target, Test, TestKind, Timestamp, format_duration};
 
-use crate::{Answer, Tools, local, resolve, stores};
+use crate::{Answer, Tools, http, local, resolve, stores};
 
 /// Everything a test needs to ask one target.
 pub struct Question<'a> {
@@ -123,10 +120,9 @@ async fn answer(question: &Question<'_>) -> Answer {
         TestKind::Memcached(test) => Box::pin(stores::memcached::ask(question, test)).await,
         TestKind::Amqp(test) => Box::pin(stores::amqp::ask(question, test)).await,
         TestKind::Push => Answer::unknown("its results are pushed, it can't be asked"),
-        TestKind::Http(_)
-        | TestKind::Tcp(_)
-        | TestKind::Tls(_)
-        | TestKind::Dns(_)
-        | TestKind::Grpc(_) => Answer::unknown("not asked yet"),
+        TestKind::Http(test) => http::ask(question, test).await,
+        TestKind::Tcp(_) | TestKind::Tls(_) | TestKind::Dns(_) | TestKind::Grpc(_) => {
+            Answer::unknown("not asked yet")
+        }
     }
 }

@@ -1,0 +1,232 @@
+//! Asks every target in its rhythm, within bounded concurrency, and hands the answers on in batches.
+//!
+//! The rhythm and the queue are [`roster`]'s, which is pure; here is the thin shell around it: one task
+//! that sleeps until the roster says so, one short-lived task per round. A test that panics is an
+//! unknown answer, not the end of the scheduler.
+
+mod roster;
+mod statistics;
+
+use std::{
+    any::Any,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures_util::FutureExt;
+use pitcrew_model::{
+    Observation, ObserverName, Runner, Target, TargetId, Test, TestName, Timestamp,
+};
+use tokio::sync::{Notify, mpsc};
+
+use self::roster::{Job, Roster, Round};
+pub use self::statistics::{Lateness, Statistics};
+use crate::{Answer, Question, Tools, ask};
+
+/// A handle to the running scheduler; cheap to clone. It runs until [`Scheduler::stop`].
+#[derive(Clone)]
+pub struct Scheduler(Arc<Shared>);
+
+struct Shared {
+    observer: ObserverName,
+    tools: Tools,
+    clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    state: Mutex<State>,
+    /// Something changed that the loop must look at.
+    changed: Notify,
+    ended: Notify,
+}
+
+struct State {
+    roster: Roster,
+    /// Observations not yet handed on, oldest first.
+    outbox: Vec<Observation>,
+    has_ended: bool,
+}
+
+impl Scheduler {
+    /// Spawns onto the current tokio runtime. `clock` must not go back. `sink` gets every observation,
+    /// in batches and in the order of answers, on a runtime thread: it must not block.
+    pub fn start(
+        observer: ObserverName,
+        tools: Tools,
+        concurrency: usize,
+        clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+        sink: impl Fn(Vec<Observation>) + Send + Sync + 'static,
+    ) -> Self {
+        let roster = Roster::new(clock().as_millis(), concurrency);
+        let shared = Arc::new(Shared {
+            observer,
+            tools,
+            clock,
+            state: Mutex::new(State {
+                roster,
+                outbox: Vec::new(),
+                has_ended: false,
+            }),
+            changed: Notify::new(),
+            ended: Notify::new(),
+        });
+        tokio::spawn(run(Arc::clone(&shared), sink));
+        Self(shared)
+    }
+
+    /// Replaces that target's jobs. Unchanged tests keep their rhythm; new ones have their first round
+    /// within a second or so. Tests whose results are pushed are left out.
+    pub fn watch(&self, target: Arc<Target>, runner: Option<Runner>, tests: Vec<Arc<Test>>) {
+        let now_ms = self.0.now_ms();
+        let runner = runner.map(Arc::new);
+        self.0.lock().roster.watch(now_ms, &target, runner, tests);
+        self.0.changed.notify_one();
+    }
+
+    /// Forgets that target; an answer still under way is thrown away.
+    pub fn unwatch(&self, target: &TargetId) {
+        self.0.lock().roster.unwatch(target);
+        self.0.changed.notify_one();
+    }
+
+    /// An extra round in front of the queue, asked after this call even when one is under way.
+    pub fn probe_now(&self, target: &TargetId, test: &TestName) {
+        let now_ms = self.0.now_ms();
+        self.0.lock().roster.want(now_ms, target, Some(test), None);
+        self.0.changed.notify_one();
+    }
+
+    /// An extra round of one test or all of a target, and its answers; they reach the sink as well.
+    /// Empty when nothing of that name is watched.
+    pub async fn run_once(&self, target: &TargetId, test: Option<&TestName>) -> Vec<Observation> {
+        let (waiter, mut answers) = mpsc::unbounded_channel();
+        let now_ms = self.0.now_ms();
+        self.0
+            .lock()
+            .roster
+            .want(now_ms, target, test, Some(&waiter));
+        drop(waiter);
+        self.0.changed.notify_one();
+        let mut observations = Vec::new();
+        while let Some(observation) = answers.recv().await {
+            observations.push(observation);
+        }
+        observations
+    }
+
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        let state = self.0.lock();
+        let (roster, counters) = (&state.roster, &state.roster.counters);
+        Statistics {
+            rounds: counters.rounds.clone(),
+            missed_rounds: counters.missed_rounds,
+            jobs: roster.jobs(),
+            in_flight: roster.in_flight(),
+            queued: roster.queued(),
+            lateness: counters.lateness.clone(),
+        }
+    }
+
+    /// Ends every round under way without an answer and returns once the sink has all answers given.
+    pub async fn stop(self) {
+        self.0.lock().roster.stop();
+        self.0.changed.notify_one();
+        loop {
+            let ended = self.0.ended.notified();
+            if self.0.lock().has_ended {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_ms(&self) -> u64 {
+        (self.clock)().as_millis()
+    }
+}
+
+/// The loop: hands on what was answered, starts what is due, sleeps until there is more.
+async fn run(shared: Arc<Shared>, sink: impl Fn(Vec<Observation>)) {
+    let hand_on = || {
+        let batch = std::mem::take(&mut shared.lock().outbox);
+        if !batch.is_empty() {
+            sink(batch);
+        }
+    };
+    loop {
+        hand_on();
+        let Some(pause) = turn(&shared) else { break };
+        tokio::select! {
+            () = shared.changed.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+    hand_on();
+    shared.lock().has_ended = true;
+    shared.ended.notify_waiters();
+}
+
+/// Starts what can be started; how long there is nothing more to do, or `None` when it is stopped.
+fn turn(shared: &Arc<Shared>) -> Option<Duration> {
+    let now_ms = shared.now_ms();
+    let mut state = shared.lock();
+    if state.roster.is_stopped() {
+        return None;
+    }
+    state.roster.advance(now_ms);
+    while let Some(round) = state.roster.start(now_ms) {
+        let ticket = round.ticket;
+        let task = tokio::spawn(conduct(Arc::clone(shared), round));
+        state.roster.started(ticket, task.abort_handle());
+    }
+    Some(match state.roster.wake_at() {
+        Some(wake_ms) => Duration::from_millis(wake_ms.saturating_sub(now_ms)),
+        None => Duration::from_secs(3_600),
+    })
+}
+
+/// One round, from the question to the outbox.
+async fn conduct(shared: Arc<Shared>, round: Round) {
+    let Round { ticket, job } = round;
+    let (asked_at, began) = ((shared.clock)(), Instant::now());
+    let answer = AssertUnwindSafe(ask_job(&shared, &job))
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|panic| {
+            Answer::unknown(format!("the test itself broke: {}", words_of(&*panic)))
+        });
+    let observation = Observation {
+        target: job.target.id.clone(),
+        test: job.test.name.clone(),
+        observer: shared.observer.clone(),
+        asked_at,
+        answered_at: (shared.clock)(),
+        took: began.elapsed(),
+        verdict: answer.verdict,
+        evidence: answer.evidence,
+    };
+    let mut state = shared.lock();
+    if let Some(observation) = state.roster.finish(ticket, observation) {
+        state.outbox.push(observation);
+    }
+    drop(state);
+    shared.changed.notify_one();
+}
+
+async fn ask_job(shared: &Shared, job: &Job) -> Answer {
+    let runner = job.runner.as_deref();
+    ask(Question::new(&job.target, runner, &job.test, &shared.tools)).await
+}
+
+fn words_of(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without words")
+}
