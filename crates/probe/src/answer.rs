@@ -7,10 +7,14 @@ use std::io;
 use pitcrew_model::{Evidence, Verdict};
 use rustix::io::Errno;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+use crate::Perfdata;
+
+#[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     pub verdict: Verdict,
     pub evidence: Evidence,
+    /// Figures, where the test has some.
+    pub perfdata: Vec<Perfdata>,
 }
 
 impl Answer {
@@ -18,6 +22,7 @@ impl Answer {
         Self {
             verdict,
             evidence: Evidence::new(text),
+            perfdata: Vec::new(),
         }
     }
 

@@ -8,17 +8,22 @@
 
 mod answer;
 mod connect;
+mod dns;
+mod grpc;
 mod http;
 mod local;
 mod question;
 mod resolve;
 mod scheduler;
 mod stores;
+mod tcp;
+mod tls;
 mod tools;
 mod trust;
 mod wheel;
 
 pub use answer::Answer;
+pub use local::{Perfdata, Range};
 pub use question::{ProcessState, ProcessStates, Question, ask};
 pub use scheduler::{Lateness, Scheduler, Statistics};
 pub use tools::Tools;

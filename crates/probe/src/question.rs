@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use pitcrew_model::{Place, Runner, Target, Test, TestKind, Timestamp, format_duration};
 
-use crate::{Answer, Tools, http, local, resolve, stores};
+use crate::{Answer, Tools, dns, grpc, http, local, resolve, stores, tcp, tls};
 
 /// Everything a test needs to ask one target.
 pub struct Question<'a> {
@@ -121,8 +121,9 @@ async fn answer(question: &Question<'_>) -> Answer {
         TestKind::Amqp(test) => Box::pin(stores::amqp::ask(question, test)).await,
         TestKind::Push => Answer::unknown("its results are pushed, it can't be asked"),
         TestKind::Http(test) => http::ask(question, test).await,
-        TestKind::Tcp(_) | TestKind::Tls(_) | TestKind::Dns(_) | TestKind::Grpc(_) => {
-            Answer::unknown("not asked yet")
-        }
+        TestKind::Tcp(test) => tcp::ask(question, test).await,
+        TestKind::Tls(test) => Box::pin(tls::ask(question, test)).await,
+        TestKind::Dns(test) => Box::pin(dns::ask(question, test)).await,
+        TestKind::Grpc(test) => Box::pin(grpc::ask(question, test)).await,
     }
 }

@@ -1,4 +1,5 @@
-//! What tests share: TLS trust, the resolver, compiled patterns, the supervisor's word on processes.
+//! What tests share: TLS trust, the resolver, compiled patterns, systemd's buses, the
+//! supervisor's word on processes.
 //!
 //! Everything here is a cache that may be dropped at any time; nothing of a peer's is kept.
 
@@ -9,12 +10,13 @@ use std::{
 
 use regex::bytes::Regex;
 
-use crate::{Answer, ProcessStates, resolve::Resolver, trust::Trust};
+use crate::{Answer, ProcessStates, local::unit::Buses, resolve::Resolver, trust::Trust};
 
 pub struct Tools {
     pub(crate) processes: Arc<dyn ProcessStates>,
     pub(crate) resolver: Resolver,
     pub(crate) trust: Trust,
+    pub(crate) buses: Buses,
     patterns: Patterns,
 }
 
@@ -25,6 +27,7 @@ impl Tools {
             processes,
             resolver: Resolver::default(),
             trust: Trust::default(),
+            buses: Buses::default(),
             patterns: Patterns::default(),
         }
     }
