@@ -2,17 +2,40 @@
 //!
 //! Pure: `now`, an event and the state so far decide everything. It has no clock, no randomness, no IO, and
 //! it never trusts itself alone: the `judge` that every order must pass is another crate's code.
+//!
+//! One case is one target's trouble. `diagnose` opens and confirms it, `plan` climbs its repair's ladder and
+//! asks `plan::permit` whether anything holds it back, `verify` lets the tests say whether it helped, and
+//! `learn` counts. Work per event is proportional to what changed: a passing answer of a healthy target
+//! costs one lookup.
 
+mod diagnose;
+mod fleet;
+mod learn;
+mod observe;
+mod persons;
+mod plan;
+mod production;
+mod restore;
 mod status;
+mod timers;
+mod verify;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use diagnose::Breakers;
+use fleet::Fleet;
+use learn::Learned;
+use pitcrew_model::{
+    Case, CaseId, CaseMemory, Effect, Event, Fact, FleetLimits, ObserverName, OperationId, Order,
+    OrderId, OrderState, ReceiverName, Record, Saved, Scope, Service, ServiceName, TargetId,
+    Timestamp,
+};
+use timers::{Timer, Timers};
 
 pub use status::{HoldStatus, LimitStatus, ServiceStatus, TargetStatus, TestStatus};
-
-use std::sync::Arc;
-
-use pitcrew_model::{
-    Case, CaseId, Effect, Event, Objection, Order, OrderId, OrderState, Saved, Service,
-    ServiceName, TargetId, Timestamp,
-};
 
 /// What an engine is born with.
 #[derive(Clone, Debug)]
@@ -27,84 +50,238 @@ pub struct Birth {
 }
 
 /// Asked before every order; no objection lets it pass, and then it counts as given.
-pub type Judge<'a> = dyn FnMut(Timestamp, &Order) -> Vec<Objection> + 'a;
+pub type Judge<'a> = dyn FnMut(Timestamp, &Order) -> Vec<pitcrew_model::Objection> + 'a;
 
-pub struct Engine {}
+/// Ended cases and orders that are still shown; older ones are in the ledger.
+const SHOWN_AFTER_END: usize = 1_000;
+
+/// The fleet brake: what was given lately over everything, and when a person last released it.
+#[derive(Debug, Default)]
+struct Brake {
+    on: bool,
+    given: VecDeque<Timestamp>,
+    released_at: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+struct Pause {
+    by: String,
+    why: String,
+}
+
+pub struct Engine {
+    birth: Birth,
+    fleet: Fleet,
+    fleet_limits: FleetLimits,
+    receivers: Vec<ReceiverName>,
+    observers: Vec<ObserverName>,
+    /// Observers that fail their own control test, and how.
+    suspects: BTreeMap<ObserverName, String>,
+    cases: BTreeMap<CaseId, Case>,
+    closed: VecDeque<CaseId>,
+    /// When the extra round before the first step was asked for.
+    rechecks: BTreeMap<CaseId, Timestamp>,
+    /// Orders a person approved: the case goes on with them as soon as nothing else holds it.
+    approvals: BTreeMap<CaseId, (OrderId, String)>,
+    orders: BTreeMap<OrderId, OrderState>,
+    ended: VecDeque<OrderId>,
+    memories: BTreeMap<TargetId, CaseMemory>,
+    holds: BTreeMap<TargetId, HoldStatus>,
+    pauses: BTreeMap<Scope, Pause>,
+    breakers: Breakers,
+    brake: Brake,
+    learned: Learned,
+    ledger_trouble: Option<String>,
+    /// Nothing observed before counts: the process slept or the clock stepped.
+    trust_after: Timestamp,
+    timers: Timers,
+    /// What a former run gave lately, until its service is configured.
+    restored_given: BTreeMap<ServiceName, Vec<Timestamp>>,
+}
+
+/// Effects of one call, in order.
+pub(crate) type Out = Vec<Effect>;
 
 impl Engine {
     #[must_use]
     pub fn new(birth: Birth) -> Self {
-        unimplemented!()
+        Self {
+            birth,
+            fleet: Fleet::default(),
+            fleet_limits: FleetLimits::default(),
+            receivers: Vec::new(),
+            observers: Vec::new(),
+            suspects: BTreeMap::new(),
+            cases: BTreeMap::new(),
+            closed: VecDeque::new(),
+            rechecks: BTreeMap::new(),
+            approvals: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            ended: VecDeque::new(),
+            memories: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            pauses: BTreeMap::new(),
+            breakers: Breakers::default(),
+            brake: Brake::default(),
+            learned: Learned::default(),
+            ledger_trouble: None,
+            trust_after: Timestamp::ZERO,
+            timers: Timers::default(),
+            restored_given: BTreeMap::new(),
+        }
     }
 
-    /// Takes over the rows that a former run saved. Orders without an outcome are in [`Engine::orders_in_flight`]:
-    /// find out what became of each and report its outcome.
-    pub fn restore(&mut self, now: Timestamp, rows: Vec<Saved>) {
-        unimplemented!()
-    }
-
+    /// All that can happen, each to its stage. Timers that are due by `now` run first.
     pub fn handle(&mut self, now: Timestamp, event: Event, judge: &mut Judge<'_>) -> Vec<Effect> {
-        unimplemented!()
+        let mut out = Out::new();
+        self.run_timers(now, judge, &mut out);
+        match event {
+            Event::Production(production) => self.load(now, &production, &mut out),
+            Event::Targets { upserted, removed } => {
+                self.take_targets(now, upserted, &removed, &mut out)
+            }
+            Event::Source { source, trouble } => {
+                out.push(fact(now, Fact::Source { source, trouble }));
+            }
+            Event::Observations(seen) => {
+                for observation in &seen {
+                    self.observe(now, observation, judge, &mut out);
+                }
+            }
+            Event::Observer { observer, trouble } => {
+                self.weigh_observer(now, observer, trouble, &mut out)
+            }
+            Event::Outcome(outcome) => self.take_outcome(now, outcome, judge, &mut out),
+            Event::Person(request) => self.obey(now, request, judge, &mut out),
+            Event::LedgerFailed { not_given, error } => {
+                self.lose_ledger(now, &not_given, error, &mut out)
+            }
+            Event::LedgerRecovered => {
+                if self.ledger_trouble.take().is_some() {
+                    out.push(fact(
+                        now,
+                        Fact::LedgerRecovered {
+                            not_given: Vec::new(),
+                        },
+                    ));
+                }
+            }
+            Event::Woke { paused_for } => self.wake(now, paused_for, &mut out),
+            Event::Tick => {}
+        }
+        out
+    }
+
+    fn run_timers(&mut self, now: Timestamp, judge: &mut Judge<'_>, out: &mut Out) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Case(id) => self.case_is_due(now, id, judge, out),
+                Timer::Order(id) => self.order_is_due(now, id, judge, out),
+                Timer::Hold(target) => self.end_hold(now, &target, out),
+                Timer::Breaker(scope) => self.breaker_is_due(now, &scope, out),
+            }
+        }
     }
 
     /// When [`Event::Tick`] is next due, if nothing else happens.
     #[must_use]
     pub fn next_tick(&self) -> Option<Timestamp> {
-        unimplemented!()
+        self.timers.next()
     }
 
+    /// Given, and no outcome known yet.
     #[must_use]
     pub fn orders_in_flight(&self) -> Vec<Order> {
-        unimplemented!()
+        self.orders
+            .values()
+            .filter(|state| state.given && state.outcome.is_none() && state.ended_at.is_none())
+            .map(|state| state.order.clone())
+            .collect()
     }
 
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
-        [].iter()
-    }
-
-    #[must_use]
-    pub fn service(&self, now: Timestamp, name: &ServiceName) -> Option<ServiceStatus> {
-        unimplemented!()
-    }
-
-    /// Up to `count` targets in order of their ids, after `after`.
-    #[must_use]
-    pub fn targets_after(
-        &self,
-        now: Timestamp,
-        after: Option<&TargetId>,
-        count: usize,
-    ) -> Vec<TargetStatus> {
-        unimplemented!()
-    }
-
-    #[must_use]
-    pub fn target(&self, now: Timestamp, id: &TargetId) -> Option<TargetStatus> {
-        unimplemented!()
+        self.fleet.crews.iter().map(|crew| &crew.service)
     }
 
     /// Open cases and lately closed ones, by id.
     pub fn cases(&self) -> impl DoubleEndedIterator<Item = &Case> {
-        [].iter()
+        self.cases.values()
     }
 
     #[must_use]
     pub fn case(&self, id: CaseId) -> Option<&Case> {
-        unimplemented!()
+        self.cases.get(&id)
     }
 
     /// Orders in flight and lately ended ones, by id.
     pub fn orders(&self) -> impl DoubleEndedIterator<Item = &OrderState> {
-        [].iter()
+        self.orders.values()
     }
 
     #[must_use]
     pub fn order(&self, id: OrderId) -> Option<&OrderState> {
-        unimplemented!()
+        self.orders.get(&id)
     }
 
-    #[must_use]
-    pub fn limits(&self, now: Timestamp) -> Vec<LimitStatus> {
-        unimplemented!()
+    /// The number the next order will have; it is used up when that order is given or put up for approval.
+    fn next_operation(&self) -> (OrderId, OperationId) {
+        let id = OrderId(self.birth.last_order + 1);
+        let operation = OperationId::new(format!("{}-{id}", self.birth.installation))
+            .expect("an installation's id and a number make a valid name");
+        (id, operation)
     }
+
+    fn keep_order(&mut self, state: OrderState, out: &mut Out) {
+        self.birth.last_order = self.birth.last_order.max(state.order.id.0);
+        out.push(Effect::Save(Saved::Order(Box::new(state.clone()))));
+        self.orders.insert(state.order.id, state);
+    }
+
+    fn open_case(&self, id: CaseId) -> &Case {
+        self.cases
+            .get(&id)
+            .expect("an open case is kept until it is closed")
+    }
+
+    fn open_case_mut(&mut self, id: CaseId) -> &mut Case {
+        self.cases
+            .get_mut(&id)
+            .expect("an open case is kept until it is closed")
+    }
+
+    /// A record about a case.
+    fn record(
+        &self,
+        now: Timestamp,
+        id: CaseId,
+        order: Option<OrderId>,
+        fact: Fact,
+        out: &mut Out,
+    ) {
+        let case = self.open_case(id);
+        out.push(Effect::Record(Record {
+            at: now,
+            case: Some(id),
+            order,
+            target: Some(case.target.clone()),
+            service: Some(case.service.clone()),
+            fact,
+        }));
+    }
+
+    fn save_case(&self, id: CaseId, out: &mut Out) {
+        out.push(Effect::Save(Saved::Case(self.open_case(id).clone())));
+    }
+}
+
+/// A record about nothing in particular.
+fn fact(now: Timestamp, fact: Fact) -> Effect {
+    Effect::Record(Record {
+        at: now,
+        case: None,
+        order: None,
+        target: None,
+        service: None,
+        fact,
+    })
 }

@@ -1,12 +1,14 @@
 //! What is, now: read-only answers for pages, tables and scripts, computed on demand and never kept.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use pitcrew_model::{
-    Autonomy, CaseId, Evidence, Health, ObserverName, Scope, ServiceName, Target, TestName,
-    Timestamp, Verdict,
+    Autonomy, CaseId, Evidence, Health, Hold, ObserverName, Phase, Rate, Scope, ServiceName,
+    Target, TargetId, TestKind, TestName, Timestamp, Verdict,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::{Engine, fleet::Crew, plan::domain_limit};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceStatus {
@@ -73,4 +75,300 @@ pub struct LimitStatus {
     pub exhausted: bool,
     /// Open cases that it holds back.
     pub holds: Vec<CaseId>,
+}
+
+impl Engine {
+    /// What all tests and the case of a target say together. `Unknown` where any test has no fresh answer.
+    pub(crate) fn health(&self, now: Timestamp, at: usize) -> Health {
+        let member = self.fleet.member(at);
+        let phase = member.case.map(|case| &self.open_case(case).phase);
+        if member.in_flight.is_some()
+            || matches!(
+                phase,
+                Some(Phase::Repairing { .. } | Phase::Verifying { .. })
+            )
+        {
+            return Health::Repairing;
+        }
+        let Some(crew) = self
+            .fleet
+            .crew_of(at)
+            .filter(|crew| !crew.service.tests.is_empty())
+        else {
+            return Health::Unknown;
+        };
+        let mut unknown = false;
+        for (position, test) in crew.service.tests.iter().enumerate() {
+            let views = &member.tests[position].views;
+            if views.iter().any(|view| {
+                self.is_trusted(view)
+                    && (view.fails > 0 || view.opinion == crate::diagnose::Opinion::Failing)
+            }) {
+                return Health::Failing;
+            }
+            let fresh = |view: &&crate::diagnose::View| {
+                self.is_trusted(view) && view.is_fresh(test, now, self.trust_after)
+            };
+            // A job that has never pushed a result is not part of the target yet.
+            let unheard = test.kind == TestKind::Push && views.is_empty();
+            unknown |= !unheard && !views.iter().any(|view| fresh(&view));
+        }
+        match phase {
+            Some(Phase::Probation { .. }) => Health::Probation,
+            _ if unknown => Health::Unknown,
+            Some(Phase::Confirmed | Phase::Held(_)) => Health::Failing,
+            Some(_) | None => Health::Healthy,
+        }
+    }
+
+    /// Reads every member of the service once.
+    #[must_use]
+    pub fn service(&self, now: Timestamp, name: &ServiceName) -> Option<ServiceStatus> {
+        let crew = self.fleet.crew(name)?;
+        let service = &crew.service;
+        let mut counts = [0u32; 5];
+        let mut available = 0;
+        for member in &crew.members {
+            counts[self.health(now, *member) as usize] += 1;
+            available += u32::from(self.is_available(now, *member));
+        }
+        let of = |health: Health| counts[health as usize];
+        let targets = crew.size();
+        Some(ServiceStatus {
+            name: name.clone(),
+            autonomy: service.autonomy_at(now).0,
+            targets,
+            healthy: of(Health::Healthy),
+            failing: of(Health::Failing),
+            unknown: of(Health::Unknown),
+            repairing: of(Health::Repairing),
+            probation: of(Health::Probation),
+            held: u32::try_from(crew.waiting.len()).unwrap_or(u32::MAX),
+            unavailable_max: service.limits.unavailable_max(targets),
+            unavailable: targets - available,
+            paused: self.pauses.contains_key(&Scope::Fleet)
+                || self.pauses.contains_key(&Scope::Service(name.clone())),
+            breakers: self
+                .breakers
+                .tripped()
+                .filter(|scope| match scope {
+                    Scope::Fleet => true,
+                    Scope::Service(service) | Scope::Domain { service, .. } => service == name,
+                })
+                .map(ToString::to_string)
+                .collect(),
+        })
+    }
+
+    /// Up to `count` targets in order of their ids, after `after`.
+    #[must_use]
+    pub fn targets_after(
+        &self,
+        now: Timestamp,
+        after: Option<&TargetId>,
+        count: usize,
+    ) -> Vec<TargetStatus> {
+        let sorted = self.fleet.sorted();
+        let start = after.map_or(0, |after| {
+            sorted.partition_point(|at| self.fleet.member(*at).target.id <= *after)
+        });
+        sorted[start..]
+            .iter()
+            .take(count)
+            .map(|at| self.target_status(now, *at))
+            .collect()
+    }
+
+    #[must_use]
+    pub fn target(&self, now: Timestamp, id: &TargetId) -> Option<TargetStatus> {
+        self.fleet.find(id).map(|at| self.target_status(now, at))
+    }
+
+    fn target_status(&self, now: Timestamp, at: usize) -> TargetStatus {
+        let member = self.fleet.member(at);
+        let crew = self.fleet.crew_of(at);
+        let mut tests = Vec::new();
+        for (position, test) in crew
+            .into_iter()
+            .flat_map(|crew| crew.service.tests.iter().enumerate())
+        {
+            let views = &member.tests[position].views;
+            if views.is_empty() {
+                tests.push(TestStatus {
+                    test: test.name.clone(),
+                    observer: None,
+                    verdict: Verdict::Unknown,
+                    failed_rounds: 0,
+                    answered_at: None,
+                    evidence: None,
+                });
+            }
+            tests.extend(views.iter().map(|view| TestStatus {
+                test: test.name.clone(),
+                observer: self.observers.get(usize::from(view.observer)).cloned(),
+                verdict: view.verdict,
+                failed_rounds: u32::from(view.fails),
+                answered_at: (view.known_at > Timestamp::ZERO).then_some(view.known_at),
+                evidence: view.evidence.clone(),
+            }));
+        }
+        TargetStatus {
+            target: member.target.clone(),
+            service: crew.map(|crew| crew.service.name.clone()),
+            health: self.health(now, at),
+            tests,
+            case: member.case,
+            hold: self
+                .holds
+                .get(&member.target.id)
+                .filter(|hold| now < hold.until)
+                .cloned(),
+        }
+    }
+
+    /// Every limit that counts something, with what of it is used and whom it holds back.
+    #[must_use]
+    pub fn limits(&self, now: Timestamp) -> Vec<LimitStatus> {
+        let mut limits = vec![self.brake_status(now)];
+        for crew in &self.fleet.crews {
+            self.service_limits(now, crew, &mut limits);
+        }
+        for case in self.cases.values() {
+            if let Phase::Held(hold) = &case.phase {
+                self.note_hold(case.id, &case.service, hold, &mut limits);
+            }
+        }
+        limits
+    }
+
+    fn brake_status(&self, now: Timestamp) -> LimitStatus {
+        let limit = self.fleet_limits.fleet_rate;
+        let used = self
+            .brake
+            .given
+            .iter()
+            .filter(|given| **given > self.brake.released_at && now.since(**given) < limit.per)
+            .count();
+        LimitStatus {
+            scope: Scope::Fleet,
+            name: "fleet_rate".to_owned(),
+            limit: limit.to_string(),
+            used: used.to_string(),
+            exhausted: self.brake.on,
+            holds: Vec::new(),
+        }
+    }
+
+    fn service_limits(&self, now: Timestamp, crew: &Crew, limits: &mut Vec<LimitStatus>) {
+        let service = &crew.service;
+        let scope = Scope::Service(service.name.clone());
+        let mut push = |scope: &Scope, name: &str, limit: String, used: u32, exhausted: bool| {
+            limits.push(LimitStatus {
+                scope: scope.clone(),
+                name: name.to_owned(),
+                limit,
+                used: used.to_string(),
+                exhausted,
+                holds: Vec::new(),
+            });
+        };
+        let size = crew.size();
+        let available = crew
+            .members
+            .iter()
+            .filter(|member| self.is_available(now, **member))
+            .count();
+        let unavailable = size - u32::try_from(available).unwrap_or(size);
+        let allowed = service.limits.unavailable_max(size);
+        push(
+            &scope,
+            "max_unavailable",
+            format!("{allowed} of {size} ({})", service.limits.max_unavailable),
+            unavailable,
+            unavailable >= allowed,
+        );
+        let in_flight = u32::try_from(crew.in_flight.len()).unwrap_or(u32::MAX);
+        let most = service.limits.max_in_flight;
+        push(
+            &scope,
+            "max_in_flight",
+            most.to_string(),
+            in_flight,
+            in_flight >= most,
+        );
+        let used = rate_used(now, &crew.given, service.limits.rate);
+        push(
+            &scope,
+            "rate",
+            service.limits.rate.to_string(),
+            used,
+            used >= service.limits.rate.count,
+        );
+        let rule = service.limits.breaker;
+        push(
+            &scope,
+            "breaker",
+            format!("{} and {}%", rule.count, rule.percent),
+            self.breakers.failing(&scope),
+            self.breakers.is_tripped(&scope),
+        );
+        for label in &service.domains {
+            let limit = domain_limit(crew, label);
+            for (value, _) in crew.values(label) {
+                let scope = Scope::Domain {
+                    service: service.name.clone(),
+                    label: label.clone(),
+                    value: value.to_string(),
+                };
+                let used = self.in_flight_in(label, value);
+                if used > 0 || self.breakers.is_tripped(&scope) {
+                    push(&scope, "per_domain", limit.to_string(), used, used >= limit);
+                    push(
+                        &scope,
+                        "breaker",
+                        format!("{} and {}%", rule.count, rule.percent),
+                        self.breakers.failing(&scope),
+                        self.breakers.is_tripped(&scope),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Lists a held case under the limit that holds it; limits that count nothing appear when they hold.
+    fn note_hold(
+        &self,
+        case: CaseId,
+        service: &ServiceName,
+        hold: &Hold,
+        limits: &mut Vec<LimitStatus>,
+    ) {
+        let in_scope = |scope: &Scope| match scope {
+            Scope::Fleet => true,
+            Scope::Service(of) | Scope::Domain { service: of, .. } => of == service,
+        };
+        if let Some(limit) = limits
+            .iter_mut()
+            .find(|limit| limit.name == hold.name() && in_scope(&limit.scope))
+        {
+            limit.holds.push(case);
+            return;
+        }
+        limits.push(LimitStatus {
+            scope: Scope::Service(service.clone()),
+            name: hold.name().to_owned(),
+            limit: hold.to_string(),
+            used: String::new(),
+            exhausted: true,
+            holds: vec![case],
+        });
+    }
+}
+
+fn rate_used(now: Timestamp, given: &VecDeque<Timestamp>, limit: Rate) -> u32 {
+    let used = given
+        .iter()
+        .filter(|given| now.since(**given) < limit.per)
+        .count();
+    u32::try_from(used).unwrap_or(u32::MAX)
 }

@@ -181,7 +181,7 @@ pub enum Effect {
 pub enum Saved {
     /// Closed cases are saved once more and dropped on the next start.
     Case(Case),
-    Order(OrderState),
+    Order(Box<OrderState>),
     Memory {
         target: TargetId,
         memory: CaseMemory,

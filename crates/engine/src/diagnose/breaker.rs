@@ -1,0 +1,234 @@
+//! Mass failure: when much of a scope newly fails at once, repairing piecemeal makes it worse.
+//!
+//! A breaker counts what newly fails in its scope. It blocks new disruption only; nothing here can hold up a
+//! verification, a recovery or a notice. BOSH's meltdown guard counts the same way.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use pitcrew_model::{BreakerRule, CaseId, Release, Scope, Timestamp};
+
+#[derive(Clone, Debug, Default)]
+struct Breaker {
+    /// Newly failing: open cases by when they opened.
+    failing: BTreeSet<(Timestamp, CaseId)>,
+    tripped_at: Option<Timestamp>,
+    calm_since: Option<Timestamp>,
+}
+
+impl Breaker {
+    fn expire(&mut self, now: Timestamp, within: Duration) {
+        while let Some(&(opened_at, _)) = self.failing.first()
+            && now.since(opened_at) > within
+        {
+            self.failing.pop_first();
+        }
+    }
+}
+
+/// A breaker that has just tripped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trip {
+    pub(crate) scope: Scope,
+    pub(crate) failing: u32,
+    pub(crate) of: u32,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Breakers {
+    scopes: BTreeMap<Scope, Breaker>,
+}
+
+/// Failing targets at which a scope of `of` targets trips.
+pub(crate) fn threshold(rule: &BreakerRule, of: u32) -> u32 {
+    let share = (u64::from(of) * u64::from(rule.percent)).div_ceil(100);
+    rule.count.max(u32::try_from(share).unwrap_or(u32::MAX))
+}
+
+impl Breakers {
+    /// A case opened in `scope`; the trip is returned when this is what trips it.
+    pub(crate) fn opened(
+        &mut self,
+        now: Timestamp,
+        scope: &Scope,
+        rule: &BreakerRule,
+        of: u32,
+        case: (Timestamp, CaseId),
+    ) -> Option<Trip> {
+        let breaker = self.scopes.entry(scope.clone()).or_default();
+        breaker.expire(now, rule.within);
+        breaker.failing.insert(case);
+        let failing = u32::try_from(breaker.failing.len()).unwrap_or(u32::MAX);
+        if breaker.tripped_at.is_some() || failing < threshold(rule, of) {
+            return None;
+        }
+        breaker.tripped_at = Some(now);
+        breaker.calm_since = None;
+        Some(Trip {
+            scope: scope.clone(),
+            failing,
+            of,
+        })
+    }
+
+    /// Counts a case of a former run. It trips nothing by itself: that run has told a person already.
+    pub(crate) fn count(&mut self, scope: &Scope, case: (Timestamp, CaseId)) {
+        self.scopes
+            .entry(scope.clone())
+            .or_default()
+            .failing
+            .insert(case);
+    }
+
+    /// A case no longer fails.
+    pub(crate) fn recovered(&mut self, scope: &Scope, case: (Timestamp, CaseId)) {
+        if let Some(breaker) = self.scopes.get_mut(scope) {
+            breaker.failing.remove(&case);
+            if breaker.failing.is_empty() && breaker.tripped_at.is_none() {
+                self.scopes.remove(scope);
+            }
+        }
+    }
+
+    pub(crate) fn is_tripped(&self, scope: &Scope) -> bool {
+        self.scopes
+            .get(scope)
+            .is_some_and(|breaker| breaker.tripped_at.is_some())
+    }
+
+    pub(crate) fn failing(&self, scope: &Scope) -> u32 {
+        self.scopes.get(scope).map_or(0, |breaker| {
+            u32::try_from(breaker.failing.len()).unwrap_or(u32::MAX)
+        })
+    }
+
+    pub(crate) fn tripped(&self) -> impl Iterator<Item = &Scope> {
+        self.scopes
+            .iter()
+            .filter(|(_, breaker)| breaker.tripped_at.is_some())
+            .map(|(scope, _)| scope)
+    }
+
+    /// Takes over a trip that a former run saved.
+    pub(crate) fn restore(&mut self, scope: Scope, tripped_at: Timestamp) {
+        self.scopes.entry(scope).or_default().tripped_at = Some(tripped_at);
+    }
+
+    pub(crate) fn release(&mut self, scope: &Scope) -> bool {
+        self.scopes.get_mut(scope).is_some_and(|breaker| {
+            breaker.failing.clear();
+            breaker.tripped_at.take().is_some()
+        })
+    }
+
+    /// Releases `scope` by itself when it has been below half its threshold for `within`. To be asked from time
+    /// to time while it is tripped.
+    pub(crate) fn calms(
+        &mut self,
+        now: Timestamp,
+        scope: &Scope,
+        rule: &BreakerRule,
+        of: u32,
+    ) -> bool {
+        let Some(breaker) = self
+            .scopes
+            .get_mut(scope)
+            .filter(|breaker| breaker.tripped_at.is_some())
+        else {
+            return false;
+        };
+        breaker.expire(now, rule.within);
+        let failing = u32::try_from(breaker.failing.len()).unwrap_or(u32::MAX);
+        if failing.saturating_mul(2) >= threshold(rule, of) {
+            breaker.calm_since = None;
+            return false;
+        }
+        let calm_since = *breaker.calm_since.get_or_insert(now);
+        if rule.release == Release::Manual || now.since(calm_since) < rule.within {
+            return false;
+        }
+        breaker.tripped_at = None;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: BreakerRule = BreakerRule {
+        count: 5,
+        percent: 20,
+        within: Duration::from_secs(600),
+        release: Release::Auto,
+    };
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1_000)
+    }
+
+    /// Cases opening at the given seconds in a scope of `of` targets; whether the last one trips it.
+    fn trips(of: u32, opened: &[u64]) -> bool {
+        let mut breakers = Breakers::default();
+        let mut tripped = false;
+        for (id, second) in opened.iter().enumerate() {
+            let case = (at(*second), CaseId(id as u64));
+            tripped = breakers
+                .opened(at(*second), &Scope::Fleet, &RULE, of, case)
+                .is_some();
+        }
+        tripped
+    }
+
+    #[test]
+    fn it_trips_at_count_and_percent_together() {
+        assert!(!trips(10, &[0, 0, 0, 0]), "four are too few");
+        assert!(trips(10, &[0, 0, 0, 0, 0]));
+        assert!(!trips(100, &[0, 0, 0, 0, 0]), "5% of the scope");
+        assert!(trips(25, &[0, 0, 0, 0, 0]));
+    }
+
+    #[test]
+    fn only_what_newly_fails_counts() {
+        assert!(!trips(10, &[0, 0, 0, 601, 601]));
+        assert!(trips(10, &[0, 0, 0, 600, 600]));
+    }
+
+    #[test]
+    fn it_releases_itself_after_a_calm_time_below_half() {
+        let mut breakers = Breakers::default();
+        for id in 0..5 {
+            breakers.opened(at(0), &Scope::Fleet, &RULE, 10, (at(0), CaseId(id)));
+        }
+        assert!(breakers.is_tripped(&Scope::Fleet));
+        for id in 0..2 {
+            breakers.recovered(&Scope::Fleet, (at(0), CaseId(id)));
+        }
+        assert!(
+            !breakers.calms(at(10), &Scope::Fleet, &RULE, 10),
+            "three of a threshold of five still fail"
+        );
+        breakers.recovered(&Scope::Fleet, (at(0), CaseId(2)));
+        assert!(!breakers.calms(at(20), &Scope::Fleet, &RULE, 10));
+        assert!(!breakers.calms(at(619), &Scope::Fleet, &RULE, 10));
+        assert!(breakers.calms(at(620), &Scope::Fleet, &RULE, 10));
+        assert!(!breakers.is_tripped(&Scope::Fleet));
+    }
+
+    #[test]
+    fn a_manual_one_waits_for_a_person() {
+        let rule = BreakerRule {
+            release: Release::Manual,
+            ..RULE
+        };
+        let mut breakers = Breakers::default();
+        for id in 0..5 {
+            breakers.opened(at(0), &Scope::Fleet, &rule, 10, (at(0), CaseId(id)));
+        }
+        assert!(!breakers.calms(at(100_000), &Scope::Fleet, &rule, 10));
+        assert!(!breakers.calms(at(200_000), &Scope::Fleet, &rule, 10));
+        assert!(breakers.release(&Scope::Fleet));
+    }
+}

@@ -1,0 +1,283 @@
+//! One test of one target, as each observer sees it: streaks, opinion, flapping.
+//!
+//! The intuition: an observer changes its opinion only after a streak (HAProxy's rise and fall). `Unknown`
+//! neither feeds nor breaks a streak; it only lets the last real answer grow old.
+
+use std::time::Duration;
+
+use pitcrew_model::{Evidence, Observation, Test, Timestamp, Verdict};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Opinion {
+    #[default]
+    None,
+    Passing,
+    Failing,
+}
+
+/// What one observer makes of one test.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    /// Index into the engine's observers.
+    pub(crate) observer: u16,
+    pub(crate) verdict: Verdict,
+    pub(crate) opinion: Opinion,
+    pub(crate) fails: u16,
+    pub(crate) passes: u16,
+    /// An answer to the extra round has come in.
+    pub(crate) rechecked: bool,
+    /// Newest last; a set bit is a failed round.
+    history: u32,
+    rounds: u8,
+    flapping: bool,
+    pub(crate) asked_at: Timestamp,
+    /// Of the last pass or fail.
+    pub(crate) known_at: Timestamp,
+    pub(crate) failing_since: Timestamp,
+    /// Absent while it passes.
+    pub(crate) evidence: Option<Evidence>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TestState {
+    pub(crate) views: Vec<View>,
+}
+
+/// Rounds that flapping looks back on, as Icinga does.
+const FLAPPING_ROUNDS: u32 = 20;
+/// Percent of changes above which flapping begins and below which it ends (Icinga's thresholds).
+const FLAPPING_ON: u32 = 30;
+const FLAPPING_OFF: u32 = 25;
+
+impl View {
+    fn new(observer: u16) -> Self {
+        Self {
+            observer,
+            verdict: Verdict::Unknown,
+            opinion: Opinion::None,
+            fails: 0,
+            passes: 0,
+            rechecked: false,
+            history: 0,
+            rounds: 0,
+            flapping: false,
+            asked_at: Timestamp::ZERO,
+            known_at: Timestamp::ZERO,
+            failing_since: Timestamp::ZERO,
+            evidence: None,
+        }
+    }
+
+    /// Takes one answer in. Answers that were asked before the last one are late and ignored.
+    pub(crate) fn observe(&mut self, test: &Test, seen: &Observation, trust_after: Timestamp) {
+        if seen.asked_at < self.asked_at {
+            return;
+        }
+        if self.asked_at < trust_after {
+            // What was seen before a pause says nothing about now; the opinion stays until it is renewed.
+            (self.fails, self.passes) = (0, 0);
+        }
+        self.asked_at = seen.asked_at;
+        self.verdict = seen.verdict;
+        match seen.verdict {
+            Verdict::Pass | Verdict::Warn => {
+                self.fails = 0;
+                self.passes = self.passes.saturating_add(1);
+                if self.opinion != Opinion::Failing
+                    || self.passes >= u16::from(test.success_threshold)
+                {
+                    self.opinion = Opinion::Passing;
+                }
+            }
+            Verdict::Fail => {
+                if self.fails == 0 && self.opinion != Opinion::Failing {
+                    self.failing_since = seen.asked_at;
+                }
+                self.passes = 0;
+                self.fails = self.fails.saturating_add(1);
+                if self.fails >= u16::from(test.failure_threshold) {
+                    self.opinion = Opinion::Failing;
+                }
+            }
+            Verdict::Unknown => {
+                self.evidence = Some(seen.evidence.clone());
+                return;
+            }
+        }
+        self.known_at = seen.answered_at;
+        self.rechecked = true;
+        self.evidence = (seen.verdict != Verdict::Pass).then(|| seen.evidence.clone());
+        self.remember_round(seen.verdict == Verdict::Fail);
+    }
+
+    fn remember_round(&mut self, failed: bool) {
+        self.history = self.history << 1 | u32::from(failed);
+        self.rounds = self.rounds.saturating_add(1);
+        let percent = self.flapping_percent();
+        self.flapping = if self.flapping {
+            percent >= FLAPPING_OFF
+        } else {
+            percent > FLAPPING_ON
+        };
+    }
+
+    /// Changes among the last rounds; what a repair changed is forgotten by [`View::forget`].
+    pub(crate) fn flapping_percent(&self) -> u32 {
+        let looked_at = u32::from(self.rounds).min(FLAPPING_ROUNDS);
+        if looked_at < 2 {
+            return 0;
+        }
+        let pairs = (1u32 << (looked_at - 1)) - 1;
+        ((self.history ^ self.history >> 1) & pairs).count_ones() * 100 / FLAPPING_ROUNDS
+    }
+
+    pub(crate) fn is_flapping(&self) -> bool {
+        self.flapping
+    }
+
+    /// Starts the streaks anew: an order has changed what is observed.
+    pub(crate) fn forget(&mut self) {
+        (self.fails, self.passes) = (0, 0);
+        (self.history, self.rounds, self.flapping) = (0, 0, false);
+        self.rechecked = false;
+    }
+
+    /// Failing or passing again, but not for long enough.
+    pub(crate) fn is_unsettled(&self, test: &Test) -> bool {
+        self.fails > 0
+            || self.opinion == Opinion::Failing
+            || self.passes < u16::from(test.success_threshold)
+                && self.failing_since > Timestamp::ZERO
+    }
+
+    /// Whether it reported lately: within two intervals and a timeout.
+    pub(crate) fn is_fresh(&self, test: &Test, now: Timestamp, trust_after: Timestamp) -> bool {
+        self.known_at > trust_after && now.since(self.known_at) <= freshness(test)
+    }
+}
+
+/// How long an answer counts: the quorum is of observers that reported within two intervals.
+fn freshness(test: &Test) -> Duration {
+    test.interval * 2 + test.timeout
+}
+
+impl TestState {
+    pub(crate) fn view(&mut self, observer: u16) -> &mut View {
+        let at = self
+            .views
+            .iter()
+            .position(|view| view.observer == observer)
+            .unwrap_or_else(|| {
+                self.views.push(View::new(observer));
+                self.views.len() - 1
+            });
+        &mut self.views[at]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pitcrew_model::{Place, Proves, TestKind};
+
+    use super::*;
+
+    fn test() -> Test {
+        Test {
+            name: "answers".parse().unwrap(),
+            kind: TestKind::Process,
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            failure_threshold: 3,
+            success_threshold: 2,
+            proves: Proves::Down,
+            place: Place::Server,
+        }
+    }
+
+    /// `.` passes, `x` fails, `?` is unknown; one round every 5 s.
+    fn after(rounds: &str) -> View {
+        let mut view = View::new(0);
+        for (round, answer) in rounds.chars().enumerate() {
+            let at = Timestamp::from_millis(1_000 + 5_000 * round as u64);
+            let verdict = match answer {
+                '.' => Verdict::Pass,
+                'x' => Verdict::Fail,
+                _ => Verdict::Unknown,
+            };
+            let seen = Observation {
+                target: "web-1".parse().unwrap(),
+                test: "answers".parse().unwrap(),
+                observer: "local".parse().unwrap(),
+                asked_at: at,
+                answered_at: at,
+                took: Duration::ZERO,
+                verdict,
+                evidence: Evidence::new(""),
+            };
+            view.observe(&test(), &seen, Timestamp::ZERO);
+        }
+        view
+    }
+
+    #[test]
+    fn an_opinion_changes_only_after_a_streak() {
+        for (rounds, opinion) in [
+            ("", Opinion::None),
+            (".", Opinion::Passing),
+            ("..xx", Opinion::Passing),
+            ("..xxx", Opinion::Failing),
+            ("xxx", Opinion::Failing),
+            ("xxx.", Opinion::Failing),
+            ("xxx..", Opinion::Passing),
+            ("xxx.x..", Opinion::Passing),
+            ("xx.xx.xx", Opinion::Passing),
+        ] {
+            assert_eq!(after(rounds).opinion, opinion, "{rounds}");
+        }
+    }
+
+    #[test]
+    fn unknown_neither_feeds_nor_breaks_a_streak() {
+        assert_eq!(after("xx??").opinion, Opinion::None);
+        assert_eq!(after("xx??x").opinion, Opinion::Failing);
+        assert_eq!(after("xxx.?.").opinion, Opinion::Passing);
+    }
+
+    #[test]
+    fn only_known_answers_are_fresh() {
+        let view = after("..?????");
+        let at = |seconds: u64| Timestamp::from_millis(1_000 + seconds * 1_000);
+        assert!(view.is_fresh(&test(), at(17), Timestamp::ZERO));
+        assert!(!view.is_fresh(&test(), at(18), Timestamp::ZERO));
+        assert!(
+            !view.is_fresh(&test(), at(6), at(6)),
+            "nothing seen before a pause is fresh after it"
+        );
+    }
+
+    #[test]
+    fn flapping_begins_above_30_and_ends_below_25_percent() {
+        assert!(!after("..............xxx...").is_flapping());
+        assert!(after("....x.x.x.x").is_flapping());
+        assert_eq!(after("....x.x.x.x").flapping_percent(), 35);
+        assert!(after("....x.x.x.x.........").is_flapping());
+        assert!(!after("....x.x.x.x.................").is_flapping());
+    }
+
+    #[test]
+    fn a_late_answer_changes_nothing() {
+        let mut view = after("..");
+        let late = Observation {
+            target: "web-1".parse().unwrap(),
+            test: "answers".parse().unwrap(),
+            observer: "local".parse().unwrap(),
+            asked_at: Timestamp::from_millis(500),
+            answered_at: Timestamp::from_millis(9_000),
+            took: Duration::ZERO,
+            verdict: Verdict::Fail,
+            evidence: Evidence::new("late"),
+        };
+        view.observe(&test(), &late, Timestamp::ZERO);
+        assert_eq!((view.fails, view.passes), (0, 2));
+    }
+}

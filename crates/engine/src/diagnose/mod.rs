@@ -1,0 +1,7 @@
+//! From observations to what is believed.
+
+mod breaker;
+mod damping;
+
+pub(crate) use breaker::{Breakers, Trip};
+pub(crate) use damping::{Opinion, TestState, View};

@@ -1,0 +1,623 @@
+//! Diagnose: an observation becomes a suspicion, a believed finding, a case.
+//!
+//! A finding is confirmed only after one extra round by every observer, because half of the alarms that
+//! begin this way are false. What an order in flight causes on its own target is that order's business and
+//! never a new case.
+
+use std::time::Duration;
+
+use pitcrew_model::{
+    Case, CaseId, Effect, Ending, Evidence, Fact, Finding, Notice, Observation, ObserverName,
+    Phase, Proves, Saved, Scope, Timestamp, Urgency, Verdict,
+};
+
+use crate::{
+    Engine, Judge, Out, SHOWN_AFTER_END,
+    diagnose::{Opinion, Trip, View},
+    fact,
+    timers::Timer,
+};
+
+impl Engine {
+    pub(crate) fn observe(
+        &mut self,
+        now: Timestamp,
+        seen: &Observation,
+        judge: &mut Judge<'_>,
+        out: &mut Out,
+    ) {
+        let Some(at) = self.fleet.find(&seen.target) else {
+            return;
+        };
+        let Some(position) = self
+            .fleet
+            .crew_of(at)
+            .and_then(|crew| crew.test(&seen.test))
+        else {
+            return;
+        };
+        if seen.asked_at < self.trust_after || self.belongs_to_an_order(at, seen) {
+            return;
+        }
+        let observer = self.observer(&seen.observer);
+        let trust_after = self.trust_after;
+        let test = self.fleet.crew_of(at).expect("found above").service.tests[position].clone();
+        let member = self.fleet.member_mut(at);
+        let view = member.tests[position].view(observer);
+        view.observe(&test, seen, trust_after);
+        let quiet = view.opinion == Opinion::Passing && view.fails == 0 && !view.is_flapping();
+        if quiet && member.case.is_none() {
+            return;
+        }
+        self.reconsider(now, at, judge, out);
+    }
+
+    /// Whether an answer only shows what an order in flight is doing to the target, or to what it runs on.
+    fn belongs_to_an_order(&self, at: usize, seen: &Observation) -> bool {
+        let in_flight = |member: usize| self.fleet.member(member).in_flight;
+        let own = in_flight(at).is_some_and(|order| match self.orders[&order].outcome.as_ref() {
+            None => true,
+            Some(outcome) => seen.asked_at < outcome.at,
+        });
+        own || seen.verdict == Verdict::Fail
+            && self
+                .fleet
+                .hosts_of(at)
+                .into_iter()
+                .any(|host| in_flight(host).is_some())
+    }
+
+    fn observer(&mut self, name: &ObserverName) -> u16 {
+        let at = self
+            .observers
+            .iter()
+            .position(|have| have == name)
+            .unwrap_or_else(|| {
+                self.observers.push(name.clone());
+                self.observers.len() - 1
+            });
+        u16::try_from(at).unwrap_or(u16::MAX)
+    }
+
+    fn reconsider(&mut self, now: Timestamp, at: usize, judge: &mut Judge<'_>, out: &mut Out) {
+        let Some(id) = self.fleet.member(at).case else {
+            if self.fleet.member(at).in_flight.is_none() && self.is_failing(at) {
+                self.open(now, at, out);
+                let id = self.fleet.member(at).case.expect("just opened");
+                self.weigh_suspicion(now, at, id, judge, out);
+            }
+            return;
+        };
+        match self.open_case(id).phase {
+            Phase::Suspected => self.weigh_suspicion(now, at, id, judge, out),
+            Phase::Confirmed | Phase::Held(_) => self.follow(now, at, id, judge, out),
+            Phase::Verifying { .. } => self.verify(now, at, id, out),
+            Phase::Probation { .. } => self.watch_for_relapse(now, at, id, judge, out),
+            Phase::Repairing { .. } | Phase::Closed(_) => {}
+        }
+    }
+
+    /// Whether any trusted observer's last round failed, or flaps.
+    fn is_failing(&self, at: usize) -> bool {
+        self.views(at)
+            .any(|(_, view)| view.fails > 0 || view.is_flapping())
+    }
+
+    /// Views of trusted observers, with the position of their test.
+    pub(crate) fn views(&self, at: usize) -> impl Iterator<Item = (usize, &View)> {
+        let tests = self.fleet.member(at).tests.iter().enumerate();
+        tests
+            .flat_map(|(position, state)| state.views.iter().map(move |view| (position, view)))
+            .filter(|(_, view)| self.is_trusted(view))
+    }
+
+    pub(crate) fn is_trusted(&self, view: &View) -> bool {
+        self.suspects.is_empty()
+            || !self
+                .suspects
+                .contains_key(&self.observers[usize::from(view.observer)])
+    }
+
+    fn open(&mut self, now: Timestamp, at: usize, out: &mut Out) {
+        self.birth.last_case += 1;
+        let id = CaseId(self.birth.last_case);
+        let member = self.fleet.member_mut(at);
+        member.case = Some(id);
+        let target = member.target.id.clone();
+        let service = self
+            .fleet
+            .crew_of(at)
+            .expect("only targets of a service are tested")
+            .service
+            .name
+            .clone();
+        self.cases.insert(
+            id,
+            Case {
+                id,
+                target,
+                service,
+                opened_at: now,
+                confirmed_at: None,
+                closed_at: None,
+                phase: Phase::Suspected,
+                findings: Vec::new(),
+                progress: None,
+                orders: Vec::new(),
+                handed_over: None,
+            },
+        );
+        self.count_failing(now, at, (now, id), out);
+    }
+
+    /// Counts a newly failing case in the breakers of all its scopes and tells a person when one trips.
+    pub(crate) fn count_failing(
+        &mut self,
+        now: Timestamp,
+        at: usize,
+        case: (Timestamp, CaseId),
+        out: &mut Out,
+    ) {
+        for scope in self.fleet.scopes_of(at) {
+            let (rule, of) = (self.breaker_rule(&scope), self.fleet.size_of(&scope));
+            if let Some(trip) = self.breakers.opened(now, &scope, &rule, of, case) {
+                self.announce_trip(now, trip, out);
+            }
+        }
+    }
+
+    fn announce_trip(&mut self, now: Timestamp, trip: Trip, out: &mut Out) {
+        let Trip { scope, failing, of } = trip;
+        let summary = format!(
+            "{scope}: {failing} of {of} targets newly failing; nothing is repaired until it calms"
+        );
+        let service = match &scope {
+            Scope::Fleet => None,
+            Scope::Service(service) | Scope::Domain { service, .. } => Some(service.clone()),
+        };
+        self.timers.set(
+            Timer::Breaker(scope.clone()),
+            now + self.breaker_poll(&scope),
+        );
+        out.push(fact(
+            now,
+            Fact::BreakerTripped {
+                scope: scope.clone(),
+                failing,
+                of,
+            },
+        ));
+        out.push(Effect::Save(Saved::Breaker {
+            scope: scope.clone(),
+            tripped_at: Some(now),
+        }));
+        out.push(Effect::Notify(Notice {
+            to: Vec::new(),
+            at: now,
+            urgency: Urgency::Page,
+            case: None,
+            target: None,
+            service,
+            summary,
+            evidence: vec![format!("release it at once with: pitcrew resume {scope}")],
+        }));
+    }
+
+    fn breaker_poll(&self, scope: &Scope) -> Duration {
+        (self.breaker_rule(scope).within / 10)
+            .clamp(Duration::from_secs(1), Duration::from_secs(60))
+    }
+
+    pub(crate) fn breaker_is_due(&mut self, now: Timestamp, scope: &Scope, out: &mut Out) {
+        let (rule, of) = (self.breaker_rule(scope), self.fleet.size_of(scope));
+        if self.breakers.calms(now, scope, &rule, of) {
+            self.announce_release(now, scope, None, out);
+        } else if self.breakers.is_tripped(scope) {
+            self.timers.set(
+                Timer::Breaker(scope.clone()),
+                now + self.breaker_poll(scope),
+            );
+        }
+    }
+
+    pub(crate) fn announce_release(
+        &mut self,
+        now: Timestamp,
+        scope: &Scope,
+        by: Option<String>,
+        out: &mut Out,
+    ) {
+        self.timers.clear(&Timer::Breaker(scope.clone()));
+        out.push(fact(
+            now,
+            Fact::BreakerReleased {
+                scope: scope.clone(),
+                by,
+            },
+        ));
+        out.push(Effect::Save(Saved::Breaker {
+            scope: scope.clone(),
+            tripped_at: None,
+        }));
+    }
+
+    /// What is believed of a target now, worst first. Empty means neither healthy nor dead by itself.
+    pub(crate) fn beliefs(&self, now: Timestamp, at: usize) -> Vec<Finding> {
+        let Some(crew) = self.fleet.crew_of(at) else {
+            return Vec::new();
+        };
+        let mut findings = Vec::new();
+        for (position, test) in crew.service.tests.iter().enumerate() {
+            let fresh = || {
+                self.fleet.member(at).tests[position]
+                    .views
+                    .iter()
+                    .filter(|view| {
+                        self.is_trusted(view) && view.is_fresh(test, now, self.trust_after)
+                    })
+            };
+            let believers: Vec<&View> = fresh()
+                .filter(|view| view.opinion == Opinion::Failing || view.is_flapping())
+                .collect();
+            let Some(first) = believers.iter().min_by_key(|view| view.failing_since) else {
+                continue;
+            };
+            if believers.len() * 2 <= fresh().count() {
+                continue;
+            }
+            let evidence = believers.iter().find_map(|view| view.evidence.clone());
+            findings.push(Finding {
+                test: test.name.clone(),
+                proves: test.proves,
+                since: first.failing_since,
+                believed_at: Some(now),
+                rounds: u32::from(first.fails),
+                observers: believers
+                    .iter()
+                    .map(|view| self.observers[usize::from(view.observer)].clone())
+                    .collect(),
+                evidence: evidence.unwrap_or_else(|| {
+                    Evidence::new(format!(
+                        "{}% of recent rounds changed",
+                        first.flapping_percent()
+                    ))
+                }),
+            });
+        }
+        findings.sort_by_key(|finding| finding.proves == Proves::Degraded);
+        findings
+    }
+
+    /// Percent of changes, when a majority of a target's trusted observers sees it flap.
+    pub(crate) fn flapping_percent(&self, at: usize) -> Option<u8> {
+        let worst = self
+            .views(at)
+            .filter(|(_, view)| view.is_flapping())
+            .map(|(_, view)| view.flapping_percent())
+            .max()?;
+        Some(u8::try_from(worst).unwrap_or(100))
+    }
+
+    /// Whether nothing of the target fails or is on its way, and each finding of `id` is disproved by a streak
+    /// of passes. A test that has not answered disproves nothing.
+    fn is_settled(&self, at: usize, id: CaseId) -> bool {
+        let Some(crew) = self.fleet.crew_of(at) else {
+            return false;
+        };
+        let tests = &crew.service.tests;
+        if self
+            .views(at)
+            .any(|(position, view)| view.is_unsettled(&tests[position]) || view.is_flapping())
+        {
+            return false;
+        }
+        self.open_case(id).findings.iter().all(|finding| {
+            crew.test(&finding.test).is_none_or(|wanted| {
+                self.views(at).any(|(position, view)| {
+                    position == wanted
+                        && view.opinion == Opinion::Passing
+                        && view.passes >= u16::from(tests[wanted].success_threshold)
+                })
+            })
+        })
+    }
+
+    /// A suspected case: over, still open, or to be confirmed by an extra round.
+    fn weigh_suspicion(
+        &mut self,
+        now: Timestamp,
+        at: usize,
+        id: CaseId,
+        judge: &mut Judge<'_>,
+        out: &mut Out,
+    ) {
+        if self.is_settled(at, id) {
+            self.close(
+                now,
+                at,
+                id,
+                Ending::FalseAlarm,
+                "it passed again before it was believed".to_owned(),
+                out,
+            );
+            return;
+        }
+        let findings = self.beliefs(now, at);
+        if findings.is_empty() {
+            return;
+        }
+        self.open_case_mut(id).findings.clone_from(&findings);
+        if self.flapping_percent(at).is_none() {
+            let Some(asked) = self.rechecks.get(&id).copied() else {
+                self.ask_again(now, at, id, &findings, out);
+                return;
+            };
+            if !self.rechecked(now, at, &findings, asked) {
+                return;
+            }
+        }
+        self.confirm(now, id, findings, out);
+        self.plan(now, at, id, judge, out);
+    }
+
+    /// Asks every observer once more for the tests believed to fail.
+    fn ask_again(
+        &mut self,
+        now: Timestamp,
+        at: usize,
+        id: CaseId,
+        findings: &[Finding],
+        out: &mut Out,
+    ) {
+        self.rechecks.insert(id, now);
+        let member = self.fleet.member_mut(at);
+        for view in member.tests.iter_mut().flat_map(|state| &mut state.views) {
+            view.rechecked = false;
+        }
+        let target = member.target.id.clone();
+        for finding in findings {
+            out.push(Effect::Probe {
+                target: target.clone(),
+                test: finding.test.clone(),
+            });
+        }
+    }
+
+    /// Whether, for each finding, a majority of its observers failed it again in the extra round.
+    fn rechecked(&self, now: Timestamp, at: usize, findings: &[Finding], asked: Timestamp) -> bool {
+        let Some(crew) = self.fleet.crew_of(at) else {
+            return false;
+        };
+        findings.iter().all(|finding| {
+            let Some(position) = crew.test(&finding.test) else {
+                return false;
+            };
+            let test = &crew.service.tests[position];
+            let fresh: Vec<&View> = self.fleet.member(at).tests[position]
+                .views
+                .iter()
+                .filter(|view| self.is_trusted(view) && view.is_fresh(test, now, self.trust_after))
+                .collect();
+            let failed = fresh
+                .iter()
+                .filter(|view| view.rechecked && view.asked_at >= asked && view.fails > 0)
+                .count();
+            failed * 2 > fresh.len()
+        })
+    }
+
+    fn confirm(&mut self, now: Timestamp, id: CaseId, findings: Vec<Finding>, out: &mut Out) {
+        self.rechecks.remove(&id);
+        let case = self.open_case_mut(id);
+        case.phase = Phase::Confirmed;
+        case.confirmed_at.get_or_insert(now);
+        case.findings.clone_from(&findings);
+        self.record(now, id, None, Fact::Confirmed { findings }, out);
+        self.save_case(id, out);
+    }
+
+    /// A confirmed or held case: it may have recovered by itself; otherwise its findings are kept true.
+    fn follow(
+        &mut self,
+        now: Timestamp,
+        at: usize,
+        id: CaseId,
+        judge: &mut Judge<'_>,
+        out: &mut Out,
+    ) {
+        if self.is_settled(at, id) {
+            self.recovered_without_order(now, at, id, out);
+            return;
+        }
+        let findings = self.beliefs(now, at);
+        let case = self.open_case_mut(id);
+        let same = case
+            .findings
+            .iter()
+            .map(|finding| &finding.test)
+            .eq(findings.iter().map(|finding| &finding.test));
+        if findings.is_empty() {
+            return;
+        }
+        for finding in findings {
+            match case
+                .findings
+                .iter_mut()
+                .find(|have| have.test == finding.test)
+            {
+                Some(have) => (have.rounds, have.evidence) = (finding.rounds, finding.evidence),
+                None => case.findings.push(finding),
+            }
+        }
+        if !same
+            && !matches!(
+                case.phase,
+                Phase::Held(pitcrew_model::Hold::HandedOver { .. })
+            )
+        {
+            self.plan(now, at, id, judge, out);
+        }
+    }
+
+    fn recovered_without_order(&mut self, now: Timestamp, at: usize, id: CaseId, out: &mut Out) {
+        let case = self.open_case(id);
+        if case.handed_over.is_some() {
+            self.close(
+                now,
+                at,
+                id,
+                Ending::HandedOver,
+                "its tests pass again".to_owned(),
+                out,
+            );
+        } else if case.orders.is_empty() {
+            self.close(
+                now,
+                at,
+                id,
+                Ending::SelfRecovered,
+                "its tests pass again without an order".to_owned(),
+                out,
+            );
+        } else {
+            self.begin_probation(now, at, id, out);
+        }
+    }
+
+    fn watch_for_relapse(
+        &mut self,
+        now: Timestamp,
+        at: usize,
+        id: CaseId,
+        judge: &mut Judge<'_>,
+        out: &mut Out,
+    ) {
+        let findings = self.beliefs(now, at);
+        if findings.is_empty() {
+            return;
+        }
+        self.count_failing(now, at, (self.open_case(id).opened_at, id), out);
+        let case = self.open_case_mut(id);
+        case.phase = Phase::Confirmed;
+        case.findings.clone_from(&findings);
+        self.record(now, id, None, Fact::Relapsed { findings }, out);
+        self.save_case(id, out);
+        self.plan(now, at, id, judge, out);
+    }
+
+    pub(crate) fn close(
+        &mut self,
+        now: Timestamp,
+        at: usize,
+        id: CaseId,
+        ending: Ending,
+        why: String,
+        out: &mut Out,
+    ) {
+        self.stop_counting(at, id);
+        self.fleet.member_mut(at).case = None;
+        self.forget_case(now, id, ending, why, out);
+    }
+
+    /// The case no longer counts as newly failing.
+    pub(crate) fn stop_counting(&mut self, at: usize, id: CaseId) {
+        let opened_at = self.open_case(id).opened_at;
+        for scope in self.fleet.scopes_of(at) {
+            self.breakers.recovered(&scope, (opened_at, id));
+        }
+    }
+
+    /// Ends a case whose target may be gone already.
+    pub(crate) fn forget_case(
+        &mut self,
+        now: Timestamp,
+        id: CaseId,
+        ending: Ending,
+        why: String,
+        out: &mut Out,
+    ) {
+        self.timers.clear(&Timer::Case(id));
+        self.rechecks.remove(&id);
+        self.approvals.remove(&id);
+        self.drop_pending_orders(now, id, out);
+        let case = self.open_case_mut(id);
+        let confirmed = case.confirmed_at.is_some();
+        case.phase = Phase::Closed(ending);
+        case.closed_at = Some(now);
+        let service = case.service.clone();
+        if let Some(crew) = self.fleet.crew_mut(&service) {
+            crew.waiting.remove(&id);
+        }
+        self.record(now, id, None, Fact::Closed { ending, why }, out);
+        if confirmed {
+            self.save_case(id, out);
+            self.remember_case(now, id, out);
+        }
+        self.closed.push_back(id);
+        if self.closed.len() > SHOWN_AFTER_END
+            && let Some(oldest) = self.closed.pop_front()
+        {
+            self.cases.remove(&oldest);
+        }
+    }
+
+    pub(crate) fn weigh_observer(
+        &mut self,
+        now: Timestamp,
+        observer: ObserverName,
+        trouble: Option<String>,
+        out: &mut Out,
+    ) {
+        let before = match &trouble {
+            Some(trouble) => self.suspects.insert(observer.clone(), trouble.clone()),
+            None => self.suspects.remove(&observer),
+        };
+        if before != trouble {
+            out.push(fact(now, Fact::Observer { observer, trouble }));
+        }
+    }
+
+    /// After a pause nothing seen before it counts: deadlines move on by the pause, and every test of an open
+    /// case is asked anew.
+    pub(crate) fn wake(&mut self, now: Timestamp, paused_for: Duration, out: &mut Out) {
+        self.trust_after = now;
+        self.rechecks.clear();
+        out.push(fact(now, Fact::Woke { paused_for }));
+        let open: Vec<CaseId> = self
+            .cases
+            .values()
+            .filter(|case| case.is_open())
+            .map(|case| case.id)
+            .collect();
+        for id in open {
+            let case = self.open_case_mut(id);
+            match &mut case.phase {
+                Phase::Verifying { until, .. } | Phase::Probation { until } => {
+                    *until = (*until).max(now) + paused_for;
+                    let until = *until;
+                    self.timers.set(Timer::Case(id), until);
+                }
+                Phase::Suspected
+                | Phase::Confirmed
+                | Phase::Held(_)
+                | Phase::Repairing { .. }
+                | Phase::Closed(_) => {}
+            }
+            let (target, service) = (
+                self.open_case(id).target.clone(),
+                self.open_case(id).service.clone(),
+            );
+            let tests = self
+                .fleet
+                .crew(&service)
+                .map(|crew| crew.service.tests.clone())
+                .unwrap_or_default();
+            for test in tests {
+                out.push(Effect::Probe {
+                    target: target.clone(),
+                    test: test.name.clone(),
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,666 @@
+//! Plan: what a confirmed case wants next, and the order for it when nothing holds it back.
+//!
+//! The ladder only climbs: each step has its tries, and after the last one a person has the case. Whether a
+//! wanted order may be given is decided in [`permit`]; this file never weighs a limit itself.
+
+mod permit;
+
+pub(crate) use permit::domain_limit;
+
+use std::time::Duration;
+
+use pitcrew_model::{
+    Action, Authority, Autonomy, CaseId, Effect, Ending, Fact, Hold, Notice, Objection, Order,
+    OrderId, OrderState, Phase, Progress, Proves, ReceiverName, Repair, Runner, Saved, Timestamp,
+    Urgency,
+};
+use sha2::{Digest, Sha256};
+
+use crate::{Engine, Judge, Out, timers::Timer};
+
+/// A held case asks again after this when its limit names no time: limits free up through other cases.
+const RETRY: Duration = Duration::from_secs(1);
+/// For limits that only a new configuration or a window's edge changes.
+const SLOW_RETRY: Duration = Duration::from_secs(10);
+/// An actuator answers long before; past this its order counts as "may have taken effect".
+const OUTCOME_OVERDUE: Duration = Duration::from_secs(15 * 60);
+/// How long discovery has to find a target again after a restart, before its case is given up.
+const TARGET_MISSING: Duration = Duration::from_secs(15 * 60);
+/// Held cases of a service that are asked again at once when one of its orders ends.
+const WOKEN_AT_ONCE: usize = 8;
+
+/// The next rung of the ladder.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) repair: Repair,
+    pub(crate) step: u8,
+    pub(crate) attempt: u8,
+    pub(crate) action: Action,
+    pub(crate) settle: Duration,
+    pub(crate) runner: Option<Runner>,
+}
+
+impl Wanted {
+    /// `restart unit nginx.service (step 1 of `restart-then-call`, try 1 of 2)`
+    fn describe(&self) -> String {
+        let what = match (&self.runner, self.action.needs_runner()) {
+            (Some(runner), true) => format!("{} {runner}", self.action),
+            _ => self.action.to_string(),
+        };
+        let tries = self
+            .repair
+            .steps
+            .get(usize::from(self.step))
+            .map_or(0, |step| step.tries);
+        format!(
+            "{what} (step {} of `{}`, try {} of {tries})",
+            self.step + 1,
+            self.repair.name,
+            self.attempt
+        )
+    }
+}
+
+impl Engine {
+    /// Decides about a confirmed or held case: gives the next order, hands it over, or says what holds it.
+    pub(crate) fn plan(
+        &mut self,
+        now: Timestamp,
+        at: usize,
+        id: CaseId,
+        judge: &mut Judge<'_>,
+        out: &mut Out,
+    ) {
+        if self.open_case(id).handed_over.is_some() {
+            return;
+        }
+        let wanted = self.wanted(at, id);
+        if let Err(hold) = self.may_touch(now, at) {
+            return self.hold(now, at, id, wanted.as_ref(), hold, out);
+        }
+        let Some(wanted) = wanted else {
+            return self.hand_over(
+                now,
+                id,
+                None,
+                "no repair is configured for this finding".to_owned(),
+                out,
+            );
+        };
+        if let Action::HandOver { to } = &wanted.action {
+            return match self.may_escalate(now, at, id) {
+                Err(hold) => self.hold(now, at, id, Some(&wanted), hold, out),
+                Ok(()) => self.hand_over(now, id, to.clone(), self.ladder_end(id), out),
+            };
+        }
+        let authority = match self.may_repair(now, at, id, &wanted) {
+            Ok(authority) => authority,
+            Err(hold) => return self.hold(now, at, id, Some(&wanted), hold, out),
+        };
+        if let Err(hold) = self.may_disrupt(now, at, &wanted.action, self.is_proven_down(now, at)) {
+            return self.hold(now, at, id, Some(&wanted), hold, out);
+        }
+        let order = self.order_for(now, at, id, &wanted, authority);
+        let objections = judge(now, &order);
+        if !objections.is_empty() {
+            return self.hold(
+                now,
+                at,
+                id,
+                Some(&wanted),
+                Hold::Interlock { objections },
+                out,
+            );
+        }
+        self.give(now, at, Some((id, &wanted)), order, out);
+    }
+
+    /// The rung a case stands on, by what it believes. `None` when no repair is for any of its findings.
+    fn wanted(&self, at: usize, id: CaseId) -> Option<Wanted> {
+        let case = self.open_case(id);
+        let service = &self.fleet.crew_of(at)?.service;
+        let repair = match &case.progress {
+            Some(progress) => service
+                .repairs
+                .iter()
+                .find(|repair| repair.name == progress.repair),
+            None => None,
+        }
+        .or_else(|| {
+            case.findings
+                .iter()
+                .find_map(|finding| service.repair_for(&finding.test))
+        })?;
+        let (mut step, mut tries) = match &case.progress {
+            Some(progress) if progress.repair == repair.name => (progress.step, progress.tries),
+            Some(_) | None => (0, 0),
+        };
+        if repair
+            .steps
+            .get(usize::from(step))
+            .is_some_and(|current| tries >= current.tries)
+        {
+            (step, tries) = (step + 1, 0);
+        }
+        let (action, settle) = repair
+            .steps
+            .get(usize::from(step))
+            .map_or((Action::HandOver { to: None }, Duration::ZERO), |step| {
+                (step.action.clone(), step.settle)
+            });
+        let runner = service.runner_for(&self.fleet.member(at).target);
+        Some(Wanted {
+            repair: repair.clone(),
+            step,
+            attempt: tries + 1,
+            action,
+            settle,
+            runner,
+        })
+    }
+
+    fn ladder_end(&self, id: CaseId) -> String {
+        let given = self.open_case(id).orders.len();
+        match given {
+            0 => "its repair begins with a person".to_owned(),
+            1 => "1 order did not help".to_owned(),
+            _ => format!("{given} orders did not help"),
+        }
+    }
+
+    fn order_for(
+        &self,
+        now: Timestamp,
+        at: usize,
+        id: CaseId,
+        wanted: &Wanted,
+        authority: Authority,
+    ) -> Order {
+        let approved = self.approvals.get(&id).map(|(order, _)| *order);
+        let (order_id, operation) = match approved.and_then(|order| self.orders.get(&order)) {
+            Some(pending) => (pending.order.id, pending.order.operation.clone()),
+            None => self.next_operation(),
+        };
+        let target_is_down = self.is_proven_down(now, at);
+        let digest = self.digest(id, wanted);
+        let member = self.fleet.member(at);
+        Order {
+            id: order_id,
+            operation,
+            case: Some(id),
+            target: member.target.clone(),
+            service: Some(self.open_case(id).service.clone()),
+            action: wanted.action.clone(),
+            runner: wanted.runner.clone(),
+            authority,
+            repair: Some(wanted.repair.name.clone()),
+            step: wanted.step,
+            attempt: wanted.attempt,
+            given_at: now,
+            settle: wanted.settle,
+            expires_at: now + Order::EXPIRY,
+            fence: self.birth.fence,
+            digest,
+            target_is_down,
+        }
+    }
+
+    /// Whether a trusted, fresh majority of observers believes in a failure that proves the target serves nobody.
+    pub(crate) fn is_proven_down(&self, now: Timestamp, at: usize) -> bool {
+        self.beliefs(now, at)
+            .iter()
+            .any(|finding| finding.proves == Proves::Down)
+    }
+
+    /// What an approval is bound to: target, action, rung and the findings that called for it.
+    pub(crate) fn digest(&self, id: CaseId, wanted: &Wanted) -> String {
+        let case = self.open_case(id);
+        let mut hash = Sha256::new();
+        let mut part = |text: &str| {
+            hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hash.update(text);
+        };
+        part(case.target.as_str());
+        part(&format!("{:?} {:?}", wanted.action, wanted.runner));
+        part(&format!(
+            "{} {} {} {}",
+            case.id, wanted.repair.name, wanted.step, wanted.attempt
+        ));
+        for finding in &case.findings {
+            part(finding.test.as_str());
+        }
+        hash.finalize()
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    /// Writes the intent, then lets the order go.
+    pub(crate) fn give(
+        &mut self,
+        now: Timestamp,
+        at: usize,
+        case: Option<(CaseId, &Wanted)>,
+        order: Order,
+        out: &mut Out,
+    ) {
+        let id = order.id;
+        let service = order.service.clone();
+        self.fleet.member_mut(at).in_flight = Some(id);
+        if let Some(crew) = service
+            .as_ref()
+            .and_then(|service| self.fleet.crew_mut(service))
+        {
+            crew.in_flight.insert(id);
+        }
+        self.timers.set(Timer::Order(id), now + OUTCOME_OVERDUE);
+        let state = OrderState {
+            order: order.clone(),
+            given: true,
+            outcome: None,
+            ended_at: None,
+        };
+        out.push(Effect::Record(pitcrew_model::Record {
+            at: now,
+            case: order.case,
+            order: Some(id),
+            target: Some(order.target.id.clone()),
+            service: service.clone(),
+            fact: Fact::Intent {
+                order: Box::new(order.clone()),
+            },
+        }));
+        self.keep_order(state, out);
+        if order.action.is_disruptive() {
+            self.spend_rate(now, service.as_ref(), out);
+        }
+        if let Some((case_id, wanted)) = case {
+            self.approvals.remove(&case_id);
+            self.leave_waiting(case_id);
+            self.timers.clear(&Timer::Case(case_id));
+            let case = self.open_case_mut(case_id);
+            case.phase = Phase::Repairing { order: id };
+            case.orders.push(id);
+            case.progress = Some(Progress {
+                repair: wanted.repair.name.clone(),
+                step: wanted.step,
+                tries: wanted.attempt,
+            });
+            self.save_case(case_id, out);
+        }
+        out.push(Effect::Give(order));
+    }
+
+    fn leave_waiting(&mut self, id: CaseId) {
+        let service = self.open_case(id).service.clone();
+        if let Some(crew) = self.fleet.crew_mut(&service) {
+            crew.waiting.remove(&id);
+        }
+    }
+
+    /// Says why a case is not acted on; written down when the reason changes.
+    pub(crate) fn hold(
+        &mut self,
+        now: Timestamp,
+        at: usize,
+        id: CaseId,
+        wanted: Option<&Wanted>,
+        hold: Hold,
+        out: &mut Out,
+    ) {
+        match hold {
+            Hold::Flapping { percent } => {
+                let why = format!("it flaps: {percent}% of its recent rounds changed");
+                return self.hand_over(now, id, None, why, out);
+            }
+            Hold::Lemon { .. } | Hold::NoRunner { .. } => {
+                return self.hand_over(now, id, None, hold.to_string(), out);
+            }
+            _ => {}
+        }
+        let hold = match (hold, wanted) {
+            (Hold::AwaitingApproval { .. }, Some(wanted)) => {
+                self.propose_for_approval(now, at, id, wanted, out)
+            }
+            (hold, _) => hold,
+        };
+        let changed = !matches!(&self.open_case(id).phase, Phase::Held(before) if is_same_reason(before, &hold));
+        match retry_at(now, &hold) {
+            Some(at) => self.timers.set(Timer::Case(id), at),
+            None => self.timers.clear(&Timer::Case(id)),
+        }
+        let service = self.open_case(id).service.clone();
+        if let Some(crew) = self.fleet.crew_mut(&service) {
+            crew.waiting.insert(id);
+        }
+        self.open_case_mut(id).phase = Phase::Held(hold.clone());
+        if !changed {
+            return;
+        }
+        let described = wanted.map(Wanted::describe);
+        let would = described.as_ref().map_or_else(
+            || "a person would be told".to_owned(),
+            |what| format!("without it: {what}"),
+        );
+        self.tell_of_hold(now, id, described.as_deref(), &hold, out);
+        self.record(
+            now,
+            id,
+            None,
+            Fact::Held {
+                wanted: described,
+                hold,
+                would,
+            },
+            out,
+        );
+        self.save_case(id, out);
+    }
+
+    /// Only what needs a person and no one has been told of.
+    fn tell_of_hold(
+        &self,
+        now: Timestamp,
+        id: CaseId,
+        wanted: Option<&str>,
+        hold: &Hold,
+        out: &mut Out,
+    ) {
+        let wanted = wanted.unwrap_or("a person's look");
+        let case = self.open_case(id);
+        let (urgency, summary) = match hold {
+            Hold::Autonomy {
+                autonomy: Autonomy::Propose,
+                ..
+            } => (
+                Urgency::Inform,
+                format!(
+                    "{}: proposes to {wanted}; do it with: pitcrew order",
+                    case.target
+                ),
+            ),
+            Hold::AwaitingApproval { order, .. } => (
+                Urgency::Page,
+                format!(
+                    "{}: wants to {wanted}; allow it with: pitcrew approve {order}",
+                    case.target
+                ),
+            ),
+            _ => return,
+        };
+        out.push(Effect::Notify(self.notice(
+            now,
+            id,
+            Vec::new(),
+            urgency,
+            summary,
+        )));
+    }
+
+    fn notice(
+        &self,
+        now: Timestamp,
+        id: CaseId,
+        to: Vec<ReceiverName>,
+        urgency: Urgency,
+        summary: String,
+    ) -> Notice {
+        let case = self.open_case(id);
+        let mut evidence: Vec<String> = case
+            .findings
+            .iter()
+            .map(|finding| {
+                let rounds = if finding.rounds == 1 {
+                    "round"
+                } else {
+                    "rounds"
+                };
+                format!(
+                    "{} failing since {}, {} {rounds}: {}",
+                    finding.test, finding.since, finding.rounds, finding.evidence
+                )
+            })
+            .collect();
+        for order in &case.orders {
+            let Some(state) = self.orders.get(order) else {
+                continue;
+            };
+            let outcome = state.outcome.as_ref().map_or_else(
+                || "no outcome yet".to_owned(),
+                |outcome| format!("{}: {}", outcome.kind, outcome.detail),
+            );
+            evidence.push(format!(
+                "{} {order} {}: {outcome}",
+                state.order.given_at, state.order.action
+            ));
+        }
+        Notice {
+            to,
+            at: now,
+            urgency,
+            case: Some(id),
+            target: Some(case.target.clone()),
+            service: Some(case.service.clone()),
+            summary,
+            evidence,
+        }
+    }
+
+    /// A person goes on from here; the case stays open until its target recovers or the person closes it.
+    fn hand_over(
+        &mut self,
+        now: Timestamp,
+        id: CaseId,
+        to: Option<ReceiverName>,
+        why: String,
+        out: &mut Out,
+    ) {
+        if self.open_case(id).handed_over.is_some() {
+            return;
+        }
+        let to: Vec<ReceiverName> = to.map_or_else(|| self.receivers.clone(), |to| vec![to]);
+        self.timers.clear(&Timer::Case(id));
+        self.leave_waiting(id);
+        let case = self.open_case_mut(id);
+        case.handed_over = Some(why.clone());
+        case.phase = Phase::Held(Hold::HandedOver {
+            to: to.iter().map(ToString::to_string).collect(),
+            why: why.clone(),
+        });
+        let target = case.target.clone();
+        self.record(
+            now,
+            id,
+            None,
+            Fact::HandedOver {
+                to: to.clone(),
+                why: why.clone(),
+            },
+            out,
+        );
+        self.save_case(id, out);
+        let summary = format!("{target} needs you: {why}. See: pitcrew explain {id}");
+        out.push(Effect::Notify(self.notice(
+            now,
+            id,
+            to,
+            Urgency::Page,
+            summary,
+        )));
+    }
+
+    /// Keeps the exact order that a person is asked to approve.
+    fn propose_for_approval(
+        &mut self,
+        now: Timestamp,
+        at: usize,
+        id: CaseId,
+        wanted: &Wanted,
+        out: &mut Out,
+    ) -> Hold {
+        let digest = self.digest(id, wanted);
+        if let Phase::Held(hold @ Hold::AwaitingApproval { digest: before, .. }) =
+            &self.open_case(id).phase
+            && *before == digest
+        {
+            return hold.clone();
+        }
+        self.drop_pending_orders(now, id, out);
+        let order = self.order_for(
+            now,
+            at,
+            id,
+            wanted,
+            Authority::Approval { by: String::new() },
+        );
+        let hold = Hold::AwaitingApproval {
+            order: order.id,
+            digest,
+        };
+        let state = OrderState {
+            order,
+            given: false,
+            outcome: None,
+            ended_at: None,
+        };
+        self.keep_order(state, out);
+        hold
+    }
+
+    /// Orders of a case that were never given are void.
+    pub(crate) fn drop_pending_orders(&mut self, now: Timestamp, id: CaseId, out: &mut Out) {
+        let pending: Vec<OrderId> = match &self.open_case(id).phase {
+            Phase::Held(Hold::AwaitingApproval { order, .. }) => vec![*order],
+            _ => self
+                .approvals
+                .get(&id)
+                .map(|(order, _)| *order)
+                .into_iter()
+                .collect(),
+        };
+        for order in pending {
+            self.approvals.remove(&id);
+            self.end_order(now, order, out);
+        }
+    }
+
+    pub(crate) fn end_order(&mut self, now: Timestamp, id: OrderId, out: &mut Out) {
+        self.timers.clear(&Timer::Order(id));
+        let Some(state) = self
+            .orders
+            .get_mut(&id)
+            .filter(|state| state.ended_at.is_none())
+        else {
+            return;
+        };
+        state.ended_at = Some(now);
+        out.push(Effect::Save(Saved::Order(Box::new(state.clone()))));
+        let (target, service) = (state.order.target.id.clone(), state.order.service.clone());
+        if let Some(at) = self.fleet.find(&target)
+            && self.fleet.member(at).in_flight == Some(id)
+        {
+            self.fleet.member_mut(at).in_flight = None;
+        }
+        if let Some(crew) = service.and_then(|service| self.fleet.crew_mut(&service)) {
+            crew.in_flight.remove(&id);
+            for waiting in crew
+                .waiting
+                .iter()
+                .take(WOKEN_AT_ONCE)
+                .copied()
+                .collect::<Vec<_>>()
+            {
+                self.timers.set(Timer::Case(waiting), now);
+            }
+        }
+        self.ended.push_back(id);
+        if self.ended.len() > crate::SHOWN_AFTER_END
+            && let Some(oldest) = self.ended.pop_front()
+        {
+            self.orders.remove(&oldest);
+        }
+    }
+
+    pub(crate) fn case_is_due(
+        &mut self,
+        now: Timestamp,
+        id: CaseId,
+        judge: &mut Judge<'_>,
+        out: &mut Out,
+    ) {
+        let Some(case) = self.cases.get(&id).filter(|case| case.is_open()) else {
+            return;
+        };
+        let Some(at) = self.fleet.find(&case.target) else {
+            return self.await_target(now, id, out);
+        };
+        match case.phase {
+            Phase::Held(_) | Phase::Confirmed => self.plan(now, at, id, judge, out),
+            Phase::Verifying { .. } => self.not_verified(now, at, id, judge, out),
+            Phase::Probation { .. } => self.probation_is_due(now, at, id, out),
+            Phase::Suspected | Phase::Repairing { .. } | Phase::Closed(_) => {}
+        }
+    }
+
+    /// A case of a former run whose target has not been found again.
+    fn await_target(&mut self, now: Timestamp, id: CaseId, out: &mut Out) {
+        if now.since(self.trust_after) < TARGET_MISSING {
+            self.timers.set(Timer::Case(id), now + SLOW_RETRY);
+        } else {
+            self.forget_case(
+                now,
+                id,
+                Ending::Superseded,
+                "its target was not found again".to_owned(),
+                out,
+            );
+        }
+    }
+}
+
+/// A reason is new when its limit is another, or when it asks for something else.
+fn is_same_reason(before: &Hold, now: &Hold) -> bool {
+    match (before, now) {
+        (
+            Hold::AwaitingApproval { order: before, .. },
+            Hold::AwaitingApproval { order: now, .. },
+        ) => before == now,
+        (Hold::Interlock { objections: before }, Hold::Interlock { objections: now }) => {
+            let invariants = |objections: &[Objection]| {
+                objections.iter().map(|o| o.invariant).collect::<Vec<_>>()
+            };
+            invariants(before) == invariants(now)
+        }
+        _ => before.name() == now.name(),
+    }
+}
+
+/// When to ask again; `None`: when something happens.
+fn retry_at(now: Timestamp, hold: &Hold) -> Option<Timestamp> {
+    match hold {
+        Hold::Cooldown { until } | Hold::Rate { until, .. } | Hold::HeldByPerson { until, .. } => {
+            Some(*until)
+        }
+        Hold::Autonomy { .. } | Hold::AwaitingApproval { .. } | Hold::FleetRate { .. } => {
+            Some(now + SLOW_RETRY)
+        }
+        Hold::Denied { .. }
+        | Hold::Paused { .. }
+        | Hold::Lemon { .. }
+        | Hold::Flapping { .. }
+        | Hold::NoRepair
+        | Hold::NoRunner { .. }
+        | Hold::HandedOver { .. } => None,
+        Hold::LedgerUnwritable
+        | Hold::Breaker { .. }
+        | Hold::ObserverSuspect { .. }
+        | Hold::Quorum { .. }
+        | Hold::OneAtATime { .. }
+        | Hold::MaxInFlight { .. }
+        | Hold::PerDomain { .. }
+        | Hold::MaxUnavailable { .. }
+        | Hold::LastHealthy { .. }
+        | Hold::Interlock { .. } => Some(now + RETRY),
+    }
+}

@@ -1,0 +1,507 @@
+//! "May we touch it?": every limit, in the order in which its reason is reported.
+//!
+//! Four questions: may this target be touched at all, may this case be told to a person, may its repair be
+//! used, may capacity be taken away now. The first limit that says no is the reason; nothing is decided twice.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use pitcrew_model::{
+    Action, Authority, Autonomy, BreakerRule, CaseId, Effect, Health, Hold, Notice, OrderId, Rate,
+    Saved, Scope, ServiceName, Timestamp, Urgency,
+};
+
+use super::Wanted;
+use crate::{Engine, Out, fleet::Crew};
+
+impl Engine {
+    /// A person's hand, a pause, the ledger, and how freely this service may be repaired.
+    pub(crate) fn may_touch(&self, now: Timestamp, at: usize) -> Result<(), Hold> {
+        self.free_of_people(now, at)?;
+        let Some(crew) = self.fleet.crew_of(at) else {
+            return Ok(());
+        };
+        let (autonomy, window) = crew.service.autonomy_at(now);
+        match autonomy {
+            Autonomy::Observe | Autonomy::Propose => Err(Hold::Autonomy {
+                autonomy,
+                window: window.map(|window| window.name.clone()),
+            }),
+            Autonomy::Approve | Autonomy::Act => Ok(()),
+        }
+    }
+
+    pub(crate) fn free_of_people(&self, now: Timestamp, at: usize) -> Result<(), Hold> {
+        for member in std::iter::once(at).chain(self.fleet.hosts_of(at)) {
+            if let Some(hold) = self.holds.get(&self.fleet.member(member).target.id)
+                && now < hold.until
+            {
+                return Err(Hold::HeldByPerson {
+                    by: hold.by.clone(),
+                    why: hold.why.clone(),
+                    until: hold.until,
+                });
+            }
+        }
+        self.free_of_pauses(at)
+    }
+
+    pub(crate) fn free_of_pauses(&self, at: usize) -> Result<(), Hold> {
+        for scope in self.fleet.scopes_of(at) {
+            if let Some(pause) = self.pauses.get(&scope) {
+                return Err(Hold::Paused {
+                    scope: scope.to_string(),
+                    by: pause.by.clone(),
+                    why: pause.why.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A person is not called for what a breaker or a suspect observer explains.
+    pub(crate) fn may_escalate(&self, now: Timestamp, at: usize, id: CaseId) -> Result<(), Hold> {
+        self.observers_are_believable(at)?;
+        self.breakers_are_closed(at)?;
+        self.is_believed_now(now, at, id)
+    }
+
+    /// Everything about the case and its evidence.
+    pub(crate) fn may_repair(
+        &self,
+        now: Timestamp,
+        at: usize,
+        id: CaseId,
+        wanted: &Wanted,
+    ) -> Result<Authority, Hold> {
+        self.observers_are_believable(at)?;
+        self.breakers_are_closed(at)?;
+        if let Some(percent) = self.flapping_percent(at) {
+            return Err(Hold::Flapping { percent });
+        }
+        self.is_no_lemon(now, at, id)?;
+        self.is_rested(now, id)?;
+        self.is_believed_now(now, at, id)?;
+        if wanted.action.needs_runner() && wanted.runner.is_none() {
+            return Err(Hold::NoRunner {
+                action: wanted.action.to_string(),
+            });
+        }
+        self.authority(now, at, id, wanted)
+    }
+
+    fn authority(
+        &self,
+        now: Timestamp,
+        at: usize,
+        id: CaseId,
+        wanted: &Wanted,
+    ) -> Result<Authority, Hold> {
+        let autonomy = self
+            .fleet
+            .crew_of(at)
+            .map_or(Autonomy::Observe, |crew| crew.service.autonomy_at(now).0);
+        if autonomy == Autonomy::Act {
+            return Ok(Authority::Policy);
+        }
+        let digest = self.digest(id, wanted);
+        match self.approvals.get(&id) {
+            Some((order, by))
+                if self
+                    .orders
+                    .get(order)
+                    .is_some_and(|pending| pending.order.digest == digest) =>
+            {
+                Ok(Authority::Approval { by: by.clone() })
+            }
+            _ => Err(Hold::AwaitingApproval {
+                order: OrderId(0),
+                digest,
+            }),
+        }
+    }
+
+    /// The observer must be proven healthy: its own control test, and not every domain failing at once.
+    pub(crate) fn observers_are_believable(&self, at: usize) -> Result<(), Hold> {
+        if let Some((observer, trouble)) = self.suspects.first_key_value()
+            && self.suspects.len() >= self.observers.len()
+        {
+            return Err(Hold::ObserverSuspect {
+                why: format!("{observer} fails its own control test: {trouble}"),
+            });
+        }
+        let Some(crew) = self.fleet.crew_of(at) else {
+            return Ok(());
+        };
+        match self.failing_everywhere(crew) {
+            Some(label) => Err(Hold::ObserverSuspect {
+                why: format!(
+                    "most targets of {} fail in every {label} at once",
+                    crew.service.name
+                ),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// A domain label in each of whose values most targets newly fail. Below the breaker's count of targets a
+    /// mass failure can't be told from two ordinary ones.
+    fn failing_everywhere<'a>(&self, crew: &'a Crew) -> Option<&'a str> {
+        let service = &crew.service;
+        if self.breakers.failing(&Scope::Service(service.name.clone()))
+            < service.limits.breaker.count
+        {
+            return None;
+        }
+        service.domains.iter().map(String::as_str).find(|label| {
+            let values = crew.values(label);
+            let mut seen = 0;
+            for (value, size) in values {
+                let scope = Scope::Domain {
+                    service: service.name.clone(),
+                    label: (*label).to_owned(),
+                    value: value.to_string(),
+                };
+                if self.breakers.failing(&scope) * 2 <= size {
+                    return false;
+                }
+                seen += 1;
+            }
+            seen >= 2
+        })
+    }
+
+    pub(crate) fn breaker_rule(&self, scope: &Scope) -> BreakerRule {
+        let service = match scope {
+            Scope::Fleet => None,
+            Scope::Service(service) | Scope::Domain { service, .. } => self.fleet.crew(service),
+        };
+        service.map_or_else(
+            || pitcrew_model::Limits::default().breaker,
+            |crew| crew.service.limits.breaker,
+        )
+    }
+
+    pub(crate) fn breakers_are_closed(&self, at: usize) -> Result<(), Hold> {
+        match self
+            .fleet
+            .scopes_of(at)
+            .into_iter()
+            .find(|scope| self.breakers.is_tripped(scope))
+        {
+            None => Ok(()),
+            Some(scope) => {
+                let rule = self.breaker_rule(&scope);
+                Err(Hold::Breaker {
+                    scope: scope.to_string(),
+                    failing: self.breakers.failing(&scope),
+                    of: self.fleet.size_of(&scope),
+                    count: rule.count,
+                    percent: rule.percent,
+                    manual: rule.release == pitcrew_model::Release::Manual,
+                })
+            }
+        }
+    }
+
+    fn is_no_lemon(&self, now: Timestamp, at: usize, id: CaseId) -> Result<(), Hold> {
+        let Some(crew) = self.fleet.crew_of(at) else {
+            return Ok(());
+        };
+        let lemon = crew.service.limits.lemon;
+        let before = self
+            .memories
+            .get(&self.open_case(id).target)
+            .map_or(0, |memory| {
+                memory
+                    .closed_at
+                    .iter()
+                    .filter(|closed| now.since(**closed) < lemon.within)
+                    .count()
+            });
+        let cases = u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1);
+        if cases >= lemon.cases {
+            Err(Hold::Lemon {
+                cases,
+                within: lemon.within,
+            })
+        } else {
+            Ok(())
+        }
+    }
+
+    fn is_rested(&self, now: Timestamp, id: CaseId) -> Result<(), Hold> {
+        let case = self.open_case(id);
+        if !case.orders.is_empty() {
+            return Ok(());
+        }
+        match self
+            .memories
+            .get(&case.target)
+            .map(|memory| memory.cooldown_until)
+        {
+            Some(until) if now < until => Err(Hold::Cooldown { until }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Unknown never justifies an order: a fresh majority must believe in the failure right now.
+    fn is_believed_now(&self, now: Timestamp, at: usize, id: CaseId) -> Result<(), Hold> {
+        let case = self.open_case(id);
+        if self.beliefs(now, at).iter().any(|belief| {
+            case.findings
+                .iter()
+                .any(|finding| finding.test == belief.test)
+        }) {
+            return Ok(());
+        }
+        let crew = self.fleet.crew_of(at);
+        let reporting = self
+            .views(at)
+            .filter(|(position, view)| {
+                crew.is_some_and(|crew| {
+                    view.is_fresh(&crew.service.tests[*position], now, self.trust_after)
+                })
+            })
+            .map(|(_, view)| view.observer)
+            .collect::<std::collections::BTreeSet<_>>();
+        Err(Hold::Quorum {
+            reporting: u32::try_from(reporting.len()).unwrap_or(u32::MAX),
+            observers: u32::try_from(self.observers.len())
+                .unwrap_or(u32::MAX)
+                .max(1),
+        })
+    }
+
+    /// Everything that counts what is in flight or would be unavailable, for an order on `at`.
+    pub(crate) fn may_disrupt(
+        &self,
+        now: Timestamp,
+        at: usize,
+        action: &Action,
+        target_is_down: bool,
+    ) -> Result<(), Hold> {
+        if self.ledger_trouble.is_some() {
+            return Err(Hold::LedgerUnwritable);
+        }
+        self.is_alone(at)?;
+        if !action.is_disruptive() {
+            return Ok(());
+        }
+        self.has_room_in_flight(at)?;
+        self.leaves_enough(now, at, target_is_down)?;
+        self.has_rate_left(now, at)
+    }
+
+    /// One order at a time on a target, on what it runs on, and on what runs on it.
+    fn is_alone(&self, at: usize) -> Result<(), Hold> {
+        for member in self
+            .fleet
+            .touched_by(at)
+            .into_iter()
+            .chain(self.fleet.hosts_of(at))
+        {
+            let member = self.fleet.member(member);
+            if let Some(order) = member.in_flight {
+                return Err(Hold::OneAtATime {
+                    order,
+                    target: member.target.id.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn has_room_in_flight(&self, at: usize) -> Result<(), Hold> {
+        for touched in self.fleet.touched_by(at) {
+            let Some(crew) = self.fleet.crew_of(touched) else {
+                continue;
+            };
+            let limits = &crew.service.limits;
+            let in_flight = u32::try_from(crew.in_flight.len()).unwrap_or(u32::MAX);
+            if in_flight >= limits.max_in_flight {
+                return Err(Hold::MaxInFlight {
+                    limit: limits.max_in_flight,
+                    in_flight,
+                });
+            }
+            for (label, value) in self.fleet.domains_of(touched) {
+                let limit = domain_limit(crew, label);
+                let in_flight = self.in_flight_in(label, value);
+                if in_flight >= limit {
+                    return Err(Hold::PerDomain {
+                        label: label.to_owned(),
+                        value: value.to_string(),
+                        limit,
+                        in_flight,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Orders in flight on targets with this label, over all services: a zone is one zone for everybody.
+    pub(crate) fn in_flight_in(&self, label: &str, value: &str) -> u32 {
+        let ids = self.fleet.crews.iter().flat_map(|crew| &crew.in_flight);
+        let matching = ids.filter_map(|id| self.orders.get(id)).filter(|state| {
+            state
+                .order
+                .target
+                .labels
+                .get(label)
+                .is_some_and(|have| &**have == value)
+        });
+        u32::try_from(matching.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Counted after the removal, over every service the order touches. Repairing what is proven down takes
+    /// nothing away and is not held up by what else is down.
+    fn leaves_enough(&self, now: Timestamp, at: usize, target_is_down: bool) -> Result<(), Hold> {
+        let mut removed: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for touched in self.fleet.touched_by(at) {
+            let down = if touched == at {
+                target_is_down
+            } else {
+                self.is_proven_down(now, touched)
+            };
+            if let Some(service) = self.fleet.member(touched).service
+                && !down
+            {
+                removed.entry(service).or_default().push(touched);
+            }
+        }
+        for (service, removed) in removed {
+            let crew = &self.fleet.crews[service];
+            let healthy_after = crew
+                .members
+                .iter()
+                .filter(|member| !removed.contains(member) && self.is_available(now, **member))
+                .count();
+            let (of, healthy_after) = (
+                crew.size(),
+                u32::try_from(healthy_after).unwrap_or(u32::MAX),
+            );
+            if healthy_after == 0 {
+                return Err(Hold::LastHealthy { healthy_after, of });
+            }
+            let (limit, after) = (crew.service.limits.unavailable_max(of), of - healthy_after);
+            if after > limit {
+                return Err(Hold::MaxUnavailable { limit, after, of });
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts as capacity: healthy, and not under a person's hand.
+    pub(crate) fn is_available(&self, now: Timestamp, at: usize) -> bool {
+        self.health(now, at) == Health::Healthy
+            && self
+                .holds
+                .get(&self.fleet.member(at).target.id)
+                .is_none_or(|hold| hold.until <= now)
+    }
+
+    fn has_rate_left(&self, now: Timestamp, at: usize) -> Result<(), Hold> {
+        for touched in self.fleet.touched_by(at) {
+            let Some(crew) = self.fleet.crew_of(touched) else {
+                continue;
+            };
+            let limit = crew.service.limits.rate;
+            if let Some(until) = used_up(now, &crew.given, limit) {
+                return Err(Hold::Rate { limit, until });
+            }
+        }
+        if self.brake.on {
+            return Err(Hold::FleetRate {
+                limit: self.fleet_limits.fleet_rate,
+                released: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// Counts a disruptive order against its service's rate and the fleet brake.
+    pub(crate) fn spend_rate(
+        &mut self,
+        now: Timestamp,
+        service: Option<&ServiceName>,
+        out: &mut Out,
+    ) {
+        if let Some(crew) = service.and_then(|service| self.fleet.crew_mut(service)) {
+            let per = crew.service.limits.rate.per;
+            crew.given.retain(|given| now.since(*given) < per);
+            crew.given.push_back(now);
+            let at = crew.given.iter().copied().collect();
+            out.push(Effect::Save(Saved::Given {
+                service: service.cloned(),
+                at,
+            }));
+        }
+        self.brake_if_used_up(now, out);
+    }
+
+    /// The fleet brake stays on until a person releases it.
+    fn brake_if_used_up(&mut self, now: Timestamp, out: &mut Out) {
+        let limit = self.fleet_limits.fleet_rate;
+        self.brake
+            .given
+            .retain(|given| now.since(*given) < limit.per);
+        self.brake.given.push_back(now);
+        let at = self.brake.given.iter().copied().collect();
+        out.push(Effect::Save(Saved::Given { service: None, at }));
+        let since_release = self
+            .brake
+            .given
+            .iter()
+            .filter(|given| **given > self.brake.released_at)
+            .copied()
+            .collect();
+        if used_up(now, &since_release, limit).is_none() {
+            return;
+        }
+        self.brake.on = true;
+        out.push(Effect::Save(Saved::FleetBrake { released_at: None }));
+        out.push(Effect::Notify(Notice {
+            to: Vec::new(),
+            at: now,
+            urgency: Urgency::Page,
+            case: None,
+            target: None,
+            service: None,
+            summary: format!(
+                "fleet brake: {limit} disruptive orders given; no more until: pitcrew resume fleet"
+            ),
+            evidence: Vec::new(),
+        }));
+    }
+}
+
+/// Orders in flight that one value of a domain label of this service allows.
+pub(crate) fn domain_limit(crew: &Crew, label: &str) -> u32 {
+    let limits = &crew.service.limits.per_domain;
+    limits
+        .iter()
+        .find(|(name, _)| name == label)
+        .map_or(1, |(_, limit)| *limit)
+}
+
+/// When the next order may be given, if the window is full now.
+pub(crate) fn used_up(
+    now: Timestamp,
+    given: &VecDeque<Timestamp>,
+    limit: Rate,
+) -> Option<Timestamp> {
+    let mut within: Vec<Timestamp> = given
+        .iter()
+        .filter(|given| now.since(**given) < limit.per)
+        .copied()
+        .collect();
+    within.sort_unstable();
+    let count = usize::try_from(limit.count).unwrap_or(usize::MAX);
+    let over = within.len().checked_sub(count)?;
+    Some(
+        within
+            .get(over)
+            .map_or(now + limit.per, |oldest| *oldest + limit.per),
+    )
+}

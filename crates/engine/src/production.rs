@@ -1,0 +1,162 @@
+//! Configuration and discovery: what belongs to which service now.
+//!
+//! A reload never forgets an open case: it goes on where its target still belongs to its service, and is
+//! closed as superseded, with the reason, where it does not.
+
+use std::sync::Arc;
+
+use pitcrew_model::{
+    Effect, Ending, Fact, Phase, Production, ServiceName, Target, TargetId, Timestamp,
+};
+
+use crate::{Engine, Out, fact, fleet::Placed};
+
+impl Engine {
+    pub(crate) fn load(&mut self, now: Timestamp, production: &Production, out: &mut Out) {
+        out.push(fact(
+            now,
+            Fact::ConfigurationLoaded {
+                digest: production.digest.clone(),
+                services: production.services.len(),
+                sources: production.sources.len(),
+            },
+        ));
+        self.fleet_limits = production.limits.clone();
+        self.receivers = production
+            .receivers
+            .iter()
+            .map(|receiver| receiver.name.clone())
+            .collect();
+        let members = self.fleet.reassign(&production.services);
+        for (service, given) in std::mem::take(&mut self.restored_given) {
+            if let Some(crew) = self.fleet.crew_mut(&service) {
+                crew.given = given.into();
+            }
+        }
+        for at in members {
+            self.settle_membership(now, at, out);
+        }
+        for id in self
+            .cases
+            .values()
+            .filter(|case| case.is_open())
+            .map(|case| case.id)
+            .collect::<Vec<_>>()
+        {
+            // A new policy may free or forbid what the old one did not: ask again.
+            if matches!(self.open_case(id).phase, Phase::Held(_))
+                && self.open_case(id).handed_over.is_none()
+            {
+                self.timers.set(crate::timers::Timer::Case(id), now);
+            }
+        }
+    }
+
+    pub(crate) fn take_targets(
+        &mut self,
+        now: Timestamp,
+        upserted: Vec<Arc<Target>>,
+        removed: &[TargetId],
+        out: &mut Out,
+    ) {
+        let (mut added, mut gone) = (0, 0);
+        for target in upserted {
+            let id = target.id.clone();
+            match self.fleet.put(target) {
+                Placed::Same => continue,
+                Placed::New => added += 1,
+                Placed::Changed => {}
+            }
+            let at = self.fleet.find(&id).expect("just put");
+            self.adopt_open_case(at);
+            self.settle_membership(now, at, out);
+        }
+        for id in removed {
+            let Some(at) = self.fleet.find(id) else {
+                continue;
+            };
+            gone += 1;
+            if let Some(case) = self.fleet.member(at).case {
+                self.close(
+                    now,
+                    at,
+                    case,
+                    Ending::Superseded,
+                    "its target is gone from discovery".to_owned(),
+                    out,
+                );
+            }
+            let member = self.fleet.remove(at);
+            if member.service.is_some() || !member.tests.is_empty() {
+                out.push(Effect::Unwatch { target: id.clone() });
+            }
+        }
+        if added + gone > 0 {
+            out.push(fact(
+                now,
+                Fact::TargetsChanged {
+                    added,
+                    removed: gone,
+                },
+            ));
+        }
+    }
+
+    /// A case or order restored before its target was found again.
+    fn adopt_open_case(&mut self, at: usize) {
+        let id = self.fleet.member(at).target.id.clone();
+        if self.fleet.member(at).case.is_none() {
+            let case = self
+                .cases
+                .values()
+                .rev()
+                .find(|case| case.is_open() && case.target == id);
+            let (case, opened_at) = (case.map(|case| case.id), case.map(|case| case.opened_at));
+            self.fleet.member_mut(at).case = case;
+            if let (Some(case), Some(opened_at)) = (case, opened_at)
+                && !matches!(self.open_case(case).phase, Phase::Probation { .. })
+            {
+                for scope in self.fleet.scopes_of(at) {
+                    self.breakers.count(&scope, (opened_at, case));
+                }
+            }
+        }
+        if self.fleet.member(at).in_flight.is_none() {
+            let order = self
+                .orders
+                .values()
+                .find(|state| {
+                    state.given && state.ended_at.is_none() && state.order.target.id == id
+                })
+                .map(|state| (state.order.id, state.order.service.clone()));
+            if let Some((order, service)) = order {
+                self.fleet.member_mut(at).in_flight = Some(order);
+                if let Some(crew) = service.and_then(|service| self.fleet.crew_mut(&service)) {
+                    crew.in_flight.insert(order);
+                }
+            }
+        }
+    }
+
+    /// Tests follow the target's service, and so does its case.
+    fn settle_membership(&mut self, now: Timestamp, at: usize, out: &mut Out) {
+        let target = self.fleet.member(at).target.clone();
+        let service = self.fleet.crew_of(at).map(|crew| crew.service.clone());
+        if let Some(case) = self.fleet.member(at).case {
+            let belongs_to: ServiceName = self.open_case(case).service.clone();
+            if service
+                .as_ref()
+                .is_none_or(|service| service.name != belongs_to)
+            {
+                let why = format!("its target no longer belongs to {belongs_to}");
+                self.close(now, at, case, Ending::Superseded, why, out);
+            }
+        }
+        match service {
+            Some(service) => out.push(Effect::Watch { target, service }),
+            None => out.push(Effect::Unwatch {
+                target: target.id.clone(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Taking over what a former run saved.
+//!
+//! Nothing is concluded from old rows: orders without an outcome count as in flight until somebody found out
+//! what became of them, and cases go on only with answers to questions asked from now on.
+
+use pitcrew_model::{Case, Phase, Saved, Timestamp};
+
+use crate::{Engine, HoldStatus, Pause, learn::Score, timers::Timer};
+
+impl Engine {
+    /// Takes over the rows that a former run saved, before any event. Orders without an outcome are in
+    /// [`Engine::orders_in_flight`]: find out what became of each and report its outcome.
+    pub fn restore(&mut self, now: Timestamp, rows: Vec<Saved>) {
+        self.trust_after = now;
+        for row in rows {
+            self.restore_row(now, row);
+        }
+    }
+
+    fn restore_row(&mut self, now: Timestamp, row: Saved) {
+        match row {
+            Saved::Case(case) => self.restore_case(now, case),
+            Saved::Order(state) => {
+                self.birth.last_order = self.birth.last_order.max(state.order.id.0);
+                if state.ended_at.is_none() {
+                    if state.given && state.order.case.is_none() {
+                        let due = state.outcome.as_ref().map_or(now, |outcome| outcome.at)
+                            + state.order.settle;
+                        self.timers.set(Timer::Order(state.order.id), due.max(now));
+                    }
+                    self.orders.insert(state.order.id, *state);
+                }
+            }
+            Saved::Memory { target, memory } => {
+                self.memories.insert(target, memory);
+            }
+            Saved::Hold {
+                target,
+                by,
+                why,
+                until: Some(until),
+            } => {
+                self.timers.set(Timer::Hold(target.clone()), until);
+                self.holds.insert(target, HoldStatus { by, why, until });
+            }
+            Saved::Pause {
+                scope,
+                by,
+                why: Some(why),
+            } => {
+                self.pauses.insert(scope, Pause { by, why });
+            }
+            Saved::Breaker {
+                scope,
+                tripped_at: Some(tripped_at),
+            } => {
+                self.timers.set(Timer::Breaker(scope.clone()), now);
+                self.breakers.restore(scope, tripped_at);
+            }
+            Saved::FleetBrake { released_at } => {
+                self.brake.on = released_at.is_none();
+                self.brake.released_at = released_at.unwrap_or_default();
+            }
+            Saved::Given {
+                service: Some(service),
+                at,
+            } => {
+                self.restored_given.insert(service, at);
+            }
+            Saved::Given { service: None, at } => self.brake.given = at.into(),
+            Saved::Learned {
+                service,
+                test,
+                action,
+                cured,
+                failed,
+                seconds,
+            } => {
+                self.learned.insert(
+                    (service, test, action),
+                    Score {
+                        cured,
+                        failed,
+                        seconds,
+                    },
+                );
+            }
+            Saved::Hold { until: None, .. }
+            | Saved::Pause { why: None, .. }
+            | Saved::Breaker {
+                tripped_at: None, ..
+            } => {}
+        }
+    }
+
+    fn restore_case(&mut self, now: Timestamp, case: Case) {
+        self.birth.last_case = self.birth.last_case.max(case.id.0);
+        let due = match &case.phase {
+            // The pause may have eaten the time to settle: the tests get it again.
+            Phase::Verifying { since, until, .. } => now + until.since(*since),
+            Phase::Probation { until } => (*until).max(now),
+            Phase::Held(_) | Phase::Confirmed | Phase::Suspected | Phase::Repairing { .. } => now,
+            Phase::Closed(_) => return,
+        };
+        self.timers.set(Timer::Case(case.id), due);
+        self.cases.insert(case.id, case);
+    }
+}

@@ -1,0 +1,303 @@
+//! Verify: after an outcome the tests decide, never the actuator.
+//!
+//! Only answers to questions that were put after the outcome count. What passes long enough goes on
+//! probation; what does not within the step's time to settle is another try, then another step.
+
+use pitcrew_model::{
+    CaseId, Effect, Ending, Fact, OrderId, Outcome, OutcomeKind, Phase, Proves, Record, Saved,
+    TestKind, Timestamp,
+};
+
+use crate::{Engine, Judge, Out, diagnose::Opinion, timers::Timer};
+
+impl Engine {
+    pub(crate) fn take_outcome(
+        &mut self,
+        now: Timestamp,
+        outcome: Outcome,
+        judge: &mut Judge<'_>,
+        out: &mut Out,
+    ) {
+        let id = outcome.order;
+        let Some(state) = self
+            .orders
+            .get_mut(&id)
+            .filter(|state| state.given && state.outcome.is_none())
+        else {
+            return;
+        };
+        state.outcome = Some(outcome.clone());
+        let order = state.order.clone();
+        out.push(Effect::Record(Record {
+            at: now,
+            case: order.case,
+            order: Some(id),
+            target: Some(order.target.id.clone()),
+            service: order.service.clone(),
+            fact: Fact::Outcome {
+                outcome: outcome.clone(),
+            },
+        }));
+        out.push(Effect::Save(Saved::Order(Box::new(state.clone()))));
+        self.timers.set(Timer::Order(id), now + order.settle);
+        let at = self.fleet.find(&order.target.id);
+        if let Some(at) = at {
+            for view in self
+                .fleet
+                .member_mut(at)
+                .tests
+                .iter_mut()
+                .flat_map(|test| &mut test.views)
+            {
+                view.forget();
+            }
+            self.probe_all(at, out);
+        }
+        let case = order.case.filter(|case| {
+            matches!(self.cases.get(case), Some(case) if matches!(case.phase, Phase::Repairing { order } if order == id))
+        });
+        let (Some(case), Some(at)) = (case, at) else {
+            if outcome.kind == OutcomeKind::Failed {
+                self.end_order(now, id, out);
+            }
+            return;
+        };
+        self.timers.clear(&Timer::Order(id));
+        if outcome.kind == OutcomeKind::Failed {
+            self.end_order(now, id, out);
+            self.open_case_mut(case).phase = Phase::Confirmed;
+            self.plan(now, at, case, judge, out);
+            return;
+        }
+        let until = now + order.settle;
+        self.open_case_mut(case).phase = Phase::Verifying {
+            order: id,
+            since: now,
+            until,
+        };
+        self.timers.set(Timer::Case(case), until);
+        self.save_case(case, out);
+    }
+
+    fn probe_all(&self, at: usize, out: &mut Out) {
+        let Some(crew) = self.fleet.crew_of(at) else {
+            return;
+        };
+        for test in &crew.service.tests {
+            out.push(Effect::Probe {
+                target: self.fleet.member(at).target.id.clone(),
+                test: test.name.clone(),
+            });
+        }
+    }
+
+    /// Every test that found something or that proves the target up has passed long enough since the outcome,
+    /// as every observer sees it that reports.
+    fn is_verified(&self, now: Timestamp, at: usize, id: CaseId) -> bool {
+        let Some(crew) = self.fleet.crew_of(at) else {
+            return false;
+        };
+        let findings = &self.open_case(id).findings;
+        crew.service
+            .tests
+            .iter()
+            .enumerate()
+            .all(|(position, test)| {
+                let found = findings.iter().any(|finding| finding.test == test.name);
+                if !found && (test.proves == Proves::Degraded || test.kind == TestKind::Push) {
+                    return true;
+                }
+                let mut fresh = self
+                    .views(at)
+                    .filter(|(at, view)| {
+                        *at == position && view.is_fresh(test, now, self.trust_after)
+                    })
+                    .peekable();
+                fresh.peek().is_some()
+                    && fresh.all(|(_, view)| {
+                        view.opinion == Opinion::Passing
+                            && view.passes >= u16::from(test.success_threshold)
+                    })
+            })
+    }
+
+    pub(crate) fn verify(&mut self, now: Timestamp, at: usize, id: CaseId, out: &mut Out) {
+        if !self.is_verified(now, at, id) {
+            return;
+        }
+        let observers = self.observers.clone();
+        self.end_verification(
+            now,
+            id,
+            true,
+            "its tests pass again".to_owned(),
+            observers,
+            out,
+        );
+        self.begin_probation(now, at, id, out);
+    }
+
+    /// The step's time to settle is over and the tests did not pass.
+    pub(crate) fn not_verified(
+        &mut self,
+        now: Timestamp,
+        at: usize,
+        id: CaseId,
+        judge: &mut Judge<'_>,
+        out: &mut Out,
+    ) {
+        let seen = self.beliefs(now, at);
+        let detail = seen.first().map_or_else(
+            || "no test passed long enough in time".to_owned(),
+            |finding| format!("{}: {}", finding.test, finding.evidence),
+        );
+        let observers = seen
+            .first()
+            .map(|finding| finding.observers.clone())
+            .unwrap_or_default();
+        self.end_verification(now, id, false, detail, observers, out);
+        let case = self.open_case_mut(id);
+        case.phase = Phase::Confirmed;
+        if !seen.is_empty() {
+            case.findings = seen;
+        }
+        self.plan(now, at, id, judge, out);
+    }
+
+    fn end_verification(
+        &mut self,
+        now: Timestamp,
+        id: CaseId,
+        passed: bool,
+        detail: String,
+        observers: Vec<pitcrew_model::ObserverName>,
+        out: &mut Out,
+    ) {
+        let Phase::Verifying { order, .. } = self.open_case(id).phase else {
+            return;
+        };
+        self.record(
+            now,
+            id,
+            Some(order),
+            Fact::Verified {
+                passed,
+                observers,
+                detail,
+            },
+            out,
+        );
+        self.learn(now, id, order, passed, out);
+        self.end_order(now, order, out);
+    }
+
+    pub(crate) fn begin_probation(&mut self, now: Timestamp, at: usize, id: CaseId, out: &mut Out) {
+        self.stop_counting(at, id);
+        let service = self.open_case(id).service.clone();
+        let probation = self
+            .fleet
+            .crew(&service)
+            .map(|crew| crew.service.limits.probation)
+            .unwrap_or_default();
+        let until = now + probation;
+        if let Some(crew) = self.fleet.crew_mut(&service) {
+            crew.waiting.remove(&id);
+        }
+        self.open_case_mut(id).phase = Phase::Probation { until };
+        self.timers.set(Timer::Case(id), until);
+        self.record(now, id, None, Fact::Probation { until }, out);
+        self.save_case(id, out);
+    }
+
+    /// Quiet for all of its probation: cured. While a failure is suspected, or nothing is heard, it goes on.
+    pub(crate) fn probation_is_due(
+        &mut self,
+        now: Timestamp,
+        at: usize,
+        id: CaseId,
+        out: &mut Out,
+    ) {
+        let crew = self.fleet.crew_of(at);
+        let patience = crew
+            .and_then(|crew| crew.service.tests.iter().map(|test| test.interval).max())
+            .unwrap_or(std::time::Duration::from_secs(10));
+        let quiet = crew.is_some_and(|crew| {
+            self.views(at).any(|(position, view)| {
+                view.is_fresh(&crew.service.tests[position], now, self.trust_after)
+            }) && self.views(at).all(|(_, view)| view.fails == 0)
+        });
+        if quiet {
+            let orders = self.open_case(id).orders.len();
+            let why = format!(
+                "quiet for its probation after {orders} {}",
+                if orders == 1 { "order" } else { "orders" }
+            );
+            self.close(now, at, id, Ending::Cured, why, out);
+        } else {
+            self.timers.set(Timer::Case(id), now + patience);
+        }
+    }
+
+    /// An order's deadline: no outcome came, or a person's own order has had its time to settle.
+    pub(crate) fn order_is_due(
+        &mut self,
+        now: Timestamp,
+        id: OrderId,
+        judge: &mut Judge<'_>,
+        out: &mut Out,
+    ) {
+        let Some(state) = self
+            .orders
+            .get(&id)
+            .filter(|state| state.given && state.ended_at.is_none())
+        else {
+            return;
+        };
+        if state.outcome.is_some() {
+            return self.end_order(now, id, out);
+        }
+        let detail = "the actuator never reported".to_owned();
+        self.take_outcome(
+            now,
+            Outcome {
+                order: id,
+                kind: OutcomeKind::Unknown,
+                at: now,
+                detail,
+            },
+            judge,
+            out,
+        );
+    }
+
+    /// The ledger could not take the intent, so these orders never left.
+    pub(crate) fn lose_ledger(
+        &mut self,
+        now: Timestamp,
+        not_given: &[OrderId],
+        error: String,
+        out: &mut Out,
+    ) {
+        self.ledger_trouble = Some(error);
+        for id in not_given {
+            let Some(state) = self.orders.get(id).filter(|state| state.ended_at.is_none()) else {
+                continue;
+            };
+            let case = state.order.case;
+            self.end_order(now, *id, out);
+            let Some(case) = case.and_then(|case| self.cases.get_mut(&case)) else {
+                continue;
+            };
+            if matches!(case.phase, Phase::Repairing { order } if order == *id) {
+                case.orders.retain(|order| order != id);
+                if let Some(progress) = &mut case.progress {
+                    progress.tries = progress.tries.saturating_sub(1);
+                }
+                case.phase = Phase::Held(pitcrew_model::Hold::LedgerUnwritable);
+                let id = case.id;
+                self.timers.set(Timer::Case(id), now);
+                self.save_case(id, out);
+            }
+        }
+    }
+}

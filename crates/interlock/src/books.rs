@@ -1,0 +1,339 @@
+//! The interlock's own books: raw answers, orders in flight, who is where. Nothing is damped here; the last
+//! answer counts, so its view of capacity is the more careful one.
+
+use std::sync::Arc;
+
+use pitcrew_model::{
+    Action, Authority, Observation, Order, Outcome, OutcomeKind, Proves, Service, Target, TargetId,
+    Test, TestKind, Timestamp, Verdict,
+};
+
+use crate::Interlock;
+
+/// The last answer of one observer to one test.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    test: u16,
+    observer: u16,
+    pub(crate) verdict: Verdict,
+    pub(crate) fails_in_row: u16,
+    pub(crate) asked_at: Timestamp,
+    pub(crate) answered_at: Timestamp,
+}
+
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) target: Arc<Target>,
+    pub(crate) service: Option<usize>,
+    pub(crate) answers: Vec<Answer>,
+    /// Since when some test's last answer is a failure.
+    failing_since: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Flight {
+    pub(crate) order: Order,
+    landed_at: Option<Timestamp>,
+}
+
+impl Flight {
+    pub(crate) fn new(order: &Order, landed_at: Option<Timestamp>) -> Self {
+        Self {
+            order: order.clone(),
+            landed_at,
+        }
+    }
+}
+
+impl Interlock {
+    fn service_of(&self, target: &Target) -> Option<usize> {
+        self.services
+            .iter()
+            .position(|service| service.select.selects(&target.labels))
+    }
+
+    pub(crate) fn put(&mut self, target: &Arc<Target>) {
+        let service = self.service_of(target);
+        if let Some(entry) = self.entries.get_mut(&target.id)
+            && entry.service == service
+        {
+            entry.target = target.clone();
+            return;
+        }
+        self.remove(&target.id);
+        let entry = Entry {
+            target: target.clone(),
+            service,
+            answers: Vec::new(),
+            failing_since: None,
+        };
+        self.entries.insert(target.id.clone(), entry);
+    }
+
+    pub(crate) fn remove(&mut self, id: &TargetId) {
+        if let Some(Entry {
+            service: Some(service),
+            failing_since: Some(since),
+            ..
+        }) = self.entries.remove(id)
+        {
+            self.failing[service].remove(&(since, id.clone()));
+        }
+    }
+
+    /// A new configuration: answers are about tests of the old one, so they are asked for again.
+    pub(crate) fn reassign(&mut self) {
+        self.failing = vec![std::collections::BTreeSet::new(); self.services.len()];
+        for (id, entry) in &mut self.entries {
+            let service = self
+                .services
+                .iter()
+                .position(|service| service.select.selects(&entry.target.labels));
+            *entry = Entry {
+                target: entry.target.clone(),
+                service,
+                answers: Vec::new(),
+                failing_since: None,
+            };
+            debug_assert_eq!(*id, entry.target.id);
+        }
+    }
+
+    pub(crate) fn note_observation(&mut self, now: Timestamp, seen: &Observation) {
+        let observer = self
+            .observers
+            .iter()
+            .position(|name| *name == seen.observer)
+            .unwrap_or_else(|| {
+                self.observers.push(seen.observer.clone());
+                self.observers.len() - 1
+            });
+        let Some(entry) = self.entries.get_mut(&seen.target) else {
+            return;
+        };
+        let Some(service) = entry.service else { return };
+        let Some(test) = self.services[service]
+            .tests
+            .iter()
+            .position(|test| test.name == seen.test)
+        else {
+            return;
+        };
+        let (test, observer) = (narrow(test), narrow(observer));
+        let at = entry
+            .answers
+            .iter()
+            .position(|have| have.test == test && have.observer == observer);
+        let answer = match at {
+            Some(at) => &mut entry.answers[at],
+            None => {
+                entry.answers.push(Answer {
+                    test,
+                    observer,
+                    verdict: Verdict::Unknown,
+                    fails_in_row: 0,
+                    asked_at: Timestamp::ZERO,
+                    answered_at: Timestamp::ZERO,
+                });
+                entry.answers.last_mut().expect("just pushed")
+            }
+        };
+        if seen.asked_at < answer.asked_at {
+            return;
+        }
+        answer.asked_at = seen.asked_at;
+        match seen.verdict {
+            // No answer proves nothing; what was known before grows old by itself.
+            Verdict::Unknown => return,
+            Verdict::Fail => answer.fails_in_row = answer.fails_in_row.saturating_add(1),
+            Verdict::Pass | Verdict::Warn => answer.fails_in_row = 0,
+        }
+        (answer.verdict, answer.answered_at) = (
+            seen.verdict,
+            seen.answered_at.max(Timestamp::from_millis(1)),
+        );
+        let fails = entry
+            .answers
+            .iter()
+            .any(|answer| answer.verdict == Verdict::Fail);
+        match (fails, entry.failing_since) {
+            (true, None) => {
+                entry.failing_since = Some(now);
+                self.failing[service].insert((now, seen.target.clone()));
+            }
+            (false, Some(since)) => {
+                entry.failing_since = None;
+                self.failing[service].remove(&(since, seen.target.clone()));
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    pub(crate) fn note_outcome(&mut self, now: Timestamp, outcome: &Outcome) {
+        match outcome.kind {
+            OutcomeKind::Failed => {
+                self.in_flight.remove(&outcome.order);
+            }
+            OutcomeKind::Done | OutcomeKind::Unknown => {
+                if let Some(flight) = self.in_flight.get_mut(&outcome.order) {
+                    flight.landed_at.get_or_insert(now);
+                }
+            }
+        }
+    }
+
+    /// An order stops counting when its target has passed every test that proves it up, asked after it landed,
+    /// or when its time to settle is over.
+    pub(crate) fn forget_what_landed(&mut self, now: Timestamp) {
+        let ended: Vec<_> = self
+            .in_flight
+            .iter()
+            .filter(|(_, flight)| {
+                flight.landed_at.is_some_and(|landed_at| {
+                    now >= landed_at + flight.order.settle
+                        || self.is_up_since(&flight.order.target.id, landed_at)
+                })
+            })
+            .map(|(id, flight)| (*id, flight.order.target.id.clone()))
+            .collect();
+        for (id, target) in ended {
+            self.in_flight.remove(&id);
+            self.repaired.insert(target, now);
+        }
+    }
+
+    fn is_up_since(&self, target: &TargetId, since: Timestamp) -> bool {
+        let Some(entry) = self.entries.get(target) else {
+            return true;
+        };
+        let mut proving = self
+            .tests_of(entry)
+            .filter(|(_, test)| test.proves == Proves::Down)
+            .peekable();
+        proving.peek().is_some()
+            && proving.all(|(position, _)| {
+                let mut answers = entry
+                    .answers
+                    .iter()
+                    .filter(|answer| usize::from(answer.test) == position)
+                    .peekable();
+                answers.peek().is_some()
+                    && answers.all(|answer| {
+                        answer.asked_at >= since
+                            && matches!(answer.verdict, Verdict::Pass | Verdict::Warn)
+                    })
+            })
+    }
+
+    pub(crate) fn take_off(&mut self, now: Timestamp, order: &Order) {
+        let id = &order.target.id;
+        self.operations.insert(order.operation.clone());
+        self.in_flight.insert(order.id, Flight::new(order, None));
+        if order.action.is_disruptive() {
+            let service = self.entries.get(id).and_then(|entry| entry.service);
+            self.given.push_back((now, service));
+        }
+        if matches!(order.authority, Authority::Person { .. }) {
+            match order.action {
+                Action::Stop => {
+                    self.held
+                        .insert(id.clone(), (Timestamp::from_millis(u64::MAX), true));
+                }
+                Action::Start | Action::Restart => {
+                    if self.held.get(id).is_some_and(|(_, stopped)| *stopped) {
+                        self.held.remove(id);
+                    }
+                }
+                Action::Command { .. } | Action::Webhook { .. } | Action::HandOver { .. } => {}
+            }
+        }
+    }
+
+    pub(crate) fn tests_of<'a>(
+        &'a self,
+        entry: &Entry,
+    ) -> impl Iterator<Item = (usize, &'a Arc<Test>)> {
+        entry
+            .service
+            .into_iter()
+            .flat_map(|service| self.services[service].tests.iter().enumerate())
+    }
+
+    /// Fresh answers of trusted observers to one test.
+    fn fresh<'a>(
+        &'a self,
+        now: Timestamp,
+        entry: &'a Entry,
+        position: usize,
+        test: &'a Test,
+    ) -> impl Iterator<Item = &'a Answer> {
+        let counts_for = test.interval * 2 + test.timeout;
+        entry.answers.iter().filter(move |answer| {
+            usize::from(answer.test) == position
+                && answer.answered_at > self.trust_after
+                && now.since(answer.answered_at) <= counts_for
+                && self
+                    .observers
+                    .get(usize::from(answer.observer))
+                    .is_some_and(|observer| !self.suspects.contains(observer))
+        })
+    }
+
+    /// A majority of fresh answers to some test is a streak of failures; `proves`: only tests that prove so much.
+    pub(crate) fn is_failing(&self, now: Timestamp, id: &TargetId, proves: Option<Proves>) -> bool {
+        let Some(entry) = self.entries.get(id) else {
+            return false;
+        };
+        self.tests_of(entry).any(|(position, test)| {
+            if proves.is_some_and(|wanted| test.proves != wanted) {
+                return false;
+            }
+            let (mut all, mut failing) = (0, 0);
+            for answer in self.fresh(now, entry, position, test) {
+                all += 1;
+                failing += usize::from(answer.fails_in_row >= u16::from(test.failure_threshold));
+            }
+            failing * 2 > all
+        })
+    }
+
+    /// Whether it may be counted on: every test passes, freshly, and nothing is being done to it.
+    pub(crate) fn is_up(
+        &self,
+        now: Timestamp,
+        id: &TargetId,
+        entry: &Entry,
+        service: &Service,
+    ) -> bool {
+        let on_probation = self
+            .repaired
+            .get(id)
+            .is_some_and(|repaired| now.since(*repaired) < service.limits.probation);
+        let held = self.held.get(id).is_some_and(|(until, _)| now < *until);
+        let flying = self
+            .in_flight
+            .values()
+            .any(|flight| flight.order.target.id == *id);
+        !on_probation
+            && !held
+            && !flying
+            && !service.tests.is_empty()
+            && self.tests_of(entry).all(|(position, test)| {
+                if test.kind == TestKind::Push
+                    && !entry
+                        .answers
+                        .iter()
+                        .any(|answer| usize::from(answer.test) == position)
+                {
+                    return true;
+                }
+                let mut fresh = self.fresh(now, entry, position, test).peekable();
+                fresh.peek().is_some()
+                    && fresh.all(|answer| matches!(answer.verdict, Verdict::Pass | Verdict::Warn))
+            })
+    }
+}
+
+fn narrow(position: usize) -> u16 {
+    u16::try_from(position).unwrap_or(u16::MAX)
+}

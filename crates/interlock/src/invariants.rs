@@ -1,0 +1,418 @@
+//! The invariants, one function each, numbered as in the design's safety page.
+
+use pitcrew_model::{
+    Action, Authority, Autonomy, Objection, Order, Proves, Scope, Service, TargetId, Timestamp,
+};
+
+use crate::{Interlock, books::Entry};
+
+/// Refuses with a reason.
+fn object(invariant: u8, reason: impl Into<String>) -> Option<Objection> {
+    Some(Objection {
+        invariant,
+        reason: reason.into(),
+    })
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+impl Interlock {
+    pub(crate) fn objections(&self, now: Timestamp, order: &Order) -> Vec<Objection> {
+        let Some((entry, service)) = self.subject(order) else {
+            let reason = format!("{} is not a target of {:?}", order.target.id, order.service);
+            return object(12, reason).into_iter().collect();
+        };
+        let mut objections: Vec<Objection> = [
+            self.one_order_at_a_time(order),
+            self.ledger_can_be_written(),
+            self.not_repeated(order),
+            self.current(now, order),
+            self.free_of_people(now, order),
+            autonomy_allows(now, order, service),
+            ladder_does_not_loop(order, service),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if order.action.is_disruptive() {
+            objections.extend(
+                [
+                    self.justified(now, order),
+                    self.room_in_flight(order, service),
+                    self.enough_left(now, order),
+                    self.observers_believable(order),
+                    self.no_mass_failure(now, entry, service),
+                    self.rates_hold(now, entry, service),
+                ]
+                .into_iter()
+                .flatten(),
+            );
+        }
+        objections
+    }
+
+    /// The target as discovery has it now, and the service that selects it now: an order for anything else is stale.
+    fn subject(&self, order: &Order) -> Option<(&Entry, &Service)> {
+        let entry = self.entries.get(&order.target.id)?;
+        let service = self.services.get(entry.service?)?;
+        (order.service.as_ref() == Some(&service.name)).then_some((entry, service))
+    }
+
+    /// The target, what runs on it and so on down: all that goes away with it.
+    fn brought_down(&self, order: &Order) -> Vec<TargetId> {
+        let mut down = vec![order.target.id.clone()];
+        if !self
+            .entries
+            .values()
+            .any(|entry| entry.target.run_on.is_some())
+        {
+            return down;
+        }
+        let mut seen = 0;
+        while seen < down.len() {
+            let host = down[seen].clone();
+            seen += 1;
+            for (id, entry) in &self.entries {
+                if entry.target.run_on.as_ref() == Some(&host) && !down.contains(id) {
+                    down.push(id.clone());
+                }
+            }
+        }
+        down
+    }
+
+    /// 1: one order per target at a time; a host and what runs on it conflict.
+    fn one_order_at_a_time(&self, order: &Order) -> Option<Objection> {
+        let mut busy = self.brought_down(order);
+        busy.extend(order.target.run_on.clone());
+        let other = self
+            .in_flight
+            .values()
+            .find(|flight| busy.contains(&flight.order.target.id))?;
+        object(
+            1,
+            format!(
+                "{} is in flight on {}",
+                other.order.id, other.order.target.id
+            ),
+        )
+    }
+
+    /// 2: intent is durable before the act.
+    fn ledger_can_be_written(&self) -> Option<Objection> {
+        if self.ledger_broken {
+            object(2, "the ledger can't be written")
+        } else {
+            None
+        }
+    }
+
+    /// 3, second half: unknown is not proven dead, so it justifies nothing.
+    fn justified(&self, now: Timestamp, order: &Order) -> Option<Objection> {
+        let by_person = matches!(order.authority, Authority::Person { .. });
+        if by_person || self.is_failing(now, &order.target.id, None) {
+            return None;
+        }
+        object(
+            3,
+            format!(
+                "no fresh majority of observers sees {} fail",
+                order.target.id
+            ),
+        )
+    }
+
+    /// 3: orders in flight per service and per domain value.
+    fn room_in_flight(&self, order: &Order, service: &Service) -> Option<Objection> {
+        let flights = || {
+            self.in_flight
+                .values()
+                .filter(|flight| flight.order.id != order.id)
+        };
+        let in_service = flights()
+            .filter(|flight| flight.order.service.as_ref() == Some(&service.name))
+            .count();
+        if count(in_service) >= service.limits.max_in_flight {
+            let most = service.limits.max_in_flight;
+            return object(
+                3,
+                format!("{in_service} in flight in {}, at most {most}", service.name),
+            );
+        }
+        for label in &service.domains {
+            let Some(value) = order.target.labels.get(label) else {
+                continue;
+            };
+            let together = flights()
+                .filter(|flight| flight.order.target.labels.get(label) == Some(value))
+                .count();
+            let most = service
+                .limits
+                .per_domain
+                .iter()
+                .find(|(name, _)| name == label)
+                .map_or(1, |(_, most)| *most);
+            if count(together) >= most {
+                return object(
+                    3,
+                    format!("{together} in flight in {label}={value}, at most {most}"),
+                );
+            }
+        }
+        None
+    }
+
+    /// 3 and 4: counted after the removal, over every service that loses something. What is proven down by the
+    /// interlock's own books costs nothing.
+    fn enough_left(&self, now: Timestamp, order: &Order) -> Option<Objection> {
+        let lost: Vec<TargetId> = self
+            .brought_down(order)
+            .into_iter()
+            .filter(|id| !self.is_failing(now, id, Some(Proves::Down)))
+            .collect();
+        for (at, service) in self.services.iter().enumerate() {
+            let loses = lost.iter().any(|id| {
+                self.entries
+                    .get(id)
+                    .is_some_and(|entry| entry.service == Some(at))
+            });
+            if !loses {
+                continue;
+            }
+            let members = || {
+                self.entries
+                    .iter()
+                    .filter(|(_, entry)| entry.service == Some(at))
+            };
+            let of = count(members().count());
+            let left = count(
+                members()
+                    .filter(|(id, entry)| !lost.contains(id) && self.is_up(now, id, entry, service))
+                    .count(),
+            );
+            if left == 0 {
+                return object(
+                    4,
+                    format!(
+                        "never the last one: 0 of {of} in {} would be healthy",
+                        service.name
+                    ),
+                );
+            }
+            let most = service.limits.unavailable_max(of);
+            if of - left > most {
+                return object(
+                    3,
+                    format!(
+                        "{} of {of} in {} would be unavailable, at most {most}",
+                        of - left,
+                        service.name
+                    ),
+                );
+            }
+        }
+        None
+    }
+
+    /// 6: an operation is never given twice.
+    fn not_repeated(&self, order: &Order) -> Option<Objection> {
+        if self.operations.contains(&order.operation) {
+            object(6, format!("operation {} was given before", order.operation))
+        } else {
+            None
+        }
+    }
+
+    /// 9: not on the word of an observer that fails its own control test.
+    fn observers_believable(&self, order: &Order) -> Option<Objection> {
+        let by_person = matches!(order.authority, Authority::Person { .. });
+        let none_left = !self.suspects.is_empty()
+            && self
+                .observers
+                .iter()
+                .all(|name| self.suspects.contains(name));
+        if none_left && !by_person {
+            object(9, "every observer is suspect")
+        } else {
+            None
+        }
+    }
+
+    /// 9 and 10: much of a scope newly failing stops new disruption in it. The whole fleet has the default rule.
+    fn no_mass_failure(
+        &self,
+        now: Timestamp,
+        entry: &Entry,
+        service: &Service,
+    ) -> Option<Objection> {
+        let at = entry.service?;
+        let rule = &service.limits.breaker;
+        let released = |scope: &Scope| self.released.get(scope).copied().unwrap_or_default();
+        let own = released(&Scope::Service(service.name.clone())).max(released(&Scope::Fleet));
+        let newly = |after: Timestamp| {
+            self.failing[at]
+                .iter()
+                .filter(move |(since, _)| *since > after && now.since(*since) <= rule.within)
+        };
+        let mut scopes = vec![(
+            service.name.to_string(),
+            count(newly(own).count()),
+            self.size(at, |_| true),
+        )];
+        for label in &service.domains {
+            let Some(value) = entry.target.labels.get(label) else {
+                continue;
+            };
+            let alike = |entry: &Entry| entry.target.labels.get(label) == Some(value);
+            let scope = Scope::Domain {
+                service: service.name.clone(),
+                label: label.clone(),
+                value: value.to_string(),
+            };
+            let after = own.max(released(&scope));
+            let failing = newly(after)
+                .filter(|(_, id)| self.entries.get(id).is_some_and(alike))
+                .count();
+            if count(failing) >= rule.count {
+                scopes.push((scope.to_string(), count(failing), self.size(at, alike)));
+            }
+        }
+        let (scope, failing, of) = scopes.into_iter().find(|(_, failing, of)| {
+            *failing >= rule.count
+                && u64::from(*failing) * 100 >= u64::from(*of) * u64::from(rule.percent)
+        })?;
+        object(10, format!("{failing} of {of} in {scope} newly failing"))
+    }
+
+    fn size(&self, service: usize, also: impl Fn(&Entry) -> bool) -> u32 {
+        count(
+            self.entries
+                .values()
+                .filter(|entry| entry.service == Some(service) && also(entry))
+                .count(),
+        )
+    }
+
+    /// 11: the fleet brake, and the service's own rate.
+    fn rates_hold(&self, now: Timestamp, entry: &Entry, service: &Service) -> Option<Objection> {
+        let fleet = self.fleet_limits.fleet_rate;
+        let released = self
+            .released
+            .get(&Scope::Fleet)
+            .copied()
+            .unwrap_or_default();
+        let all = self
+            .given
+            .iter()
+            .filter(|(at, _)| now.since(*at) < fleet.per && *at > released)
+            .count();
+        if count(all) >= fleet.count {
+            return object(
+                11,
+                format!("fleet brake: {all} orders given, at most {fleet}"),
+            );
+        }
+        let rate = service.limits.rate;
+        let own = self
+            .given
+            .iter()
+            .filter(|(at, of)| now.since(*at) < rate.per && *of == entry.service)
+            .count();
+        if count(own) >= rate.count {
+            return object(
+                11,
+                format!("{own} orders given in {}, at most {rate}", service.name),
+            );
+        }
+        None
+    }
+
+    /// 12: identity and time are re-read: not expired, not from the future, current fence.
+    fn current(&self, now: Timestamp, order: &Order) -> Option<Objection> {
+        if order.fence != self.fence {
+            return object(
+                12,
+                format!(
+                    "its fence is {}, the current one {}",
+                    order.fence, self.fence
+                ),
+            );
+        }
+        if now >= order.expires_at || order.given_at > now {
+            return object(12, "it is expired or from the future");
+        }
+        None
+    }
+
+    /// 14: a target under a person's hand is left alone; a pause stops new orders.
+    fn free_of_people(&self, now: Timestamp, order: &Order) -> Option<Objection> {
+        let by_person = matches!(order.authority, Authority::Person { .. });
+        let starts =
+            by_person && matches!(order.action, Action::Start | Action::Restart | Action::Stop);
+        for id in std::iter::once(&order.target.id).chain(&order.target.run_on) {
+            if let Some((until, stopped)) = self.held.get(id)
+                && now < *until
+                && !(*stopped && starts)
+            {
+                return object(14, format!("a person holds {id}"));
+            }
+        }
+        let service = order.service.as_ref();
+        let paused = self.paused.iter().find(|scope| match scope {
+            Scope::Fleet => true,
+            Scope::Service(of) => Some(of) == service,
+            Scope::Domain {
+                service: of,
+                label,
+                value,
+            } => {
+                Some(of) == service
+                    && order
+                        .target
+                        .labels
+                        .get(label)
+                        .is_some_and(|have| **have == **value)
+            }
+        })?;
+        object(14, format!("{paused} is paused"))
+    }
+}
+
+/// Autonomy and windows: a person decides how freely a service is repaired.
+fn autonomy_allows(now: Timestamp, order: &Order, service: &Service) -> Option<Objection> {
+    let strictest = service
+        .windows
+        .iter()
+        .filter(|window| window.from <= now && now < window.to)
+        .map(|window| window.autonomy)
+        .fold(service.autonomy, Autonomy::min);
+    let enough = match &order.authority {
+        Authority::Policy => strictest == Autonomy::Act,
+        Authority::Approval { by } => strictest >= Autonomy::Approve && !by.is_empty(),
+        Authority::Person { by, .. } => !by.is_empty(),
+    };
+    if enough {
+        None
+    } else {
+        object(14, format!("autonomy of {} is {strictest}", service.name))
+    }
+}
+
+/// 15: no ladder loops: the order must stand on a rung of its repair, within that rung's tries.
+fn ladder_does_not_loop(order: &Order, service: &Service) -> Option<Objection> {
+    if matches!(order.authority, Authority::Person { .. }) {
+        return None;
+    }
+    let rung = order.repair.as_ref().and_then(|name| {
+        let repair = service.repairs.iter().find(|repair| repair.name == *name)?;
+        repair.steps.get(usize::from(order.step))
+    });
+    match rung {
+        Some(rung) if rung.action == order.action && (1..=rung.tries).contains(&order.attempt) => {
+            None
+        }
+        Some(_) | None => object(15, "it stands on no rung of its repair"),
+    }
+}
