@@ -18,7 +18,7 @@ pub(crate) struct Answer {
     pub(crate) verdict: Verdict,
     pub(crate) fails_in_row: u16,
     pub(crate) asked_at: Timestamp,
-    pub(crate) answered_at: Timestamp,
+    answered_at: Timestamp,
 }
 
 #[derive(Debug)]
@@ -81,21 +81,37 @@ impl Interlock {
         }
     }
 
-    /// A new configuration: answers are about tests of the old one, so they are asked for again.
-    pub(crate) fn reassign(&mut self) {
+    /// A new configuration. Answers to a test that is the same as before still count.
+    pub(crate) fn reassign(&mut self, before: &[Arc<Service>]) {
         self.failing = vec![std::collections::BTreeSet::new(); self.services.len()];
         for (id, entry) in &mut self.entries {
-            let service = self
+            let old = entry.service.map(|at| &before[at]);
+            entry.service = self
                 .services
                 .iter()
                 .position(|service| service.select.selects(&entry.target.labels));
-            *entry = Entry {
-                target: entry.target.clone(),
-                service,
-                answers: Vec::new(),
-                failing_since: None,
-            };
-            debug_assert_eq!(*id, entry.target.id);
+            let new = entry.service.map(|at| &self.services[at]);
+            entry.answers.retain_mut(|answer| {
+                let kept = old
+                    .zip(new)
+                    .filter(|(old, new)| old.name == new.name)
+                    .and_then(|(old, new)| {
+                        let test = &old.tests[usize::from(answer.test)];
+                        new.tests.iter().position(|is| is == test)
+                    });
+                answer.test = kept.map_or(answer.test, narrow);
+                kept.is_some()
+            });
+            if !entry
+                .answers
+                .iter()
+                .any(|answer| answer.verdict == Verdict::Fail)
+            {
+                entry.failing_since = None;
+            }
+            if let (Some(service), Some(since)) = (entry.service, entry.failing_since) {
+                self.failing[service].insert((since, id.clone()));
+            }
         }
     }
 

@@ -109,9 +109,9 @@ impl Interlock {
     pub fn note(&mut self, now: Timestamp, event: &Event) {
         match event {
             Event::Production(production) => {
-                self.services.clone_from(&production.services);
+                let before = std::mem::replace(&mut self.services, production.services.clone());
                 self.fleet_limits = production.limits.clone();
-                self.reassign();
+                self.reassign(&before);
             }
             Event::Targets { upserted, removed } => {
                 for target in upserted {
