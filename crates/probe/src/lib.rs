@@ -23,7 +23,7 @@ mod trust;
 mod wheel;
 
 pub use answer::Answer;
-pub use local::{Perfdata, Range};
+pub use local::{AlertRange, Perfdata};
 pub use question::{ProcessState, ProcessStates, Question, ask};
 pub use scheduler::{Lateness, Scheduler, Statistics};
 pub use tools::Tools;

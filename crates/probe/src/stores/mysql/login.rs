@@ -1,0 +1,83 @@
+//! How the two login plugins in use prove a password without sending it.
+//!
+//! MySQL's own descriptions: `mysql_native_password` (SHA-1) and `caching_sha2_password` (SHA-256, and
+//! RSA with the server's key when its cache doesn't know the user yet).
+
+use aws_lc_rs::{
+    digest::{Digest, SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest},
+    rsa::{OAEP_SHA1_MGF1SHA1, OaepPublicEncryptingKey, PublicEncryptingKey},
+};
+use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plugin {
+    NativePassword,
+    CachingSha2,
+}
+
+impl Plugin {
+    /// `None` for plugins that aren't spoken, among them the one that sends the password in the clear.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        match name {
+            "mysql_native_password" => Some(Self::NativePassword),
+            "caching_sha2_password" => Some(Self::CachingSha2),
+            _ => None,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::NativePassword => "mysql_native_password",
+            Self::CachingSha2 => "caching_sha2_password",
+        }
+    }
+
+    /// Empty for an empty password, by both plugins' definition.
+    pub(super) fn proof(self, password: &str, nonce: &[u8]) -> Vec<u8> {
+        if password.is_empty() {
+            return Vec::new();
+        }
+        let (once, mask) = match self {
+            Self::NativePassword => {
+                let sha1 = |bytes: &[u8]| digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes);
+                let once = sha1(password.as_bytes());
+                let twice = sha1(once.as_ref());
+                (once, sha1(&[nonce, twice.as_ref()].concat()))
+            }
+            Self::CachingSha2 => {
+                let sha256 = |bytes: &[u8]| digest(&SHA256, bytes);
+                let once = sha256(password.as_bytes());
+                let twice = sha256(once.as_ref());
+                (once, sha256(&[twice.as_ref(), nonce].concat()))
+            }
+        };
+        masked(&once, &mask)
+    }
+}
+
+fn masked(once: &Digest, mask: &Digest) -> Vec<u8> {
+    let pairs = once.as_ref().iter().zip(mask.as_ref());
+    pairs.map(|(byte, mask)| byte ^ mask).collect()
+}
+
+/// The password for the server alone to read: masked with the nonce, then under its public key.
+pub(super) fn sealed(password: &str, nonce: &[u8], key_pem: &[u8]) -> Result<Vec<u8>, String> {
+    let key = SubjectPublicKeyInfoDer::from_pem_slice(key_pem)
+        .map_err(|error| format!("the server's key can't be read: {error}"))?;
+    let key = PublicEncryptingKey::from_der(&key)
+        .and_then(|key| OaepPublicEncryptingKey::new(key).map_err(Into::into))
+        .map_err(|error| format!("the server's key can't be used: {error}"))?;
+    let masked: Vec<u8> = password
+        .bytes()
+        .chain([0])
+        .zip(nonce.iter().cycle())
+        .map(|(byte, mask)| byte ^ mask)
+        .collect();
+    let mut room = vec![0; key.key_size_bytes()];
+    let length = key
+        .encrypt(&OAEP_SHA1_MGF1SHA1, &masked, &mut room, None)
+        .map_err(|_unspecified| "the password is too long for the server's key".to_owned())?
+        .len();
+    room.truncate(length);
+    Ok(room)
+}
