@@ -1,1 +1,34 @@
-fn main() {}
+//! What CI runs, the dependency rule and the benchmarks: `cargo xtask --help`.
+//!
+//! The one place in the workspace that calls cargo, apt-get and other tools.
+
+mod bench;
+mod ci;
+mod rules;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Checks and measures Pitcrew")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Installs what the tests need, then checks format, lints and the dependency rule and runs every test
+    Ci,
+    /// Checks which crate depends on which
+    Rules,
+    /// Measures speed against peers and physical limits, in one run on this machine
+    Bench(bench::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::Ci => ci::run(),
+        Task::Rules => rules::check(),
+        Task::Bench(arguments) => bench::run(&arguments),
+    }
+}

@@ -3,6 +3,8 @@
 //! What is decided is written down as lines such as `15.0 case-1 web-1 confirmed`, so that a scenario is a story
 //! that reads from top to bottom.
 
+#![expect(clippy::unwrap_used, reason = "a broken test world should stop the test")]
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use pitcrew_engine::{Birth, Engine};
@@ -246,7 +248,7 @@ impl World {
         let truth = self
             .ailing
             .get(&(target.clone(), test.clone()))
-            .unwrap_or(&self.truth[target]);
+            .unwrap_or_else(|| &self.truth[target]);
         let (verdict, evidence) = match truth {
             Truth::Up => (Verdict::Pass, ""),
             Truth::Down => (Verdict::Fail, "connection refused"),

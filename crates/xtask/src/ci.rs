@@ -1,0 +1,79 @@
+//! What CI runs, in order of what fails fastest.
+
+use std::{env, path::Path, process::Command};
+
+use anyhow::{Context, ensure};
+
+/// Debian packages that tests talk to, with a file each that shows it is installed.
+const PACKAGES: &[(&str, &str)] = &[
+    ("nginx", "/usr/sbin/nginx"),
+    ("redis-server", "/usr/bin/redis-server"),
+    ("postgresql", "/usr/lib/postgresql/15/bin/postgres"),
+    ("mariadb-server", "/usr/sbin/mariadbd"),
+    ("memcached", "/usr/bin/memcached"),
+    ("rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmq-server"),
+    ("monitoring-plugins-basic", "/usr/lib/nagios/plugins/check_tcp"),
+    ("docker.io", "/usr/sbin/dockerd"),
+    ("iptables", "/usr/sbin/iptables"),
+    ("busybox-static", "/bin/busybox"),
+    ("iproute2", "/sbin/ip"),
+    ("dnsmasq", "/usr/sbin/dnsmasq"),
+    ("systemd-container", "/usr/bin/systemd-nspawn"),
+    ("mmdebstrap", "/usr/bin/mmdebstrap"),
+    ("procps", "/usr/bin/ps"),
+    ("python3-minimal", "/usr/bin/python3"),
+    ("mold", "/usr/bin/mold"),
+];
+
+pub fn run() -> anyhow::Result<()> {
+    install_packages()?;
+    cargo("format", &["fmt", "--all", "--check"])?;
+    super::rules::check()?;
+    cargo("lints", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
+    if Command::new(env!("CARGO")).args(["nextest", "--version"]).output().is_ok_and(|output| output.status.success()) {
+        cargo("tests", &["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])
+    } else {
+        eprintln!("cargo-nextest is not installed; using cargo test (slower)");
+        cargo("tests", &["test", "--workspace", "--locked", "--no-fail-fast"])
+    }
+}
+
+fn cargo(what: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    println!("== {what}: cargo {}", arguments.join(" "));
+    let status = Command::new(env!("CARGO")).args(arguments).status().context("failed to run cargo")?;
+    ensure!(status.success(), "{what} failed; run it alone with: cargo {}", arguments.join(" "));
+    Ok(())
+}
+
+/// Installs what is missing, when that is possible here; a test that lacks something says so itself.
+fn install_packages() -> anyhow::Result<()> {
+    let missing: Vec<&str> =
+        PACKAGES.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(package, _)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let command = format!("apt-get install -y --no-install-recommends {}", missing.join(" "));
+    let is_root = env::var("USER").is_ok_and(|user| user == "root")
+        || Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0\n"));
+    if !is_root || !Path::new("/usr/bin/apt-get").exists() {
+        eprintln!("tests that need these are skipped; install them with: {command}");
+        return Ok(());
+    }
+    // Debian's packages start their servers unless this says no.
+    let policy = Path::new("/usr/sbin/policy-rc.d");
+    if !policy.exists() {
+        std::fs::write(policy, "#!/bin/sh\nexit 101\n").context("failed to write policy-rc.d")?;
+        let status = Command::new("chmod").arg("+x").arg(policy).status().context("failed to run chmod")?;
+        ensure!(status.success(), "chmod +x {} failed", policy.display());
+    }
+    println!("== packages: {command}");
+    for arguments in [vec!["update", "-qq"], command.split(' ').skip(1).collect()] {
+        let status = Command::new("apt-get")
+            .args(&arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .status()
+            .context("failed to run apt-get")?;
+        ensure!(status.success(), "apt-get {} failed", arguments.join(" "));
+    }
+    Ok(())
+}
