@@ -1,1 +1,61 @@
-fn main() {}
+//! `pitcrew`, the one binary: its command line and nothing else.
+//!
+//! Exit codes: 0 fine, 1 the answer is no, 2 bad usage or configuration, 3 the server can't be reached, 70 a bug.
+
+mod about;
+mod arguments;
+mod check;
+mod client;
+mod explain;
+mod failure;
+mod ledger;
+mod look;
+mod output;
+mod person;
+mod serve;
+mod story;
+mod test;
+mod words;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command, LedgerCommand};
+use clap::Parser;
+use failure::{Answered, report_panics};
+
+fn main() -> ExitCode {
+    report_panics();
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(answer) => answer.into(),
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(arguments: Arguments) -> Answered {
+    let Arguments { command, general } = arguments;
+    match command {
+        Command::Serve(options) => serve::serve(options),
+        Command::Check(options) => check::check(&options, &general),
+        Command::Status => look::status(&general),
+        Command::Targets(options) => look::targets(&options, &general),
+        Command::Cases(options) => look::cases(&options, &general),
+        Command::Orders(options) => look::orders(&options, &general),
+        Command::Limits => look::limits(&general),
+        Command::Explain(options) => explain::explain(&options, &general),
+        Command::Pause(options) => person::pause(options, &general),
+        Command::Resume(options) => person::resume(options, &general),
+        Command::Hold(options) => person::hold(options, &general),
+        Command::Release(options) => person::release(&options, &general),
+        Command::Approve(options) => person::approve(&options, &general),
+        Command::Deny(options) => person::deny(&options, &general),
+        Command::Order(options) => person::order(options, &general),
+        Command::Close(options) => person::close(&options, &general),
+        Command::Test(options) => test::test(options, &general),
+        Command::Ledger(LedgerCommand::Verify(files)) => ledger::verify(&files, &general),
+        Command::Ledger(LedgerCommand::Export(files)) => ledger::export(&files, &general),
+        Command::Schema => about::schema(),
+        Command::Completions { shell } => about::completions(shell),
+        Command::Version => about::version(&general),
+    }
+}

@@ -1,1 +1,35 @@
+//! The server: wires find, probe, engine, interlock, ledger and act into one loop, and answers over HTTP.
+//!
+//! One thread owns the state and decides ([`core`]); one owns the ledger and lets orders leave after the commit
+//! ([`recorder`]); everything else is tasks that bring events and run errands. Nothing here decides, and
+//! nothing here acts on production except through the actuators.
 
+pub mod api;
+mod clock;
+mod control;
+mod core;
+mod errands;
+mod feed;
+mod following;
+mod http;
+mod metrics;
+mod processes;
+mod recorder;
+mod roster;
+mod running;
+mod serve;
+mod settings;
+mod standing;
+mod stands;
+
+pub use serve::{Ready, ServeError, serve};
+pub use settings::Options;
+
+/// The targets that supervised processes are, one for each instance.
+#[must_use]
+pub fn supervised_targets(runs: &[pitcrew_model::Run]) -> Vec<pitcrew_model::Target> {
+    pitcrew_act::Supervisor::targets(runs)
+}
+
+/// Of the whole product.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

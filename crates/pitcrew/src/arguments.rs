@@ -1,0 +1,352 @@
+//! The command line as people type it. What each command does is in the file of its group.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use pitcrew_model::{
+    CaseId, Health, OrderId, Scope, ServiceName, TargetId, TestName, parse_duration,
+};
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 fine, 1 the answer is no (unhealthy, refused), 2 bad usage or configuration,
+3 the server can't be reached, 70 a bug.
+
+First steps:
+  pitcrew check production/            is the configuration right?
+  pitcrew serve --config production/   find, test and repair
+  pitcrew status                       what is, now
+  pitcrew explain web-1                why something was done, or was not";
+
+/// Finds, tests and repairs production, inside limits that you write down.
+#[derive(Debug, Parser)]
+#[command(name = "pitcrew", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) general: General,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct General {
+    /// Print JSON, for scripts.
+    #[arg(long, global = true, help_heading = "General")]
+    pub(crate) json: bool,
+    /// The server to ask.
+    #[arg(
+        long,
+        global = true,
+        env = "PITCREW_SERVER",
+        default_value = "http://127.0.0.1:7400",
+        value_name = "URL",
+        help_heading = "General"
+    )]
+    pub(crate) server: String,
+    /// File with the server's token, where it wants one.
+    #[arg(
+        long,
+        global = true,
+        env = "PITCREW_TOKEN_FILE",
+        value_name = "FILE",
+        help_heading = "General"
+    )]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// In the order of a day: set up, look, act, audit.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the loop and the API: find, test, decide, repair, verify.
+    #[command(after_help = "\
+Examples:
+  pitcrew serve --config production/
+  pitcrew serve --config production/ --listen 127.0.0.1:7401 --data /var/lib/pitcrew
+
+The directory is watched: a change takes effect by itself or by SIGHUP; one with errors is refused
+and the old configuration stays in force. SIGTERM stops Pitcrew; processes it runs live on.")]
+    Serve(ServeOptions),
+    /// Validate a configuration: every error with its place. Exit 0 or 2.
+    #[command(after_help = "Example:\n  pitcrew check production/ && systemctl reload pitcrew")]
+    Check(CheckOptions),
+    /// What is, now: services, open cases, and what needs you. Exit 1 when something does.
+    Status,
+    /// Every target with its health and tests.
+    #[command(
+        after_help = "Examples:\n  pitcrew targets --health failing\n  pitcrew targets --service web --json"
+    )]
+    Targets(TargetOptions),
+    /// Troubles, open and lately closed.
+    #[command(after_help = "Examples:\n  pitcrew cases\n  pitcrew cases --state all --service web")]
+    Cases(CaseOptions),
+    /// What was done or waits for approval, the newest first.
+    Orders(ListOptions),
+    /// Every limit, what it allows and what of it is used.
+    Limits,
+    /// The whole chain of a case, an order or a target, with the exact limit that held back what was not done.
+    #[command(
+        after_help = "Examples:\n  pitcrew explain case-41\n  pitcrew explain order-7\n  pitcrew explain web-1"
+    )]
+    Explain(ExplainOptions),
+    /// Give no new order: in a scope or everywhere. Testing, undo and verification go on.
+    #[command(after_help = "\
+Examples:
+  pitcrew pause --why 'network maintenance'
+  pitcrew pause web --why 'release 4.2'
+  pitcrew pause web:zone=a --why 'power work in a'")]
+    Pause(PauseOptions),
+    /// Lift a pause, and release breakers and the fleet brake of that scope.
+    #[command(after_help = "Examples:\n  pitcrew resume\n  pitcrew resume web")]
+    Resume(ResumeOptions),
+    /// Put your hand on a target: nothing is done to it until then.
+    #[command(after_help = "Example:\n  pitcrew hold db-1 --for 2h --why 'restoring a backup'")]
+    Hold(HoldOptions),
+    /// Take your hand off a target.
+    Release(ReleaseOptions),
+    /// Approve the exact order that waits.
+    #[command(after_help = "Example:\n  pitcrew approve order-7")]
+    Approve(ApproveOptions),
+    /// Deny an order that waits for approval.
+    Deny(DenyOptions),
+    /// Give an order yourself, through the same limits.
+    #[command(after_help = "\
+Examples:
+  pitcrew order web-1 restart --why 'memory leak, ticket 812'
+  pitcrew order web-1 flush-cache --why 'a command that a repair of its service has'")]
+    Order(OrderOptions),
+    /// Close a handed-over case that you have dealt with.
+    Close(CloseOptions),
+    /// Run tests now and show the evidence. Exit 1 unless all pass.
+    #[command(after_help = "Examples:\n  pitcrew test web-1\n  pitcrew test web-1 answers")]
+    Test(TestOptions),
+    /// Verify or export the tamper-evident record of every decision.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// Print the configuration's JSON Schema, for editors.
+    Schema,
+    /// Print completions for a shell.
+    #[command(after_help = "Example:\n  pitcrew completions bash > /etc/bash_completion.d/pitcrew")]
+    Completions { shell: clap_complete::Shell },
+    /// Print the version.
+    Version,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeOptions {
+    /// Directory of the configuration: every *.yaml in it.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) config: PathBuf,
+    /// Address of the API, instead of `server.listen`.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Directory of the ledger and of supervised processes, instead of `server.data`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// What to log: a level, or `target=level` pairs.
+    #[arg(
+        long,
+        env = "PITCREW_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
+    pub(crate) log: String,
+    #[arg(long, env = "PITCREW_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckOptions {
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListOptions {
+    /// How many at most; 100 in a table and all as JSON when absent.
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TargetOptions {
+    #[arg(long)]
+    pub(crate) service: Option<ServiceName>,
+    #[arg(long, value_parser = parse_health, value_name = "STATE")]
+    pub(crate) health: Option<Health>,
+    #[command(flatten)]
+    pub(crate) list: ListOptions,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CaseState {
+    #[default]
+    Open,
+    Closed,
+    All,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CaseOptions {
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) state: CaseState,
+    #[arg(long)]
+    pub(crate) service: Option<ServiceName>,
+    #[command(flatten)]
+    pub(crate) list: ListOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainOptions {
+    /// A case (`case-41`), an order (`order-7`) or a target (`web-1`).
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PauseOptions {
+    /// A service (`web`) or a part of one (`web:zone=a`); everything when absent.
+    #[arg(value_parser = parse_scope)]
+    pub(crate) scope: Option<Scope>,
+    /// For the others, who will wonder.
+    #[arg(long)]
+    pub(crate) why: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResumeOptions {
+    /// A service (`web`) or a part of one (`web:zone=a`); the fleet when absent.
+    #[arg(value_parser = parse_scope)]
+    pub(crate) scope: Option<Scope>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HoldOptions {
+    pub(crate) target: TargetId,
+    /// How long, at most 30d: `30m`, `2h`.
+    #[arg(long = "for", value_parser = parse_length, value_name = "DURATION")]
+    pub(crate) lasting: Duration,
+    /// For the others, who will wonder.
+    #[arg(long)]
+    pub(crate) why: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseOptions {
+    pub(crate) target: TargetId,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApproveOptions {
+    pub(crate) order: OrderId,
+    /// The digest that you were shown; the order's own as it is now when absent.
+    #[arg(long)]
+    pub(crate) digest: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DenyOptions {
+    pub(crate) order: OrderId,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OrderOptions {
+    pub(crate) target: TargetId,
+    /// `restart`, `start`, `stop`, `hand_over`, or the name of a command or webhook of its service's repairs.
+    pub(crate) action: String,
+    /// For the record.
+    #[arg(long)]
+    pub(crate) why: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CloseOptions {
+    pub(crate) case: CaseId,
+    /// What it was.
+    #[arg(long)]
+    pub(crate) why: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TestOptions {
+    pub(crate) target: TargetId,
+    /// All tests of the target when absent.
+    pub(crate) tests: Vec<TestName>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerCommand {
+    /// Check the hash chain end to end. Exit 1 when it is broken.
+    #[command(after_help = "\
+Examples:
+  pitcrew ledger verify                         asks the server
+  pitcrew ledger verify --data /var/lib/pitcrew straight from the files, with or without a server")]
+    Verify(LedgerOptions),
+    /// Print the whole chain as JSON lines, checked as it is read.
+    #[command(after_help = "Example:\n  pitcrew ledger export --data ./data > ledger.jsonl")]
+    Export(LedgerOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LedgerOptions {
+    /// Directory of the ledger's files; the server is asked when absent.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+fn parse_length(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn parse_health(text: &str) -> Result<Health, String> {
+    serde_json::from_value(text.into()).map_err(|_unknown| {
+        "it is one of healthy, failing, repairing, probation, unknown".to_owned()
+    })
+}
+
+/// `web` or `web:zone=a`
+fn parse_scope(text: &str) -> Result<Scope, String> {
+    let service = |name: &str| ServiceName::new(name).map_err(|error| error.to_string());
+    if let Some((before, value)) = text.split_once('=') {
+        let parts = before.rsplit_once(':');
+        let (name, label) = parts.ok_or("a part of a service is written SERVICE:LABEL=VALUE")?;
+        return Ok(Scope::Domain {
+            service: service(name)?,
+            label: label.to_owned(),
+            value: value.to_owned(),
+        });
+    }
+    if text == "fleet" {
+        return Ok(Scope::Fleet);
+    }
+    service(text).map(Scope::Service)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_scope_is_a_service_or_a_part_of_one() {
+        let web = ServiceName::new("web").unwrap();
+        assert_eq!(parse_scope("web"), Ok(Scope::Service(web.clone())));
+        assert_eq!(parse_scope("fleet"), Ok(Scope::Fleet));
+        let part = Scope::Domain {
+            service: web,
+            label: "zone".into(),
+            value: "a".into(),
+        };
+        assert_eq!(parse_scope("web:zone=a"), Ok(part));
+        assert!(parse_scope("zone=a").is_err());
+        assert!(parse_scope("").is_err());
+    }
+}

@@ -1,0 +1,186 @@
+//! What the engine wants done, carried to whoever does it.
+//!
+//! [`Errands`] are run at once: they disrupt nothing. [`Couriers`] bring orders to the actuators, and only the
+//! ledger's thread calls them, after the commit.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use pitcrew_act::{Actuators, Notifier};
+use pitcrew_model::{Effect, Event, Fact, Notice, Order, Outcome, OutcomeKind};
+use pitcrew_probe::Scheduler;
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, mpsc, watch},
+};
+
+use crate::{clock::Clock, core::Inbox, metrics::Metrics, recorder::Records, roster::Roster};
+
+pub(crate) struct Errands {
+    pub(crate) scheduler: Scheduler,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) notices: mpsc::UnboundedSender<Notice>,
+}
+
+impl Errands {
+    pub(crate) fn run(&self, effect: Effect) {
+        match effect {
+            Effect::Watch { target, service } => {
+                let runner = service.runner_for(&target);
+                let tests = service.tests.clone();
+                self.roster.watch(Arc::clone(&target), service);
+                self.scheduler.watch(target, runner, tests);
+            }
+            Effect::Unwatch { target } => {
+                self.scheduler.unwatch(&target);
+                self.roster.unwatch(&target);
+            }
+            Effect::Probe { target, test } => self.scheduler.probe_now(&target, &test),
+            Effect::Notify(notice) => {
+                if self.notices.send(notice).is_err() {
+                    tracing::error!("a notice found nobody to deliver it");
+                }
+            }
+            Effect::Record(_) | Effect::Save(_) | Effect::Give(_) => {
+                unreachable!("what must be durable first goes to the ledger's thread")
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Couriers {
+    actuators: Arc<Actuators>,
+    inbox: Inbox,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    runtime: Handle,
+    under_way: Arc<watch::Sender<usize>>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Couriers {
+    pub(crate) fn new(
+        actuators: Actuators,
+        inbox: Inbox,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            actuators: Arc::new(actuators),
+            inbox,
+            metrics,
+            clock,
+            runtime: Handle::current(),
+            under_way: Arc::new(watch::Sender::new(0)),
+            stopping,
+        }
+    }
+
+    /// While the server stops, nothing leaves any more: the next start finds the order and asks what became of it.
+    pub(crate) fn carry_out(&self, order: Order) {
+        if *self.stopping.borrow() {
+            tracing::info!(order = %order.id, "not given: the server is stopping");
+            return;
+        }
+        self.run(order, |actuators, order| async move {
+            actuators.carry_out(&order).await
+        });
+    }
+
+    /// Finds out what became of an order that a former run gave.
+    pub(crate) fn reconcile(&self, order: Order) {
+        tracing::info!(order = %order.id, target = %order.target.id, "finding out what became of it");
+        self.run(order, |actuators, order| async move {
+            actuators.reconcile(&order).await
+        });
+    }
+
+    fn run<F: Future<Output = Outcome> + Send + 'static>(
+        &self,
+        order: Order,
+        act: impl FnOnce(Arc<Actuators>, Order) -> F,
+    ) {
+        let (id, action) = (order.id, order.action.name());
+        let acting = self.runtime.spawn(act(Arc::clone(&self.actuators), order));
+        let this = self.clone();
+        this.under_way.send_modify(|count| *count += 1);
+        self.runtime.spawn(async move {
+            let outcome = acting.await.unwrap_or_else(|error| Outcome {
+                order: id,
+                kind: OutcomeKind::Unknown,
+                at: this.clock.now(),
+                detail: format!("the actuator broke off: {error}"),
+            });
+            tracing::info!(order = %id, action, outcome = %outcome.kind, detail = outcome.detail, "order ended");
+            this.metrics.count_order(action, outcome_label(outcome.kind));
+            this.inbox.event(Event::Outcome(outcome));
+            this.under_way.send_modify(|count| *count -= 1);
+        });
+    }
+
+    /// Returns when no order is with its actuator.
+    pub(crate) async fn all_back(&self) {
+        let mut under_way = self.under_way.subscribe();
+        // The sender is ours: it can't be gone.
+        under_way.wait_for(|count| *count == 0).await.ok();
+    }
+}
+
+fn outcome_label(kind: OutcomeKind) -> &'static str {
+    match kind {
+        OutcomeKind::Done => "done",
+        OutcomeKind::Failed => "failed",
+        OutcomeKind::Unknown => "unknown",
+    }
+}
+
+/// The receivers of the current configuration.
+#[derive(Clone)]
+pub(crate) struct Receivers(Arc<RwLock<Arc<Notifier>>>);
+
+impl Receivers {
+    pub(crate) fn new(notifier: Notifier) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(notifier))))
+    }
+
+    pub(crate) fn replace(&self, notifier: Notifier) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(notifier);
+    }
+
+    fn current(&self) -> Arc<Notifier> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A receiver that hangs must not keep the others from being told.
+const NOTICES_AT_ONCE: usize = 16;
+
+/// Delivers notices until nobody can send one any more.
+pub(crate) async fn deliver(
+    mut notices: mpsc::UnboundedReceiver<Notice>,
+    receivers: Receivers,
+    records: Records,
+) {
+    let turns = Arc::new(Semaphore::new(NOTICES_AT_ONCE));
+    while let Some(notice) = notices.recv().await {
+        let Ok(turn) = Arc::clone(&turns).acquire_owned().await else {
+            return;
+        };
+        let (notifier, records) = (receivers.current(), records.clone());
+        tokio::spawn(async move {
+            let _turn = turn;
+            for (receiver, result) in notifier.notify(&notice).await {
+                if let Err(error) = &result {
+                    tracing::error!(%receiver, error, summary = notice.summary, "a notice was not delivered");
+                }
+                let fact = Fact::Notified {
+                    receiver,
+                    delivered: result.is_ok(),
+                    detail: result.err().unwrap_or_else(|| notice.summary.clone()),
+                };
+                records.write_about(notice.case, notice.target.clone(), fact);
+            }
+        });
+    }
+}

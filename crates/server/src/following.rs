@@ -1,0 +1,235 @@
+//! Following the configuration: taking it over at the start and whenever its files change.
+//!
+//! A new state with errors is refused as a whole: what runs goes on with the old one, and says so loudly.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use pitcrew_act::{Notifier, Supervisor};
+use pitcrew_config::{LoadError, Loaded};
+use pitcrew_find::Finders;
+use pitcrew_model::{Event, Fact, Production, ServerSettings, TargetId};
+use tokio::signal::unix::Signal;
+
+use crate::{
+    api::{ConfigurationStatus, RefusedConfiguration},
+    clock::Clock,
+    core::Inbox,
+    errands::Receivers,
+    recorder::Records,
+    standing::Standing,
+};
+
+pub(crate) struct Following {
+    pub(crate) directory: PathBuf,
+    pub(crate) settings: ServerSettings,
+    pub(crate) clock: Clock,
+    pub(crate) inbox: Inbox,
+    pub(crate) records: Records,
+    pub(crate) standing: Arc<Standing>,
+    pub(crate) receivers: Receivers,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) finders: Finders,
+    /// Targets of supervised processes that the engine knows.
+    pub(crate) supervised: BTreeSet<TargetId>,
+}
+
+/// How often the files are looked at.
+const POLL: Duration = Duration::from_secs(1);
+
+/// What tells one state of a file from another without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    bytes: u64,
+}
+
+type Stamps = BTreeMap<PathBuf, Stamp>;
+
+impl Following {
+    /// Makes it so: the engine first, then who is told, what is found and what runs.
+    pub(crate) async fn apply(&mut self, production: Arc<Production>) {
+        self.records.write(Fact::ConfigurationLoaded {
+            digest: production.digest.clone(),
+            services: production.services.len(),
+            sources: production.sources.len(),
+        });
+        self.receivers.replace(Notifier::new(&production.receivers));
+        self.inbox.event(Event::Production(Arc::clone(&production)));
+        self.finders.set(production.sources.clone());
+        self.run_processes(&production).await;
+    }
+
+    /// What is no longer wanted is no longer tested before it is stopped; what is new is started before it is tested.
+    async fn run_processes(&mut self, production: &Production) {
+        let targets = Supervisor::targets(&production.runs);
+        let wanted: BTreeSet<TargetId> = targets.iter().map(|target| target.id.clone()).collect();
+        let removed: Vec<TargetId> = self.supervised.difference(&wanted).cloned().collect();
+        if !removed.is_empty() {
+            self.inbox.event(Event::Targets {
+                upserted: Vec::new(),
+                removed,
+            });
+        }
+        for change in self.supervisor.set(&production.runs).await {
+            self.record_change(&change);
+        }
+        self.supervised = wanted;
+        if !targets.is_empty() {
+            let upserted = targets.into_iter().map(Arc::new).collect();
+            self.inbox.event(Event::Targets {
+                upserted,
+                removed: Vec::new(),
+            });
+        }
+    }
+
+    fn record_change(&self, change: &pitcrew_act::Change) {
+        tracing::info!(name = %change.name, kind = ?change.kind, detail = change.detail, "supervised process");
+        self.records
+            .write_about(None, Some(change.name.clone()), change.fact());
+    }
+
+    /// Reloads on SIGHUP and when the files change, until the task is ended.
+    pub(crate) async fn follow(mut self, mut hangups: Signal) {
+        let mut seen = stamps(&self.directory);
+        let mut every = tokio::time::interval(POLL);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut changing: Option<Stamps> = None;
+        loop {
+            tokio::select! {
+                _ = hangups.recv() => {
+                    tracing::info!("told to reload the configuration");
+                    seen = stamps(&self.directory);
+                    changing = None;
+                    self.reload().await;
+                }
+                _ = every.tick() => {
+                    let now = stamps(&self.directory);
+                    // Whoever writes several files needs a moment: two equal looks in a row.
+                    if now != seen && changing.as_ref() == Some(&now) {
+                        seen = now;
+                        changing = None;
+                        self.reload().await;
+                    } else {
+                        changing = (now != seen).then_some(now);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn reload(&mut self) {
+        let directory = self.directory.clone();
+        let loading = tokio::task::spawn_blocking(move || pitcrew_config::load(&directory));
+        match loading.await {
+            Ok(Ok(loaded)) => self.take_over(loaded).await,
+            Ok(Err(error)) => self.refuse(error_lines(&error)),
+            Err(error) => self.refuse(vec![format!("reading it broke off: {error}")]),
+        }
+    }
+
+    async fn take_over(&mut self, loaded: Loaded) {
+        let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        warnings.extend(fixed_settings_changed(
+            &self.settings,
+            &loaded.production.server,
+        ));
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        let production = Arc::new(loaded.production);
+        let is_new = self.standing.digest() != production.digest;
+        tracing::info!(digest = production.digest, is_new, "configuration loaded");
+        let status = configuration_status(&self.directory, &production, warnings, &self.clock);
+        self.apply(production).await;
+        self.standing.configuration_loaded(status);
+    }
+
+    fn refuse(&self, errors: Vec<String>) {
+        for error in &errors {
+            tracing::error!("configuration refused: {error}");
+        }
+        tracing::error!(
+            "the configuration in {} has errors; the one from before stays in force",
+            self.directory.display()
+        );
+        self.records.write(Fact::ConfigurationRefused {
+            errors: errors.clone(),
+        });
+        let at = self.clock.now();
+        self.standing
+            .configuration_refused(RefusedConfiguration { at, errors });
+    }
+}
+
+pub(crate) fn configuration_status(
+    directory: &Path,
+    production: &Production,
+    warnings: Vec<String>,
+    clock: &Clock,
+) -> ConfigurationStatus {
+    ConfigurationStatus {
+        directory: directory.display().to_string(),
+        digest: production.digest.clone(),
+        loaded_at: clock.now(),
+        warnings,
+        refused: None,
+    }
+}
+
+fn error_lines(error: &LoadError) -> Vec<String> {
+    match error {
+        LoadError::Problems(problems) => {
+            problems.problems.iter().map(ToString::to_string).collect()
+        }
+        LoadError::Read { .. } | LoadError::NoFiles { .. } => {
+            vec![error.render(false).trim_end().to_owned()]
+        }
+    }
+}
+
+/// What a running server can't change.
+fn fixed_settings_changed(before: &ServerSettings, after: &ServerSettings) -> Vec<String> {
+    let fixed = [
+        ("server.listen", before.listen != after.listen),
+        ("server.data", before.data != after.data),
+        ("server.token_file", before.token_file != after.token_file),
+        (
+            "server.concurrency",
+            before.concurrency != after.concurrency,
+        ),
+    ];
+    let changed = fixed.into_iter().filter(|(_, changed)| *changed);
+    changed
+        .map(|(name, _)| format!("a change of `{name}` takes effect at the next start"))
+        .collect()
+}
+
+fn stamps(directory: &Path) -> Stamps {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return stamp(directory)
+            .map(|stamp| (directory.to_owned(), stamp))
+            .into_iter()
+            .collect();
+    };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let yaml = paths.filter(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "yaml" || extension == "yml")
+    });
+    yaml.filter_map(|path| stamp(&path).map(|stamp| (path, stamp)))
+        .collect()
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some(Stamp {
+        modified: metadata.modified().ok(),
+        bytes: metadata.len(),
+    })
+}

@@ -1,0 +1,32 @@
+//! What the routes share.
+
+use std::sync::Arc;
+
+use pitcrew_probe::{Scheduler, Tools};
+use tokio::sync::Semaphore;
+
+use super::readers::Readers;
+use crate::{
+    clock::Clock, core::Inbox, feed::Feed, metrics::Metrics, roster::Roster, standing::Standing,
+};
+
+/// Tests run at once on people's requests, beside the scheduled ones.
+pub(crate) const REQUESTED_TESTS_MAX: usize = 16;
+
+#[derive(Clone)]
+pub(crate) struct Desk {
+    pub(crate) inbox: Inbox,
+    pub(crate) clock: Clock,
+    pub(crate) standing: Arc<Standing>,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) readers: Readers,
+    /// For what takes long: verifying and exporting must not keep `explain` waiting.
+    pub(crate) long_readers: Readers,
+    pub(crate) tools: Arc<Tools>,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) requested_tests: Arc<Semaphore>,
+    /// Closed when the server stops: streams end then.
+    pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
+}

@@ -1,0 +1,24 @@
+//! The HTTP API. Its routes are in one table, [`routes`]; handlers parse, ask the engine's thread or the ledger,
+//! and answer. None of them decides, and none can hold up the loop.
+
+mod desk;
+mod explain;
+mod guard;
+mod listen;
+mod openapi;
+mod own;
+mod person;
+mod problem;
+mod push;
+mod read;
+mod readers;
+mod request;
+mod routes;
+mod schemas;
+mod streams;
+mod test_now;
+
+pub(crate) use desk::{Desk, REQUESTED_TESTS_MAX};
+pub(crate) use guard::Guard;
+pub(crate) use listen::{Listening, listen};
+pub(crate) use readers::Readers;

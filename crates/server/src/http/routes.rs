@@ -1,0 +1,457 @@
+//! Every route in one table: what it does, what it takes and what it gives. Router and OpenAPI document are
+//! both made from it, so neither can have a route that the other lacks.
+
+use axum::{
+    Router,
+    extract::Request,
+    handler::Handler,
+    http::{Method, StatusCode},
+    middleware,
+    routing::{MethodFilter, MethodRouter, on},
+};
+
+use super::{
+    desk::Desk, explain, guard, openapi, own, person, problem::Problem, push, read, streams,
+    test_now,
+};
+
+/// A parameter in the query.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parameter {
+    pub(crate) name: &'static str,
+    pub(crate) kind: ParameterKind,
+    pub(crate) says: &'static str,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ParameterKind {
+    Text,
+    Number,
+    OneOf(&'static [&'static str]),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Gives {
+    /// Name of a schema.
+    Json(&'static str),
+    /// A media type.
+    Other(&'static str),
+}
+
+/// What the document says of a route.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) says: &'static str,
+    pub(crate) query: &'static [Parameter],
+    /// Name of the body's schema.
+    pub(crate) takes: Option<&'static str>,
+    pub(crate) gives: Gives,
+    /// Streams and tests end by rules of their own.
+    pub(crate) has_deadline: bool,
+    service: MethodRouter<Desk>,
+}
+
+fn get<H: Handler<T, Desk>, T: 'static>(
+    path: &'static str,
+    name: &'static str,
+    says: &'static str,
+    handler: H,
+    gives: &'static str,
+) -> Route {
+    Route {
+        method: Method::GET,
+        path,
+        name,
+        says,
+        query: &[],
+        takes: None,
+        gives: Gives::Json(gives),
+        has_deadline: true,
+        service: on(MethodFilter::GET, handler),
+    }
+}
+
+fn post<H: Handler<T, Desk>, T: 'static>(
+    path: &'static str,
+    name: &'static str,
+    says: &'static str,
+    handler: H,
+    takes: &'static str,
+) -> Route {
+    Route {
+        method: Method::POST,
+        takes: Some(takes),
+        gives: Gives::Json("Accepted"),
+        service: on(MethodFilter::POST, handler.clone()),
+        ..get(path, name, says, handler, "")
+    }
+}
+
+fn delete<H: Handler<T, Desk>, T: 'static>(
+    path: &'static str,
+    name: &'static str,
+    says: &'static str,
+    handler: H,
+) -> Route {
+    Route {
+        method: Method::DELETE,
+        service: on(MethodFilter::DELETE, handler.clone()),
+        ..get(path, name, says, handler, "Accepted")
+    }
+}
+
+impl Route {
+    fn query(self, query: &'static [Parameter]) -> Self {
+        Self { query, ..self }
+    }
+
+    fn gives(self, schema: &'static str) -> Self {
+        Self {
+            gives: Gives::Json(schema),
+            ..self
+        }
+    }
+
+    fn gives_other(self, media_type: &'static str) -> Self {
+        Self {
+            gives: Gives::Other(media_type),
+            ..self
+        }
+    }
+
+    fn without_deadline(self) -> Self {
+        Self {
+            has_deadline: false,
+            ..self
+        }
+    }
+}
+
+const fn text(name: &'static str, says: &'static str) -> Parameter {
+    Parameter {
+        name,
+        kind: ParameterKind::Text,
+        says,
+    }
+}
+
+const fn number(name: &'static str, says: &'static str) -> Parameter {
+    Parameter {
+        name,
+        kind: ParameterKind::Number,
+        says,
+    }
+}
+
+const fn one_of(
+    name: &'static str,
+    values: &'static [&'static str],
+    says: &'static str,
+) -> Parameter {
+    Parameter {
+        name,
+        kind: ParameterKind::OneOf(values),
+        says,
+    }
+}
+
+const AFTER: Parameter = text("after", "The `next` of the page before.");
+const LIMIT: Parameter = number("limit", "Items on a page: 1 to 1000, otherwise 100.");
+const SERVICE: Parameter = text("service", "Only of this service.");
+const HEALTH: Parameter = one_of(
+    "health",
+    &["healthy", "failing", "repairing", "probation", "unknown"],
+    "Only in this state.",
+);
+const CASE_STATE: Parameter = one_of(
+    "state",
+    &["open", "closed", "all"],
+    "Open ones when absent.",
+);
+const AFTER_SEQ: Parameter = number("after", "Begin after the record of this number.");
+
+pub(crate) fn all() -> Vec<Route> {
+    let mut routes = own_routes();
+    routes.extend(reading_routes());
+    routes.extend(person_routes());
+    routes.extend(pushing_routes());
+    routes
+}
+
+fn own_routes() -> Vec<Route> {
+    vec![
+        get(
+            "/healthz",
+            "healthz",
+            "The process answers.",
+            own::healthz,
+            "",
+        )
+        .gives_other("text/plain"),
+        get(
+            "/readyz",
+            "readyz",
+            "Whether it decides and records; 503 when not.",
+            own::readyz,
+            "ServerStatus",
+        ),
+        get(
+            "/metrics",
+            "metrics",
+            "Pitcrew's own metrics, for Prometheus.",
+            own::metrics,
+            "",
+        )
+        .gives_other("application/openmetrics-text"),
+        get(
+            "/api/v1/openapi.json",
+            "openapi",
+            "This document.",
+            openapi::document_json,
+            "",
+        )
+        .gives_other("application/json"),
+    ]
+}
+
+fn reading_routes() -> Vec<Route> {
+    vec![
+        get(
+            "/api/v1/report",
+            "report",
+            "What is, now, on one page.",
+            read::report,
+            "Report",
+        ),
+        get(
+            "/api/v1/services",
+            "listServices",
+            "All services.",
+            read::services,
+            "ServicePage",
+        ),
+        get(
+            "/api/v1/targets",
+            "listTargets",
+            "Targets in order of their ids.",
+            read::targets,
+            "TargetPage",
+        )
+        .query(&[AFTER, LIMIT, SERVICE, HEALTH]),
+        get(
+            "/api/v1/targets/{id}",
+            "getTarget",
+            "One target.",
+            read::target,
+            "TargetStatus",
+        ),
+        get(
+            "/api/v1/cases",
+            "listCases",
+            "Cases, the newest first.",
+            read::cases,
+            "CasePage",
+        )
+        .query(&[AFTER, LIMIT, CASE_STATE, SERVICE]),
+        get(
+            "/api/v1/cases/{id}",
+            "getCase",
+            "One case, open or lately closed.",
+            read::case,
+            "CaseLine",
+        ),
+        get(
+            "/api/v1/orders",
+            "listOrders",
+            "Orders in flight and lately ended ones, the newest first.",
+            read::orders,
+            "OrderPage",
+        )
+        .query(&[AFTER, LIMIT]),
+        get(
+            "/api/v1/orders/{id}",
+            "getOrder",
+            "One order.",
+            read::order,
+            "OrderState",
+        ),
+        get(
+            "/api/v1/limits",
+            "listLimits",
+            "Every limit, what it allows and what of it is used.",
+            read::limits,
+            "LimitPage",
+        )
+        .query(&[AFTER, LIMIT]),
+        get(
+            "/api/v1/explain/{id}",
+            "explain",
+            "The whole chain of a case, an order or a target.",
+            explain::explain,
+            "Explanation",
+        ),
+        get(
+            "/api/v1/ledger",
+            "listLedger",
+            "Records of the ledger, oldest first.",
+            read::ledger,
+            "LedgerPage",
+        )
+        .query(&[AFTER_SEQ, LIMIT]),
+        get(
+            "/api/v1/ledger/verify",
+            "verifyLedger",
+            "Checks the hash chain end to end.",
+            read::verify_ledger,
+            "LedgerVerified",
+        )
+        .without_deadline(),
+        get(
+            "/api/v1/ledger/export",
+            "exportLedger",
+            "The whole chain as JSON lines.",
+            streams::export,
+            "",
+        )
+        .gives_other("application/x-ndjson")
+        .without_deadline(),
+        get(
+            "/api/v1/events",
+            "events",
+            "Server-sent events: `record` as it is committed, `case` as it changes.",
+            streams::events,
+            "",
+        )
+        .query(&[AFTER_SEQ])
+        .gives_other("text/event-stream")
+        .without_deadline(),
+    ]
+}
+
+fn person_routes() -> Vec<Route> {
+    vec![
+        post(
+            "/api/v1/pause",
+            "pause",
+            "No new order in a scope; testing, undo and verification go on.",
+            person::pause,
+            "PauseRequest",
+        ),
+        post(
+            "/api/v1/resume",
+            "resume",
+            "Lifts a pause and releases breakers and the fleet brake.",
+            person::resume,
+            "ResumeRequest",
+        ),
+        post(
+            "/api/v1/holds",
+            "hold",
+            "A person's hand on a target, for a time.",
+            person::hold,
+            "HoldRequest",
+        ),
+        delete(
+            "/api/v1/holds/{id}",
+            "release",
+            "Takes the hand off a target.",
+            person::release,
+        ),
+        post(
+            "/api/v1/orders",
+            "giveOrder",
+            "A person's own order, through the same limits.",
+            person::give_order,
+            "OrderRequest",
+        ),
+        post(
+            "/api/v1/orders/{id}/approve",
+            "approve",
+            "Approves exactly the order with this digest.",
+            person::approve,
+            "ApproveRequest",
+        ),
+        post(
+            "/api/v1/orders/{id}/deny",
+            "deny",
+            "Denies an order that waits for approval.",
+            person::deny,
+            "DenyRequest",
+        ),
+        post(
+            "/api/v1/cases/{id}/close",
+            "closeCase",
+            "Closes a handed-over case that a person has dealt with.",
+            person::close,
+            "CloseRequest",
+        ),
+        post(
+            "/api/v1/targets/{id}/test",
+            "testTarget",
+            "Runs tests now and shows the evidence; nothing is decided on it.",
+            test_now::test,
+            "TestRequest",
+        )
+        .gives("TestResults")
+        .without_deadline(),
+    ]
+}
+
+fn pushing_routes() -> Vec<Route> {
+    vec![
+        post(
+            "/api/v1/observations",
+            "pushObservations",
+            "Results of tests of kind `push`.",
+            push::observations,
+            "PushRequest",
+        )
+        .gives("PushAnswer"),
+        post(
+            "/api/v1/alerts",
+            "pushAlerts",
+            "Alertmanager's webhook: an alert fails the push test of its name.",
+            push::alerts,
+            "AlertGroup",
+        )
+        .gives("PushAnswer"),
+    ]
+}
+
+/// Without its guard, which sees requests to unknown paths too.
+pub(crate) fn router(desk: Desk) -> Router {
+    let mut router = Router::new();
+    for route in all() {
+        let mut service = route.service;
+        if route.has_deadline {
+            service = service.layer(middleware::from_fn(guard::deadline));
+        }
+        router = router.route(route.path, service);
+    }
+    router
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .with_state(desk)
+}
+
+async fn no_such_path(request: Request) -> Problem {
+    let path: String = request.uri().path().chars().take(80).collect();
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        format!("there is nothing at `{path}`; `/api/v1/openapi.json` lists what is here"),
+    )
+}
+
+async fn no_such_method(request: Request) -> Problem {
+    let path: String = request.uri().path().chars().take(80).collect();
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!(
+            "`{path}` doesn't take {}; `/api/v1/openapi.json` lists what it takes",
+            request.method()
+        ),
+    )
+}

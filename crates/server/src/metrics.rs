@@ -1,0 +1,221 @@
+//! Pitcrew's own metrics, in Prometheus' text format. What is a state rather than a count is read when scraped.
+
+use pitcrew_engine::ServiceStatus;
+use pitcrew_model::{Fact, Observation, Record};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerdictLabel {
+    verdict: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OrderLabels {
+    action: String,
+    outcome: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PhaseLabel {
+    phase: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TargetLabels {
+    service: String,
+    health: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReceiverLabels {
+    receiver: String,
+    delivered: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VersionLabel {
+    version: String,
+}
+
+pub(crate) struct Metrics {
+    registry: Registry,
+    observations: Family<VerdictLabel, Counter>,
+    orders: Family<OrderLabels, Counter>,
+    cases: Family<PhaseLabel, Gauge>,
+    targets: Family<TargetLabels, Gauge>,
+    notices: Family<ReceiverLabels, Counter>,
+    missed_rounds: Counter,
+    events_waiting: Gauge,
+    ready: Gauge,
+    pub(crate) ledger_commit_seconds: Histogram,
+    pub(crate) engine_event_seconds: Histogram,
+}
+
+/// States read at the moment of a scrape.
+pub(crate) struct Scraped {
+    pub(crate) services: Vec<ServiceStatus>,
+    /// Open cases by the name of their phase.
+    pub(crate) cases: Vec<(&'static str, u64)>,
+    pub(crate) missed_rounds: u64,
+    pub(crate) events_waiting: usize,
+    pub(crate) ready: bool,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("pitcrew"),
+            observations: Family::default(),
+            orders: Family::default(),
+            cases: Family::default(),
+            targets: Family::default(),
+            notices: Family::default(),
+            missed_rounds: Counter::default(),
+            events_waiting: Gauge::default(),
+            ready: Gauge::default(),
+            // From 0.1 ms, an fsync on good flash, to 3 s.
+            ledger_commit_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
+            // From 1 µs to 1 s.
+            engine_event_seconds: Histogram::new(exponential_buckets(0.000_001, 4.0, 11)),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "observations",
+            "Answers to tests",
+            self.observations.clone(),
+        );
+        registry.register(
+            "orders",
+            "Orders given, by what became of them",
+            self.orders.clone(),
+        );
+        registry.register("cases_open", "Open cases", self.cases.clone());
+        registry.register("targets", "Targets of a service", self.targets.clone());
+        registry.register("notices", "Notices to people", self.notices.clone());
+        registry.register(
+            "probe_missed_rounds",
+            "Rounds of tests that could not begin in time",
+            self.missed_rounds.clone(),
+        );
+        registry.register(
+            "events_waiting",
+            "Events not yet decided",
+            self.events_waiting.clone(),
+        );
+        registry.register(
+            "ready",
+            "Whether it decides and records",
+            self.ready.clone(),
+        );
+        registry.register(
+            "ledger_commit_seconds",
+            "Time until decisions are on the disk",
+            self.ledger_commit_seconds.clone(),
+        );
+        registry.register(
+            "engine_event_seconds",
+            "Time to decide one event",
+            self.engine_event_seconds.clone(),
+        );
+        let build = Family::<VersionLabel, Gauge>::default();
+        let version = crate::VERSION.to_owned();
+        build.get_or_create(&VersionLabel { version }).set(1);
+        registry.register("build_info", "Always 1", build);
+    }
+
+    pub(crate) fn count_observations(&self, observations: &[Observation]) {
+        for observation in observations {
+            let verdict = observation.verdict.to_string();
+            self.observations
+                .get_or_create(&VerdictLabel { verdict })
+                .inc();
+        }
+    }
+
+    /// What the ledger has taken.
+    pub(crate) fn count_records(&self, records: &[Record]) {
+        for record in records {
+            match &record.fact {
+                Fact::Intent { order } => self.count_order(order.action.name(), "given"),
+                Fact::Notified {
+                    receiver,
+                    delivered,
+                    ..
+                } => {
+                    let labels = ReceiverLabels {
+                        receiver: receiver.to_string(),
+                        delivered: delivered.to_string(),
+                    };
+                    self.notices.get_or_create(&labels).inc();
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// `outcome`: `given`, `done`, `failed`, `unknown`.
+    pub(crate) fn count_order(&self, action: &str, outcome: &str) {
+        let labels = OrderLabels {
+            action: action.to_owned(),
+            outcome: outcome.to_owned(),
+        };
+        self.orders.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn text(&self, scraped: &Scraped) -> Result<String, std::fmt::Error> {
+        self.targets.clear();
+        for service in &scraped.services {
+            self.set_targets(service);
+        }
+        self.cases.clear();
+        for (phase, count) in &scraped.cases {
+            let phase = PhaseLabel {
+                phase: (*phase).to_owned(),
+            };
+            self.cases.get_or_create(&phase).set(gauge_value(*count));
+        }
+        let counted = self.missed_rounds.get();
+        self.missed_rounds
+            .inc_by(scraped.missed_rounds.saturating_sub(counted));
+        self.events_waiting
+            .set(i64::try_from(scraped.events_waiting).unwrap_or(i64::MAX));
+        self.ready.set(i64::from(scraped.ready));
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    fn set_targets(&self, service: &ServiceStatus) {
+        for (health, count) in [
+            ("healthy", service.healthy),
+            ("failing", service.failing),
+            ("repairing", service.repairing),
+            ("probation", service.probation),
+            ("unknown", service.unknown),
+        ] {
+            let labels = TargetLabels {
+                service: service.name.to_string(),
+                health: health.to_owned(),
+            };
+            self.targets.get_or_create(&labels).set(i64::from(count));
+        }
+    }
+}
+
+fn gauge_value(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,345 @@
+//! All parts of the running server, how they are joined, and how they end.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use pitcrew_act::{Actuators, Notifier, Supervisor};
+use pitcrew_engine::{Birth, Engine};
+use pitcrew_find::Finders;
+use pitcrew_interlock::Interlock;
+use pitcrew_ledger::Ledger;
+use pitcrew_model::{Event, Fact, Order, Production, ServerSettings, Timestamp};
+use pitcrew_probe::{Scheduler, Tools};
+use tokio::{
+    net::TcpListener,
+    runtime::Handle,
+    signal::unix::Signal,
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
+
+use crate::{
+    VERSION,
+    api::ConfigurationStatus,
+    clock::Clock,
+    control,
+    core::{Core, Inbox, Message},
+    errands::{Couriers, Errands, Receivers, deliver},
+    feed::Feed,
+    following::Following,
+    http::{Desk, Guard, Listening, REQUESTED_TESTS_MAX, Readers, listen},
+    metrics::Metrics,
+    processes::Processes,
+    recorder::{Recorder, Records, Work},
+    roster::Roster,
+    serve::ServeError,
+    standing::Standing,
+};
+
+pub(crate) struct Parts {
+    pub(crate) directory: PathBuf,
+    pub(crate) settings: ServerSettings,
+    pub(crate) configuration: ConfigurationStatus,
+    pub(crate) clock: Clock,
+}
+
+pub(crate) struct Running {
+    desk: Desk,
+    records: Records,
+    couriers: Couriers,
+    /// Until it follows the files in a task of its own.
+    following: Option<Following>,
+    /// Of a former run, to be reconciled once processes are taken over.
+    unfinished: Vec<Order>,
+    stopping: watch::Sender<bool>,
+    threads: Vec<thread::JoinHandle<()>>,
+    tasks: Vec<JoinHandle<()>>,
+    listening: Option<Listening>,
+}
+
+/// How long orders under way may take to come back when the server stops.
+const STOP_GRACE: Duration = Duration::from_secs(15);
+
+/// What the ledger remembers of former runs.
+struct Restored {
+    engine: Engine,
+    interlock: Interlock,
+    fence: u64,
+}
+
+fn restore(ledger: &mut Ledger, now: Timestamp) -> Result<Restored, ServeError> {
+    let fence = ledger.next_fence()?;
+    let (last_case, last_order) = ledger.highest_ids()?;
+    let rows = ledger.saved()?;
+    let mut interlock = Interlock::new(fence);
+    interlock.restore(now, &rows);
+    let installation = ledger.installation().to_owned();
+    let mut engine = Engine::new(Birth {
+        installation,
+        fence,
+        last_case,
+        last_order,
+    });
+    engine.restore(now, rows);
+    Ok(Restored {
+        engine,
+        interlock,
+        fence,
+    })
+}
+
+impl Running {
+    pub(crate) fn start(parts: Parts) -> Result<Self, ServeError> {
+        let Parts {
+            directory,
+            settings,
+            configuration,
+            clock,
+        } = parts;
+        let mut ledger = Ledger::open(&settings.data)?;
+        let installation = ledger.installation().to_owned();
+        let Restored {
+            engine,
+            interlock,
+            fence,
+        } = restore(&mut ledger, clock.now())?;
+        let supervisor = Supervisor::new(settings.data.join("run"), installation.clone())?;
+        let unfinished = engine.orders_in_flight();
+
+        let (inbox, messages) = Inbox::new();
+        let (work, works) = mpsc::channel();
+        let (stopping, is_stopping) = watch::channel(false);
+        let (notices, noticed) = tokio::sync::mpsc::unbounded_channel();
+        let metrics = Arc::new(Metrics::new());
+        let roster = Arc::new(Roster::default());
+        let feed = Arc::new(Feed::new());
+        let standing = Arc::new(Standing::new(
+            installation.clone(),
+            clock.now(),
+            configuration,
+        ));
+        let records = Records {
+            work: work.clone(),
+            clock: clock.clone(),
+        };
+        let receivers = Receivers::new(Notifier::new(&[]));
+        let clock_reading = clock.clone();
+        let read_clock: Arc<dyn Fn() -> Timestamp + Send + Sync> =
+            Arc::new(move || clock_reading.now());
+
+        let processes = Arc::new(Processes(supervisor.clone()));
+        let scheduler = start_scheduler(&settings, &processes, &read_clock, &inbox, &metrics);
+        let actuators = Actuators::new(supervisor.clone(), read_clock, fence);
+        let couriers = Couriers::new(
+            actuators,
+            inbox.clone(),
+            Arc::clone(&metrics),
+            clock.clone(),
+            is_stopping.clone(),
+        );
+        let found = inbox.clone();
+        let finders = Finders::start(Vec::new(), directory.clone(), move |event| {
+            found.event(event)
+        });
+
+        let core = Core {
+            engine,
+            interlock,
+            clock: clock.clone(),
+            messages,
+            inbox: inbox.clone(),
+            ledger: work,
+            errands: Errands {
+                scheduler: scheduler.clone(),
+                roster: Arc::clone(&roster),
+                notices,
+            },
+            metrics: Arc::clone(&metrics),
+            draining: false,
+        };
+        let recorder = Recorder {
+            ledger,
+            work: works,
+            inbox: inbox.clone(),
+            couriers: couriers.clone(),
+            feed: Arc::clone(&feed),
+            standing: Arc::clone(&standing),
+            metrics: Arc::clone(&metrics),
+        };
+        records.write(Fact::ServerStarted {
+            version: VERSION.to_owned(),
+            fence,
+            installation,
+        });
+        let threads = vec![
+            thread_named("engine", move || core.run())?,
+            thread_named("ledger", move || recorder.run())?,
+        ];
+        let tasks = vec![tokio::spawn(deliver(
+            noticed,
+            receivers.clone(),
+            records.clone(),
+        ))];
+        let following = Following {
+            directory,
+            settings: settings.clone(),
+            clock: clock.clone(),
+            inbox: inbox.clone(),
+            records: records.clone(),
+            standing: Arc::clone(&standing),
+            receivers,
+            supervisor,
+            finders,
+            supervised: std::collections::BTreeSet::new(),
+        };
+        let desk = Desk {
+            inbox,
+            clock,
+            standing,
+            roster,
+            metrics,
+            feed,
+            readers: Readers::new(settings.data.clone()),
+            long_readers: Readers::new(settings.data.clone()),
+            tools: Arc::new(Tools::new(processes)),
+            scheduler,
+            requested_tests: Arc::new(Semaphore::new(REQUESTED_TESTS_MAX)),
+            stopping: is_stopping,
+        };
+        Ok(Self {
+            desk,
+            records,
+            couriers,
+            following: Some(following),
+            unfinished,
+            stopping,
+            threads,
+            tasks,
+            listening: None,
+        })
+    }
+
+    /// The first configuration, and then what former runs left unfinished.
+    pub(crate) async fn apply(&mut self, production: Arc<Production>) {
+        if let Some(following) = &mut self.following {
+            following.apply(production).await;
+        }
+        for order in std::mem::take(&mut self.unfinished) {
+            self.couriers.reconcile(order);
+        }
+    }
+
+    pub(crate) fn answer(
+        &mut self,
+        listener: TcpListener,
+        listen_on: SocketAddr,
+        token: Option<&str>,
+    ) {
+        let guard = Guard::new(listen_on, token);
+        let desk = self.desk.clone();
+        let tools = Arc::clone(&desk.tools);
+        let (inbox, standing) = (desk.inbox.clone(), Arc::clone(&desk.standing));
+        self.listening = Some(listen(listener, guard, desk, self.stopping.subscribe()));
+        self.tasks.push(tokio::spawn(control::keep_testing(
+            listen_on, tools, inbox, standing,
+        )));
+    }
+
+    pub(crate) fn follow(&mut self, hangups: Signal) {
+        if let Some(following) = self.following.take() {
+            self.tasks.push(tokio::spawn(following.follow(hangups)));
+        }
+    }
+
+    /// No order leaves any more; those under way may come back; then everything decided is committed.
+    pub(crate) async fn stop(self) {
+        self.desk.standing.stopping();
+        self.stopping.send_replace(true);
+        for task in &self.tasks[1..] {
+            task.abort();
+        }
+        self.send(Message::Drain);
+        self.settle().await;
+        if tokio::time::timeout(STOP_GRACE, self.couriers.all_back())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "orders are still under way; the next start finds out what became of them"
+            );
+        }
+        self.settle().await;
+        if let Some(listening) = self.listening {
+            listening.ended().await;
+        }
+        self.desk.inbox.send(Message::Stop).ok();
+        if self.records.work.send(Work::Stop).is_err() {
+            tracing::error!("the ledger's thread had ended before its time");
+        }
+        let threads = self.threads;
+        let joined = Handle::current()
+            .spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
+        if !matches!(joined.await, Ok(true)) {
+            tracing::error!("a thread ended badly");
+        }
+        tracing::info!("stopped");
+    }
+
+    fn send(&self, message: Message) {
+        if self.desk.inbox.send(message).is_err() {
+            tracing::error!("the engine's thread had ended before its time");
+        }
+    }
+
+    /// Everything heard so far is decided, and what was decided is committed.
+    async fn settle(&self) {
+        if self.desk.inbox.flush().await.is_ok() {
+            self.records.barrier().await;
+        }
+    }
+}
+
+fn start_scheduler(
+    settings: &ServerSettings,
+    processes: &Arc<Processes>,
+    clock: &Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    inbox: &Inbox,
+    metrics: &Arc<Metrics>,
+) -> Scheduler {
+    let tools = Tools::new(Arc::clone(processes) as Arc<dyn pitcrew_probe::ProcessStates>);
+    let (inbox, metrics) = (inbox.clone(), Arc::clone(metrics));
+    let observer = control::local_observer();
+    Scheduler::start(
+        observer,
+        tools,
+        settings.concurrency,
+        Arc::clone(clock),
+        move |observations| {
+            metrics.count_observations(&observations);
+            inbox.event(Event::Observations(observations));
+        },
+    )
+}
+
+/// Within the runtime, so that what it calls may spawn tasks.
+fn thread_named(
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<thread::JoinHandle<()>, ServeError> {
+    let runtime = Handle::current();
+    let named = thread::Builder::new().name(name.to_owned());
+    let spawned = named.spawn(move || {
+        let _runtime = runtime.enter();
+        run();
+    });
+    spawned.map_err(|source: io::Error| ServeError::System {
+        doing: "start a thread",
+        source,
+    })
+}
