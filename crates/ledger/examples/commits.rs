@@ -65,7 +65,8 @@ fn main() -> Result<(), Failure> {
 fn measure(parent: &Path, batch: usize, slice: Duration) -> Result<Rates, Failure> {
     let directory = tempfile::tempdir_in(parent)?;
     let decisions: Vec<(Record, Saved)> = (0..batch).map(decision).collect::<Result<_, _>>()?;
-    let (records, saved): (Vec<_>, Vec<_>) = decisions.into_iter().unzip();
+    let (mut records, mut saved): (Vec<_>, Vec<_>) = decisions.into_iter().unzip();
+    let mut next = 0;
     let mut ledger = Ledger::open(&directory.path().join("ledger"))?;
     let mut sqlite = Rows::open(&directory.path().join("rows.db"), &records, &saved)?;
     let mut appends = Appends::open(&directory.path().join("appends"), sqlite.bytes())?;
@@ -81,10 +82,12 @@ fn measure(parent: &Path, batch: usize, slice: Duration) -> Result<Rates, Failur
         rates.ledger += share
             * size
             * times_a_second(slice, || {
-                ledger
-                    .commit(&records, &saved)
-                    .map(drop)
-                    .map_err(Into::into)
+                for (record, saved) in records.iter_mut().zip(&mut saved) {
+                    next += 1;
+                    renumber(record, saved, next);
+                }
+                ledger.commit(&records, &saved)?;
+                Ok(())
             })?;
         rates.sqlite += share * size * times_a_second(slice, || sqlite.commit())?;
         rates.fsync += share * times_a_second(slice, || appends.append())?;
@@ -152,19 +155,29 @@ fn decision(number: usize) -> Result<(Record, Saved), Failure> {
             order: Box::new(order.clone()),
         },
     };
-    let saved = Saved::Order(OrderState {
+    let saved = Saved::Order(Box::new(OrderState {
         order,
         given: true,
         outcome: None,
         ended_at: None,
-    });
+    }));
     Ok((record, saved))
+}
+
+/// Every decision is about a case and an order of its own; of their saved rows, 1,024 are alive at a time.
+fn renumber(record: &mut Record, saved: &mut Saved, number: u64) {
+    record.case = Some(CaseId(number));
+    record.order = Some(OrderId(number));
+    if let Saved::Order(state) = saved {
+        state.order.id = OrderId(number % 1_024);
+    }
 }
 
 /// SQLite alone: rows of the same bytes, no index, no hash, no JSON to make.
 struct Rows {
     connection: rusqlite::Connection,
     rows: Vec<(String, String)>,
+    next: i64,
 }
 
 impl Rows {
@@ -186,7 +199,11 @@ impl Rows {
                 ))
             })
             .collect::<Result<_, Failure>>()?;
-        Ok(Self { connection, rows })
+        Ok(Self {
+            connection,
+            rows,
+            next: 0,
+        })
     }
 
     fn bytes(&self) -> usize {
@@ -198,13 +215,14 @@ impl Rows {
 
     fn commit(&mut self) -> Result<(), Failure> {
         let transaction = self.connection.transaction()?;
-        for (id, (record, saved)) in (0i64..).zip(&self.rows) {
+        for (record, saved) in &self.rows {
+            self.next += 1;
             transaction
                 .prepare_cached("INSERT INTO appended (json) VALUES (?1)")?
                 .execute([record])?;
             transaction
                 .prepare_cached("INSERT OR REPLACE INTO kept (id, json) VALUES (?1, ?2)")?
-                .execute((id, saved))?;
+                .execute((self.next % 1_024, saved))?;
         }
         Ok(transaction.commit()?)
     }
