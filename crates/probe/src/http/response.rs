@@ -380,3 +380,185 @@ pub(crate) fn excerpt(bytes: &[u8], chars_max: usize) -> String {
     }
     clean
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What reading `bytes` in pieces of `size` comes to; the peer closes at their end.
+    fn read(method: &str, bytes: &[u8], size: usize) -> Result<Response, Malformed> {
+        let mut reader = Reader::new(method);
+        for piece in bytes.chunks(size) {
+            reader.buffer().extend_from_slice(piece);
+            if reader.received()? == Need::Nothing {
+                return Ok(reader.finish());
+            }
+        }
+        reader.closed()
+    }
+
+    fn body(bytes: &[u8]) -> String {
+        let response = read("GET", bytes, usize::MAX).unwrap();
+        String::from_utf8(response.body().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn each_way_to_end_a_body_is_understood() {
+        for (bytes, wanted) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "ok"),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokay", "ok"),
+            ("HTTP/1.0 200 OK\r\n\r\nuntil closed", "until closed"),
+            ("HTTP/1.1 200\nX: y\n\nbare feeds", "bare feeds"),
+            ("HTTP/1.1 204 No Content\r\n\r\n", ""),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nT: t\r\n\r\n",
+                "abcde",
+            ),
+            (
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx",
+                "x",
+            ),
+        ] {
+            assert_eq!(body(bytes.as_bytes()), wanted, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn the_answer_to_head_has_no_body() {
+        let bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n";
+        assert!(read("HEAD", bytes, 7).unwrap().body().is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (bytes, wanted) in [
+            ("", "closed without an answer"),
+            (
+                "SSH-2.0-OpenSSH_9.2\r\n",
+                "not HTTP: \"SSH-2.0-OpenSSH_9.2  \"",
+            ),
+            (
+                "HTTP/1.1 2x0 OK\r\n\r\n",
+                "not HTTP: \"HTTP/1.1 2x0 OK    \"",
+            ),
+            ("HTTP/1.1 200 OK\r\nX: y\r\n", "closed within the headers"),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc",
+                "HTTP 200, closed after 3 bytes of the body",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+                "HTTP 200, content-length \"-1\" is no length",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+                "HTTP 200, content-length \"2\" is no length",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+                "HTTP 200, a chunk has no size",
+            ),
+        ] {
+            let error = read("GET", bytes.as_bytes(), usize::MAX).unwrap_err();
+            assert_eq!(error.to_string(), wanted, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn headers_without_end_are_refused_at_64_kib() {
+        let mut bytes = b"HTTP/1.1 200 OK\r\n".to_vec();
+        while bytes.len() <= HEAD_BYTES_MAX {
+            bytes.extend_from_slice(b"X-Filler: yes\r\n");
+        }
+        assert_eq!(read("GET", &bytes, 512), Err(Malformed::HeadTooLong));
+    }
+
+    #[test]
+    fn a_body_without_end_is_cut_and_needs_no_more() {
+        for head in [
+            "HTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n",
+        ] {
+            let mut bytes = head.as_bytes().to_vec();
+            bytes.resize(bytes.len() + HttpTest::BODY_BYTES_MAX + 10, b'x');
+            let response = read("GET", &bytes, 4_096).unwrap();
+            assert_eq!(response.body().len(), HttpTest::BODY_BYTES_MAX, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn one_byte_chunks_are_not_kept_in_their_wrapping() {
+        let mut reader = Reader::new("GET");
+        reader
+            .buffer()
+            .extend_from_slice(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let head = reader.buffer().len();
+        for _ in 0..1_000 {
+            reader.buffer().extend_from_slice(b"1\r\nx\r\n");
+            assert_eq!(reader.received(), Ok(Need::More));
+        }
+        assert_eq!(reader.buffer().len(), head + 1_000);
+    }
+
+    fn chunked(pieces: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+            bytes.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+            bytes.extend_from_slice(piece);
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(b"0\r\n\r\n");
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_in_any_pieces_end_in_an_answer(
+            begin in prop_oneof![
+                Just(&b""[..]),
+                Just(&b"HTTP/1.1 "[..]),
+                Just(&b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"[..]),
+                Just(&b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n"[..]),
+            ],
+            rest in proptest::collection::vec(
+                prop_oneof![any::<u8>(), Just(b'\n'), Just(b'\r'), Just(b':'), Just(b'1')], 0..200
+            ),
+            size in 1usize..40,
+        ) {
+            let bytes = [begin, &rest].concat();
+            let (whole, pieces) = (read("GET", &bytes, usize::MAX), read("GET", &bytes, size));
+            if let (Ok(whole), Ok(pieces)) = (&whole, &pieces) {
+                prop_assert_eq!(whole, pieces);
+            }
+            prop_assert_eq!(whole.is_ok(), pieces.is_ok());
+        }
+
+        #[test]
+        fn what_is_chunked_is_read_back(
+            pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..50), 0..10),
+            size in 1usize..40,
+        ) {
+            let response = read("GET", &chunked(&pieces), size).unwrap();
+            prop_assert_eq!(response.body(), &pieces.concat()[..]);
+        }
+
+        #[test]
+        fn headers_are_read_back(
+            headers in proptest::collection::vec(("[A-Za-z][A-Za-z0-9-]{0,10}", "[!-~]{1,20}"), 0..10)
+        ) {
+            let mut bytes = b"HTTP/1.1 200 OK\r\n".to_vec();
+            for (name, value) in &headers {
+                bytes.extend_from_slice(format!("x-{name}: {value}\r\n").as_bytes());
+            }
+            bytes.extend_from_slice(b"\r\n");
+            let response = read("GET", &bytes, 9).unwrap();
+            for (name, value) in &headers {
+                let name = format!("X-{name}");
+                prop_assert!(response.values(&name).any(|have| have == value.as_bytes()));
+            }
+        }
+    }
+}

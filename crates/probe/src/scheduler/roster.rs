@@ -444,3 +444,295 @@ fn stable_hash(target: &TargetId, test: &TestName) -> u64 {
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use pitcrew_model::{
+        Address, Evidence, Labels, ObserverName, Place, Proves, SourceName, TcpTest, Verdict,
+    };
+
+    use super::*;
+
+    const START_MS: u64 = 1_795_374_919_042;
+
+    fn target(id: &str, address: &str) -> Arc<Target> {
+        Arc::new(Target {
+            id: TargetId::new(id).unwrap(),
+            address: Some(Address(address.into())),
+            labels: Labels::default(),
+            run_on: None,
+            runner: None,
+            source: SourceName::new("tests").unwrap(),
+        })
+    }
+
+    fn test(name: &str, interval_ms: u64) -> Arc<Test> {
+        Arc::new(Test {
+            name: TestName::new(name).unwrap(),
+            kind: TestKind::Tcp(TcpTest {
+                port: None,
+                send: None,
+                expect: None,
+            }),
+            interval: Duration::from_millis(interval_ms),
+            timeout: Duration::from_millis(interval_ms),
+            failure_threshold: 3,
+            success_threshold: 2,
+            proves: Proves::Down,
+            place: Place::Server,
+        })
+    }
+
+    fn observation(round: &Round, asked_ms: u64) -> Observation {
+        Observation {
+            target: round.job.target.id.clone(),
+            test: round.job.test.name.clone(),
+            observer: ObserverName::new("local").unwrap(),
+            asked_at: pitcrew_model::Timestamp::from_millis(asked_ms),
+            answered_at: pitcrew_model::Timestamp::from_millis(asked_ms),
+            took: Duration::ZERO,
+            verdict: Verdict::Pass,
+            evidence: Evidence::new("ok"),
+        }
+    }
+
+    /// A roster with its clock; rounds end when told to.
+    struct World {
+        roster: Roster,
+        now_ms: u64,
+    }
+
+    impl World {
+        fn new(concurrency: usize) -> Self {
+            Self {
+                roster: Roster::new(START_MS, concurrency),
+                now_ms: START_MS,
+            }
+        }
+
+        fn watch(&mut self, target: &Arc<Target>, tests: &[&Arc<Test>]) {
+            let tests = tests.iter().map(|test| Arc::clone(test)).collect();
+            self.roster.watch(self.now_ms, target, None, tests);
+        }
+
+        fn want(&mut self, target: &Arc<Target>) {
+            self.roster.want(self.now_ms, &target.id, None, None);
+        }
+
+        /// Every round that starts until `until_ms` (after the start), and when.
+        fn run(&mut self, until_ms: u64) -> Vec<(u64, Round)> {
+            let (until_ms, mut started) = (START_MS + until_ms, Vec::new());
+            loop {
+                self.roster.advance(self.now_ms);
+                while let Some(round) = self.roster.start(self.now_ms) {
+                    started.push((self.now_ms - START_MS, round));
+                }
+                match self.roster.wake_at() {
+                    Some(wake_ms) if wake_ms <= until_ms => self.now_ms = wake_ms,
+                    _ => break,
+                }
+            }
+            self.now_ms = until_ms;
+            started
+        }
+
+        /// As `run`, with every round ending at once.
+        fn run_answered(&mut self, until_ms: u64) -> Vec<(u64, String)> {
+            let until_ms = START_MS + until_ms;
+            let mut ended = Vec::new();
+            while self.now_ms < until_ms {
+                let next_ms = self
+                    .roster
+                    .wake_at()
+                    .map_or(until_ms, |ms| ms.min(until_ms));
+                for (at_ms, round) in self.run(next_ms - START_MS) {
+                    ended.push((at_ms, round.job.target.id.to_string()));
+                    self.finish(&round);
+                }
+                self.now_ms = next_ms.max(self.now_ms);
+                if self.roster.wake_at().is_none_or(|ms| ms > until_ms) {
+                    break;
+                }
+            }
+            self.now_ms = until_ms;
+            ended
+        }
+
+        fn finish(&mut self, round: &Round) -> Option<Observation> {
+            let observation = observation(round, self.now_ms);
+            self.roster.finish(round.ticket, observation)
+        }
+    }
+
+    #[test]
+    fn the_first_round_is_soon_and_the_rhythm_is_the_same_after_a_restart() {
+        let (target, test) = (target("web-1", "10.0.0.1:80"), test("answers", 5_000));
+        let rounds = |from_ms: u64| {
+            let mut world = World::new(8);
+            world.now_ms += from_ms;
+            world.watch(&target, &[&test]);
+            let rounds = world.run_answered(60_000 + from_ms);
+            rounds
+                .into_iter()
+                .map(|(at_ms, _)| at_ms)
+                .collect::<Vec<_>>()
+        };
+        let (first, restarted) = (rounds(0), rounds(17_123));
+        assert!(first[0] <= 1_000, "{first:?}");
+        assert!(restarted[0] <= 18_123, "{restarted:?}");
+        assert!(first[1..].windows(2).all(|two| two[1] - two[0] == 5_000));
+        assert_eq!(first[2] % 5_000, restarted[2] % 5_000);
+    }
+
+    #[test]
+    fn phases_of_many_jobs_are_spread_over_the_interval() {
+        let mut world = World::new(10_000);
+        let test = test("answers", 10_000);
+        for number in 0..10_000 {
+            world.watch(&target(&format!("web-{number}"), "10.0.0.1:80"), &[&test]);
+        }
+        world.run_answered(20_000);
+        let rounds = world.run_answered(30_000);
+        assert_eq!(rounds.len(), 10_000);
+        for second in 20..30 {
+            let within = rounds.iter().filter(|(ms, _)| ms / 1_000 == second).count();
+            assert!((850..1_150).contains(&within), "{second}: {within}");
+        }
+    }
+
+    #[test]
+    fn a_hung_target_misses_its_own_rounds_and_delays_no_other() {
+        let mut world = World::new(2);
+        let test = test("answers", 1_000);
+        let (hung, well) = (target("hung", "10.0.0.1:80"), target("well", "10.0.0.2:80"));
+        world.watch(&hung, &[&test]);
+        let rounds = world.run(1_000);
+        assert_eq!(rounds.len(), 1);
+        world.watch(&well, &[&test]);
+        let well_rounds = world.run_answered(11_000);
+        assert!(well_rounds.iter().all(|(_, id)| id == "well"));
+        assert!((10..=11).contains(&well_rounds.len()), "{well_rounds:?}");
+        assert!((9..=11).contains(&world.roster.counters.missed_rounds));
+        assert_eq!(world.roster.queued(), 0);
+    }
+
+    #[test]
+    fn without_permits_rounds_wait_in_turn_and_nothing_spins() {
+        let mut world = World::new(1);
+        let test = test("answers", 60_000);
+        let targets = ["a", "b", "c"].map(|id| target(id, "10.0.0.1:80"));
+        for target in &targets {
+            world.watch(target, &[&test]);
+        }
+        let first = world.run(1_000);
+        assert_eq!((first.len(), world.roster.queued()), (1, 2));
+        world.want(&targets[2]);
+        let wake_ms = world.roster.wake_at().unwrap();
+        assert!(
+            wake_ms > world.now_ms + 1,
+            "nothing can start before a permit is back"
+        );
+        world.now_ms += 1;
+        world.finish(&first[0].1);
+        let next = world.roster.start(world.now_ms).unwrap();
+        assert_eq!(
+            next.job.target.id, targets[2].id,
+            "what someone waits for goes first"
+        );
+    }
+
+    #[test]
+    fn an_extra_round_is_asked_after_the_call_even_when_one_is_under_way() {
+        let mut world = World::new(4);
+        let (web, test) = (target("web", "10.0.0.1:80"), test("answers", 60_000));
+        world.watch(&web, &[&test]);
+        let under_way = world.run(1_000).remove(0).1;
+        world.want(&web);
+        world.want(&web);
+        assert!(world.run(1_500).is_empty(), "one round of a job at a time");
+        assert!(world.finish(&under_way).is_some());
+        let extra = world.run(1_600);
+        assert_eq!(extra.len(), 1, "two calls before it are answered by one");
+        assert!(world.finish(&extra[0].1).is_some());
+        let called_ms = world.now_ms - START_MS;
+        world.want(&web);
+        let asked = world.run(2_000);
+        assert_eq!(asked[0].0, called_ms + 1, "at once, but after the call");
+    }
+
+    #[test]
+    fn watching_again_unchanged_keeps_everything() {
+        let mut world = World::new(4);
+        let (web, tests) = (
+            target("web", "10.0.0.1:80"),
+            [test("a", 9_000), test("b", 7_000)],
+        );
+        world.watch(&web, &[&tests[0], &tests[1]]);
+        world.run_answered(30_000);
+        let due = world.roster.wake_at();
+        let same = [test("a", 9_000), test("b", 7_000)];
+        world.watch(&target("web", "10.0.0.1:80"), &[&same[1], &same[0]]);
+        assert_eq!((world.roster.wake_at(), world.roster.jobs()), (due, 2));
+    }
+
+    #[test]
+    fn an_answer_about_a_changed_target_is_void_and_asked_again() {
+        let mut world = World::new(4);
+        let test = test("answers", 60_000);
+        world.watch(&target("web", "10.0.0.1:80"), &[&test]);
+        let old = world.run(1_000).remove(0).1;
+        world.watch(&target("web", "10.0.0.2:80"), &[&test]);
+        assert!(world.finish(&old).is_none());
+        let again = world.run(1_010);
+        assert_eq!(again.len(), 1);
+        assert_eq!(
+            again[0].1.job.target.address,
+            Some(Address("10.0.0.2:80".into()))
+        );
+        assert!(world.finish(&again[0].1).is_some());
+    }
+
+    #[test]
+    fn what_is_unwatched_is_forgotten_with_its_round_under_way() {
+        let mut world = World::new(1);
+        let (web, other) = (target("web", "10.0.0.1:80"), target("other", "10.0.0.2:80"));
+        let test = test("answers", 5_000);
+        world.watch(&web, &[&test]);
+        let round = world.run(1_000).remove(0).1;
+        world.roster.unwatch(&web.id);
+        assert_eq!(world.roster.wake_at(), None);
+        world.watch(&other, &[&test]);
+        assert!(world.run(2_500).is_empty(), "its permit is not back yet");
+        assert!(world.finish(&round).is_none());
+        let next = world.run(2_500);
+        assert_eq!(
+            next[0].1.job.target.id, other.id,
+            "the slot's new owner is not confused"
+        );
+    }
+
+    #[test]
+    fn rounds_during_a_pause_of_the_machine_are_missed_not_made_up_for() {
+        let mut world = World::new(4);
+        world.watch(&target("web", "10.0.0.1:80"), &[&test("answers", 1_000)]);
+        world.run_answered(10_000);
+        let missed_before = world.roster.counters.missed_rounds;
+        world.now_ms += 60_000;
+        world.roster.advance(world.now_ms);
+        assert!(world.roster.start(world.now_ms).is_some());
+        assert!(world.roster.start(world.now_ms).is_none());
+        let missed = world.roster.counters.missed_rounds - missed_before;
+        assert!((59..=60).contains(&missed), "{missed}");
+    }
+
+    #[test]
+    fn pushed_tests_are_not_scheduled() {
+        let mut world = World::new(4);
+        let pushed = Test {
+            kind: TestKind::Push,
+            ..(*test("cron", 1_000)).clone()
+        };
+        world.watch(&target("web", "10.0.0.1:80"), &[&Arc::new(pushed)]);
+        assert_eq!((world.roster.jobs(), world.roster.wake_at()), (0, None));
+    }
+}
