@@ -3,7 +3,7 @@
 //! Nothing is concluded from old rows: orders without an outcome count as in flight until somebody found out
 //! what became of them, and cases go on only with answers to questions asked from now on.
 
-use pitcrew_model::{Case, Phase, Saved, Timestamp};
+use pitcrew_model::{Case, Order, Phase, Saved, Timestamp};
 
 use crate::{Engine, HoldStatus, Pause, learn::Score, timers::Timer};
 
@@ -23,9 +23,11 @@ impl Engine {
             Saved::Order(state) => {
                 self.birth.last_order = self.birth.last_order.max(state.order.id.0);
                 if state.ended_at.is_none() {
-                    if state.given && state.order.case.is_none() {
-                        let due = state.outcome.as_ref().map_or(now, |outcome| outcome.at)
-                            + state.order.settle;
+                    if state.given {
+                        let due = match (&state.outcome, state.order.case) {
+                            (Some(outcome), None) => outcome.at + state.order.settle,
+                            _ => state.order.given_at + Order::OUTCOME_OVERDUE,
+                        };
                         self.timers.set(Timer::Order(state.order.id), due.max(now));
                     }
                     self.orders.insert(state.order.id, *state);

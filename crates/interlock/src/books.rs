@@ -205,7 +205,12 @@ impl Interlock {
             .in_flight
             .iter()
             .filter(|(_, flight)| {
-                flight.landed_at.is_some_and(|landed_at| {
+                // An outcome that never came counts as "may have taken effect" once it is overdue.
+                let overdue_at = flight.order.given_at + Order::OUTCOME_OVERDUE;
+                let landed_at = flight
+                    .landed_at
+                    .or((now >= overdue_at).then_some(overdue_at));
+                landed_at.is_some_and(|landed_at| {
                     now >= landed_at + flight.order.settle
                         || self.is_up_since(&flight.order.target.id, landed_at)
                 })

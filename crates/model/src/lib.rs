@@ -33,8 +33,8 @@ pub use production::{
 };
 pub use target::{Address, Runner, RunnerTemplate, Target};
 pub use test::{
-    AmqpTest, DnsRecord, DnsTest, GrpcTest, HeaderMatch, HttpTest, HttpVersion, MemcachedTest,
-    MysqlTest, NagiosTest, Place, PostgresTest, Proves, RedisTest, SqlExpectation, TcpTest, Test,
-    TestKind, TlsOptions, TlsTest,
+    AmqpTest, DnsRecord, DnsTest, GrpcTest, HeaderMatch, HelloTest, HttpTest, HttpVersion,
+    MemcachedTest, MysqlTest, NagiosTest, Place, PostgresTest, Proves, RedisTest, SqlExpectation,
+    StoreProtocol, TcpTest, Test, TestKind, TlsOptions, TlsTest,
 };
 pub use time::{DurationError, Timestamp, duration_text, format_duration, parse_duration};

@@ -125,6 +125,8 @@ pub struct Order {
 impl Order {
     /// How long an order may wait for its actuator.
     pub const EXPIRY: Duration = Duration::from_secs(60);
+    /// Actuators answer long before; past this the outcome counts as "may have taken effect".
+    pub const OUTCOME_OVERDUE: Duration = Duration::from_secs(15 * 60);
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

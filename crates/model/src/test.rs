@@ -63,6 +63,7 @@ pub enum TestKind {
     Redis(RedisTest),
     Memcached(MemcachedTest),
     Amqp(AmqpTest),
+    Hello(HelloTest),
     /// Its results are pushed to `POST /api/v1/observations`; older than `interval` counts as unknown.
     Push,
 }
@@ -85,6 +86,7 @@ impl TestKind {
             Self::Redis(_) => "redis",
             Self::Memcached(_) => "memcached",
             Self::Amqp(_) => "amqp",
+            Self::Hello(_) => "hello",
             Self::Push => "push",
         }
     }
@@ -102,7 +104,8 @@ impl TestKind {
             | Self::Mysql(_)
             | Self::Redis(_)
             | Self::Memcached(_)
-            | Self::Amqp(_) => Proves::Down,
+            | Self::Amqp(_)
+            | Self::Hello(_) => Proves::Down,
             Self::Tls(_) | Self::Dns(_) | Self::Nagios(_) | Self::Push => Proves::Degraded,
         }
     }
@@ -275,4 +278,34 @@ pub struct AmqpTest {
     pub queue: Option<String>,
     /// Fails when that queue holds more messages.
     pub messages_max: Option<u32>,
+}
+
+/// Whether a store answers in its own protocol, before anybody is logged in: for where no credentials are
+/// known. It sees a store that is gone, hangs or turns everybody away, not what goes wrong after a login.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HelloTest {
+    pub port: Option<u16>,
+    pub protocol: StoreProtocol,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreProtocol {
+    Postgres,
+    Mysql,
+    Redis,
+    Amqp,
+}
+
+impl StoreProtocol {
+    /// As a configuration writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
+            Self::Redis => "redis",
+            Self::Amqp => "amqp",
+        }
+    }
 }

@@ -22,8 +22,6 @@ use crate::{Engine, Judge, Out, timers::Timer};
 const RETRY: Duration = Duration::from_secs(1);
 /// For limits that only a new configuration or a window's edge changes.
 const SLOW_RETRY: Duration = Duration::from_secs(10);
-/// An actuator answers long before; past this its order counts as "may have taken effect".
-const OUTCOME_OVERDUE: Duration = Duration::from_secs(15 * 60);
 /// How long discovery has to find a target again after a restart, before its case is given up.
 const TARGET_MISSING: Duration = Duration::from_secs(15 * 60);
 /// Held cases of a service that are asked again at once when one of its orders ends.
@@ -254,7 +252,8 @@ impl Engine {
         {
             crew.in_flight.insert(id);
         }
-        self.timers.set(Timer::Order(id), now + OUTCOME_OVERDUE);
+        self.timers
+            .set(Timer::Order(id), now + Order::OUTCOME_OVERDUE);
         let state = OrderState {
             order: order.clone(),
             given: true,

@@ -3,7 +3,10 @@
 //! What is decided is written down as lines such as `15.0 case-1 web-1 confirmed`, so that a scenario is a story
 //! that reads from top to bottom.
 
-#![expect(clippy::unwrap_used, reason = "a broken test world should stop the test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a broken test world should stop the test"
+)]
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -199,6 +202,10 @@ impl World {
             self.truth.insert(name(target), truth);
         }
         self
+    }
+
+    pub(crate) fn truth_of(&self, target: &str) -> Truth {
+        self.truth[target]
     }
 
     pub(crate) fn orders_do(&mut self, cure: Cure) -> &mut Self {
