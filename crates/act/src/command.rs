@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use pitcrew_model::{Labels, OperationId, Target};
+use pitcrew_model::{OperationId, Target};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::Child,
@@ -23,6 +23,7 @@ use crate::{
     process::{self, Identity},
     signal::{self, Members},
     supervise::{OPERATION, describe_exit},
+    template::{self, Meaning},
 };
 
 /// Output read; the rest is thrown away so that the command never waits for a reader.
@@ -70,24 +71,20 @@ pub(crate) async fn carry_out(
 }
 
 /// The target's own name and address win over labels called `target` and `address`.
-fn fill(template: &[String], target: &Target) -> Result<Vec<String>, String> {
-    let own = [
-        Some(("target", target.id.as_str())),
-        target.address.as_ref().map(|it| ("address", &*it.0)),
-    ];
-    let labels = target
-        .labels
-        .iter()
-        .map(|(name, value)| (&**name, &**value));
-    let others = labels.filter(|(name, _)| !matches!(*name, "target" | "address"));
-    let variables =
-        Labels::new(own.into_iter().flatten().chain(others)).map_err(|error| error.to_string())?;
-    let fill = |text: &String| {
-        variables
-            .fill(text)
-            .map_err(|name| format!("{} has no label `{name}` for `{text}`", target.id))
+fn fill(words: &[String], target: &Target) -> Result<Vec<String>, String> {
+    let meaning = |name: &str| {
+        let value = match name {
+            "target" => Some(target.id.to_string()),
+            "address" => target.address.as_ref().map(ToString::to_string),
+            label => target.labels.get(label).map(ToString::to_string),
+        };
+        value.map_or(Meaning::Absent, Meaning::Value)
     };
-    template.iter().map(fill).collect()
+    let fill = |text: &String| {
+        template::fill(text, meaning)
+            .map_err(|name| format!("`{text}`: {} has no label `{name}`", target.id))
+    };
+    words.iter().map(fill).collect()
 }
 
 /// `input` is what it reads.
@@ -191,7 +188,7 @@ async fn end_group(leader: Identity) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pitcrew_model::{Address, OutcomeKind, SourceName, TargetId};
+    use pitcrew_model::{Address, Labels, OutcomeKind, SourceName, TargetId};
 
     fn target() -> Target {
         Target {

@@ -23,6 +23,7 @@ mod process;
 mod signal;
 mod socket;
 mod supervise;
+mod template;
 mod unit;
 mod user;
 mod webhook;

@@ -6,7 +6,10 @@ use pitcrew_model::{
     Address, Labels, LogPolicy, Run, Runner, SourceName, StopPolicy, Target, TargetId,
 };
 
-use crate::signal;
+use crate::{
+    signal,
+    template::{self, Meaning},
+};
 
 /// The source that supervised targets name.
 const SOURCE: &str = "run";
@@ -32,10 +35,8 @@ impl Spec {
     fn of(instance: &Instance<'_>) -> Result<Self, String> {
         let run = instance.run;
         let fill = |text: &String| {
-            let variables = &instance.variables;
-            variables
-                .fill(text)
-                .map_err(|name| format!("`{{{name}}}` in `{text}` means nothing here"))
+            template::fill(text, |name| instance.meaning(name))
+                .map_err(|name| format!("`{text}`: it has no {name}"))
         };
         if signal::by_name(&run.stop.signal).is_none() {
             return Err(format!("`{}` is not a signal to stop by", run.stop.signal));
@@ -97,6 +98,14 @@ struct Instance<'a> {
 }
 
 impl Instance<'_> {
+    fn meaning(&self, name: &str) -> Meaning {
+        match (name, self.variables.get(name)) {
+            (_, Some(value)) => Meaning::Value(value.to_string()),
+            ("port" | "zone", None) => Meaning::Absent,
+            (_, None) => Meaning::Nothing,
+        }
+    }
+
     fn labels(&self) -> Labels {
         let configured = &self.run.labels;
         let mut pairs: Vec<(Arc<str>, Arc<str>)> = configured
@@ -208,7 +217,7 @@ pub(crate) mod tests {
         assert_eq!(
             reasons,
             [
-                "`{port}` in `{port}` means nothing here",
+                "`{port}`: it has no port",
                 "its port would be above 65535",
                 "`NICE` is not a signal to stop by",
             ]
