@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use pitcrew_model::{Place, Runner, Target, Test, TestKind, Timestamp, format_duration};
+use pitcrew_model::{Place, Runner, Target, Test, TestKind, Timestamp, Verdict, format_duration};
 
 use crate::{Answer, Tools, dns, grpc, http, local, resolve, stores, tcp, tls};
 
@@ -28,7 +28,7 @@ impl<'a> Question<'a> {
             runner,
             test,
             tools,
-            progress: Progress(Mutex::new("nothing was sent")),
+            progress: Progress(Mutex::new((Verdict::Fail, "nothing was sent"))),
         }
     }
 
@@ -47,24 +47,32 @@ impl<'a> Question<'a> {
     }
 
     fn out_of_time(&self) -> Answer {
-        Answer::fail(format!(
-            "no answer within {} ({})",
-            format_duration(self.test.timeout),
-            self.progress.last()
-        ))
+        let (verdict, words) = self.progress.last();
+        let within = format_duration(self.test.timeout);
+        Answer::new(verdict, format!("no answer within {within} ({words})"))
     }
 }
 
-/// How far a question got, in words that end the sentence "no answer within 2s (…)".
+/// How far a question got, in words that end the sentence "no answer within 2s (…)", and whom it blames.
 /// Kept beside the future, because a future that is dropped at its deadline can't tell.
-pub(crate) struct Progress(Mutex<&'static str>);
+pub(crate) struct Progress(Mutex<(Verdict, &'static str)>);
 
 impl Progress {
+    /// From here on it is the target that keeps us waiting.
     pub(crate) fn reached(&self, words: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = words;
+        self.set(Verdict::Fail, words);
     }
 
-    fn last(&self) -> &'static str {
+    /// Here it is something else: the target has not been asked.
+    pub(crate) fn waits_elsewhere(&self, words: &'static str) {
+        self.set(Verdict::Unknown, words);
+    }
+
+    fn set(&self, verdict: Verdict, words: &'static str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (verdict, words);
+    }
+
+    fn last(&self) -> (Verdict, &'static str) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -119,6 +127,7 @@ async fn answer(question: &Question<'_>) -> Answer {
         TestKind::Redis(test) => Box::pin(stores::redis::ask(question, test)).await,
         TestKind::Memcached(test) => Box::pin(stores::memcached::ask(question, test)).await,
         TestKind::Amqp(test) => Box::pin(stores::amqp::ask(question, test)).await,
+        TestKind::Hello(test) => Box::pin(stores::hello::ask(question, test)).await,
         TestKind::Push => Answer::unknown("its results are pushed, it can't be asked"),
         TestKind::Http(test) => http::ask(question, test).await,
         TestKind::Tcp(test) => tcp::ask(question, test).await,

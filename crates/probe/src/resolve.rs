@@ -47,7 +47,9 @@ pub(crate) async fn addresses(question: &Question<'_>, host: &str) -> Result<Vec
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
     }
-    question.progress.reached("the resolver has not answered");
+    question
+        .progress
+        .waits_elsewhere("the resolver has not answered");
     match question.tools.resolver.addresses(host).await {
         Ok(found) if found.is_empty() => Err(Answer::unknown(format!("`{host}` has no address"))),
         Ok(found) => Ok(found),

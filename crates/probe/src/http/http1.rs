@@ -31,7 +31,7 @@ pub(super) async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
             Ok(_) => {}
             Err(error) => return Err(Answer::from_io(&error)),
         }
-        question.progress.reached("an answer that has no end yet");
+        question.progress.reached("it began to answer and did not end");
         match reader.received() {
             Ok(Need::Nothing) => return Ok(reader.finish()),
             Ok(Need::More) => {}

@@ -76,7 +76,7 @@ fn exchange_on(
             sending.send_data(body, true)?;
         }
         let (head, mut incoming) = response.await?.into_parts();
-        question.progress.reached("an answer that has no end yet");
+        question.progress.reached("it began to answer and did not end");
         let mut body = Vec::new();
         while let Some(piece) = incoming.data().await {
             let piece = piece?;
