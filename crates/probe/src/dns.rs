@@ -29,8 +29,10 @@ pub(crate) async fn ask(question: &Question<'_>, test: &DnsTest) -> Answer {
 }
 
 async fn query(question: &Question<'_>, test: &DnsTest) -> Result<Answer, Answer> {
-    let name = Name::from_utf8(&test.name)
+    let mut name = Name::from_utf8(&test.name)
         .map_err(|error| Answer::unknown(format!("`{}` is not a name: {error}", test.name)))?;
+    // Names in a test are whole, with or without the final dot; as a server repeats them.
+    name.set_fqdn(true);
     let port = question.port(test.port).unwrap_or(USUAL_PORT);
     let addresses = resolve::addresses(question, question.host()?).await?;
     let server = SocketAddr::new(addresses[0], port);
