@@ -34,6 +34,7 @@ pub(crate) const TEST: Shape = Shape::new(
         optional("redis", Kind::Shape(&store::REDIS), "Redis answers PING."),
         optional("memcached", Kind::Shape(&store::MEMCACHED), "Memcached answers."),
         optional("amqp", Kind::Shape(&store::AMQP), "RabbitMQ lets us in."),
+        optional("hello", Kind::Shape(&store::HELLO), "A store answers in its own protocol, whoever it would let in."),
         optional("push", Kind::Shape(&PUSH), "Results are pushed to `POST /api/v1/observations`; older than `interval` counts as unknown."),
         defaulted("interval", values::DURATION, "10s", "How often each target is asked."),
         optional("timeout", values::DURATION, "When an answer is too late. Default: 2s (10s for `nagios`), at most `interval`."),
@@ -45,7 +46,7 @@ pub(crate) const TEST: Shape = Shape::new(
 )
 .with_exactly_one(&[
     "http", "tcp", "tls", "dns", "grpc", "nagios", "process", "unit", "postgres", "mysql", "redis",
-    "memcached", "amqp", "push",
+    "memcached", "amqp", "hello", "push",
 ])
 .refusing(&[
     ("https", "write `http: { tls: true }`"),
@@ -183,6 +184,7 @@ fn kind(reader: &mut Reader<'_>, fields: &Fields<'_>, entry: &Entry<'_>) -> Opti
         "redis" => TestKind::Redis(store::redis(reader, &inner)),
         "memcached" => TestKind::Memcached(store::memcached(reader, &inner)),
         "amqp" => TestKind::Amqp(store::amqp(reader, &inner)?),
+        "hello" => TestKind::Hello(store::hello(reader, &inner)?),
         _ => TestKind::Push,
     })
 }

@@ -1,7 +1,8 @@
 //! Tests of databases, caches and queues, each through its own protocol.
 
 use pitcrew_model::{
-    AmqpTest, MemcachedTest, MysqlTest, PostgresTest, RedisTest, Secret, SqlExpectation,
+    AmqpTest, HelloTest, MemcachedTest, MysqlTest, PostgresTest, RedisTest, Secret, SqlExpectation,
+    StoreProtocol,
 };
 
 use super::{
@@ -134,6 +135,17 @@ pub(crate) const AMQP: Shape = Shape::new(
     ],
 );
 
+const PROTOCOLS: [&str; 4] = ["postgres", "mysql", "redis", "amqp"];
+
+pub(crate) const HELLO: Shape = Shape::new(
+    "hello test",
+    "A store answers in its own protocol, before anybody is logged in: for where no credentials are known.",
+    &[
+        PORT,
+        required("protocol", Kind::OneOf(&PROTOCOLS), "What it speaks."),
+    ],
+);
+
 fn password(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Secret> {
     secret(reader, fields, "password", "password_file")
 }
@@ -212,4 +224,17 @@ pub(crate) fn amqp(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<AmqpT
         messages_max: fields.whole(reader, "messages_max"),
     };
     user.map(|_| test)
+}
+
+pub(crate) fn hello(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<HelloTest> {
+    let protocol = fields.value(reader, "protocol", |text| {
+        values::one_of(text, &PROTOCOLS).map(|word| match word {
+            "postgres" => StoreProtocol::Postgres,
+            "mysql" => StoreProtocol::Mysql,
+            "redis" => StoreProtocol::Redis,
+            _ => StoreProtocol::Amqp,
+        })
+    });
+    let port = fields.whole(reader, "port");
+    protocol.map(|protocol| HelloTest { port, protocol })
 }

@@ -39,19 +39,30 @@ async fn converse(question: &Question<'_>, test: &AmqpTest) -> Result<String, An
     result.map(|words| format!("{product}, {words}"))
 }
 
+/// The broker's offer of ways to log in, which is left unanswered.
+pub(super) async fn hello(question: &Question<'_>, port: Option<u16>) -> Result<String, Answer> {
+    let stream = Limited::tcp(question, port).await?;
+    let (_mechanisms, product) = Connection(BufReader::new(stream)).start().await?;
+    Ok(format!("{product} greets"))
+}
+
 struct Connection(BufReader<Limited>);
 
 impl Connection {
-    /// The server's product and version.
-    async fn log_in(&mut self, test: &AmqpTest) -> Result<String, Answer> {
+    async fn start(&mut self) -> Result<(String, String), Answer> {
         self.send(PROTOCOL).await?;
-        let (mechanisms, product) = match self.receive().await? {
+        match self.receive().await? {
             Method::Start {
                 mechanisms,
                 product,
-            } => (mechanisms, product),
-            other => return Err(unexpected(&other)),
-        };
+            } => Ok((mechanisms, product)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The server's product and version.
+    async fn log_in(&mut self, test: &AmqpTest) -> Result<String, Answer> {
+        let (mechanisms, product) = self.start().await?;
         if !mechanisms.split(' ').any(|mechanism| mechanism == "PLAIN") {
             return Err(Answer::unknown(format!(
                 "the broker offers no login by password, only {mechanisms}"

@@ -8,6 +8,7 @@
 //! where the protocol has a goodbye it is said, so that the store's log stays clean.
 
 pub(crate) mod amqp;
+pub(crate) mod hello;
 pub(crate) mod memcached;
 pub(crate) mod mysql;
 pub(crate) mod postgres;

@@ -12,7 +12,7 @@ use std::path::Path;
 use pitcrew_model::{MysqlTest, SqlExpectation};
 use tokio::io::{AsyncWriteExt, BufReader};
 
-use super::{FirstValue, expect_value, stream::Limited};
+use super::{FirstValue, expect_value, hello::turned_away, stream::Limited};
 use crate::{Answer, Question};
 use login::{Plugin, sealed};
 use packet::{
@@ -195,6 +195,32 @@ impl Connection {
     }
 }
 
+/// The greeting, then a login as a user that need not exist. A connection that ends between the two counts
+/// against our host, and a server blocks a host after `max_connect_errors` of them.
+pub(super) async fn hello(question: &Question<'_>, port: Option<u16>) -> Result<String, Answer> {
+    let stream = Limited::tcp(question, port).await?;
+    let mut server = Connection {
+        stream: BufReader::new(stream),
+        sequence: 0,
+        is_local: false,
+    };
+    let first = server.receive_any().await?;
+    if let Some(refusal) = ServerError::decode(&first) {
+        return turned_away(blame(&refusal));
+    }
+    let greeting =
+        Greeting::decode(&first).ok_or_else(|| Answer::fail("it does not speak MySQL's protocol"))?;
+    let plugin = Plugin::NativePassword.name();
+    server.send(&packet::login("pitcrew", &[], None, plugin)).await?;
+    match ServerError::decode(&server.receive_any().await?) {
+        Some(refusal) => turned_away(blame(&refusal)),
+        None => {
+            server.command(COM_QUIT, "").await.ok();
+            Ok(format!("MySQL {} greets", short_version(&greeting.version)))
+        }
+    }
+}
+
 fn succeeded(payload: &[u8]) -> Result<(), Answer> {
     match payload.first() {
         Some(0x00) => Ok(()),
@@ -203,7 +229,7 @@ fn succeeded(payload: &[u8]) -> Result<(), Answer> {
 }
 
 /// What these say is wrong is the test's user, right, host or query; their SQL state doesn't tell.
-const REFUSES_THIS_TEST: [u16; 8] = [
+const REFUSES_THIS_TEST: [u16; 10] = [
     1129, // host is blocked because of many connection errors
     1130, // host is not allowed to connect
     1251, // the client can't log in as this user must
@@ -211,13 +237,18 @@ const REFUSES_THIS_TEST: [u16; 8] = [
     1862, // the password has expired
     3118, // the account is locked (MySQL)
     3159, // connections without TLS are prohibited
+    3948, // local files are never given (MySQL)
     4151, // the account is locked (MariaDB)
+    4166, // local files are never given (MariaDB)
 ];
 
-/// `ERROR 1040 (08004): Too many connections`, as MySQL's own client prints it.
+/// `ERROR 1045 (28000): Access denied for user 'app'@'10.0.0.9'`, as MySQL's own client prints it.
 fn blame(refusal: &ServerError) -> Answer {
-    let state = refusal.state.as_deref().unwrap_or("HY000");
-    let words = format!("ERROR {} ({state}): {}", refusal.code, refusal.message);
+    let state = refusal.state.as_deref().unwrap_or_default();
+    let words = match state {
+        "" => format!("ERROR {}: {}", refusal.code, refusal.message),
+        state => format!("ERROR {} ({state}): {}", refusal.code, refusal.message),
+    };
     match state.get(..2).unwrap_or_default() {
         "28" | "42" | "22" | "3D" => Answer::unknown(words),
         _ if REFUSES_THIS_TEST.contains(&refusal.code) => Answer::unknown(words),

@@ -61,7 +61,7 @@ impl Connection {
 }
 
 /// `Err` when the reply is an error, in Redis' own words.
-fn refused(reply: &Reply) -> Result<(), Answer> {
+pub(super) fn refused(reply: &Reply) -> Result<(), Answer> {
     let Reply::Error(words) = reply else {
         return Ok(());
     };
@@ -111,7 +111,8 @@ fn judge_role(reply: &Reply, wanted: &str) -> Result<Answer, Answer> {
     })
 }
 
-/// A warning when the next write will be refused. A user who may not see INFO is no reason for one.
+/// A warning when the next writes will be refused with OOM: from 99 % on, for a refused write frees its own
+/// buffers again and leaves memory just below the limit. A user who may not see INFO is no reason for one.
 fn judge_memory(info: &Reply) -> Option<Answer> {
     let Reply::Bulk(Some(bytes)) = info else {
         return None;
@@ -124,9 +125,9 @@ fn judge_memory(info: &Reply) -> Option<Answer> {
     };
     let number = |name: &str| field(name)?.parse::<u64>().ok();
     let (used, most) = (number("used_memory")?, number("maxmemory")?);
-    (most > 0 && used >= most && field("maxmemory_policy") == Some("noeviction")).then(|| {
+    (most > 0 && used >= most - most / 100 && field("maxmemory_policy") == Some("noeviction")).then(|| {
         Answer::warn(format!(
-            "OOM writes are refused: used_memory {used} of maxmemory {most}, noeviction"
+            "out of memory for writes: used_memory {used} of maxmemory {most}, noeviction"
         ))
     })
 }
@@ -190,7 +191,8 @@ mod tests {
             judge_memory(&Reply::Bulk(Some(text.into_bytes()))).map(|answer| answer.verdict)
         };
         assert_eq!(info(11, 10, "noeviction"), Some(Verdict::Warn));
-        assert_eq!(info(9, 10, "noeviction"), None);
+        assert_eq!(info(989, 1_000, "noeviction"), None);
+        assert_eq!(info(990, 1_000, "noeviction"), Some(Verdict::Warn));
         assert_eq!(info(11, 0, "noeviction"), None);
         assert_eq!(info(11, 10, "allkeys-lru"), None);
         assert_eq!(judge_memory(&Reply::Error("NOPERM".to_owned())), None);

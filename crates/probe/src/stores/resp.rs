@@ -178,10 +178,9 @@ mod tests {
         }
 
         #[test]
-        fn a_cut_reply_is_an_error(reply in replies(), cut in 0usize..400) {
+        fn a_cut_reply_is_an_error(reply in replies(), cut: proptest::sample::Index) {
             let bytes = written(&reply);
-            prop_assume!(cut < bytes.len());
-            prop_assert!(read(&bytes[..cut]).is_err());
+            prop_assert!(read(&bytes[..cut.index(bytes.len())]).is_err());
         }
     }
 }
