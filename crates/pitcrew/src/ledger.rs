@@ -53,7 +53,7 @@ fn verify_files(directory: &Path) -> Result<LedgerVerified, Failure> {
 
 fn unreadable(error: &LedgerError) -> Failure {
     match error {
-        LedgerError::Io { .. } | LedgerError::NotALedger { .. } => {
+        LedgerError::Absent { .. } | LedgerError::Io { .. } | LedgerError::NotALedger { .. } => {
             Failure::Usage(error.to_string())
         }
         _ => Failure::Refused(error.to_string()),

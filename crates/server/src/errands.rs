@@ -10,7 +10,8 @@ use pitcrew_model::{Effect, Event, Fact, Notice, Order, Outcome, OutcomeKind};
 use pitcrew_probe::Scheduler;
 use tokio::{
     runtime::Handle,
-    sync::{Semaphore, mpsc, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    task::JoinSet,
 };
 
 use crate::{clock::Clock, core::Inbox, metrics::Metrics, recorder::Records, roster::Roster};
@@ -156,31 +157,44 @@ impl Receivers {
 /// A receiver that hangs must not keep the others from being told.
 const NOTICES_AT_ONCE: usize = 16;
 
-/// Delivers notices until nobody can send one any more.
+/// Delivers notices until nobody can send one any more and the last is delivered.
 pub(crate) async fn deliver(
     mut notices: mpsc::UnboundedReceiver<Notice>,
     receivers: Receivers,
     records: Records,
 ) {
     let turns = Arc::new(Semaphore::new(NOTICES_AT_ONCE));
+    let mut deliveries = JoinSet::new();
     while let Some(notice) = notices.recv().await {
         let Ok(turn) = Arc::clone(&turns).acquire_owned().await else {
             return;
         };
-        let (notifier, records) = (receivers.current(), records.clone());
-        tokio::spawn(async move {
-            let _turn = turn;
-            for (receiver, result) in notifier.notify(&notice).await {
-                if let Err(error) = &result {
-                    tracing::error!(%receiver, error, summary = notice.summary, "a notice was not delivered");
-                }
-                let fact = Fact::Notified {
-                    receiver,
-                    delivered: result.is_ok(),
-                    detail: result.err().unwrap_or_else(|| notice.summary.clone()),
-                };
-                records.write_about(notice.case, notice.target.clone(), fact);
-            }
-        });
+        deliveries.spawn(deliver_one(
+            notice,
+            receivers.current(),
+            records.clone(),
+            turn,
+        ));
+        while deliveries.try_join_next().is_some() {}
+    }
+    while deliveries.join_next().await.is_some() {}
+}
+
+async fn deliver_one(
+    notice: Notice,
+    notifier: Arc<Notifier>,
+    records: Records,
+    _turn: OwnedSemaphorePermit,
+) {
+    for (receiver, result) in notifier.notify(&notice).await {
+        if let Err(error) = &result {
+            tracing::error!(%receiver, error, summary = notice.summary, "a notice was not delivered");
+        }
+        let fact = Fact::Notified {
+            receiver,
+            delivered: result.is_ok(),
+            detail: result.err().unwrap_or_else(|| notice.summary.clone()),
+        };
+        records.write_about(notice.case, notice.target.clone(), fact);
     }
 }

@@ -9,10 +9,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pitcrew_act::{Notifier, Supervisor};
+use pitcrew_act::{ChangeKind, Notifier, Supervisor};
 use pitcrew_config::{LoadError, Loaded};
 use pitcrew_find::Finders;
-use pitcrew_model::{Event, Fact, Production, ServerSettings, TargetId};
+use pitcrew_model::{Event, Fact, Production, ServerSettings, Target, TargetId};
 use tokio::signal::unix::Signal;
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     errands::Receivers,
     recorder::Records,
     standing::Standing,
+    warming::Warming,
 };
 
 pub(crate) struct Following {
@@ -36,6 +37,7 @@ pub(crate) struct Following {
     pub(crate) finders: Finders,
     /// Targets of supervised processes that the engine knows.
     pub(crate) supervised: BTreeSet<TargetId>,
+    pub(crate) warming: Warming,
 }
 
 /// How often the files are looked at.
@@ -64,8 +66,9 @@ impl Following {
         self.run_processes(&production).await;
     }
 
-    /// What is no longer wanted is no longer tested before it is stopped; what is new is started before it is tested.
+    /// What is no longer wanted is no longer tested before it is stopped; what is started is tested when it is warm.
     async fn run_processes(&mut self, production: &Production) {
+        self.warming.end().await;
         let targets = Supervisor::targets(&production.runs);
         let wanted: BTreeSet<TargetId> = targets.iter().map(|target| target.id.clone()).collect();
         let removed: Vec<TargetId> = self.supervised.difference(&wanted).cloned().collect();
@@ -75,17 +78,24 @@ impl Following {
                 removed,
             });
         }
-        for change in self.supervisor.set(&production.runs).await {
-            self.record_change(&change);
-        }
+        let changes = self.supervisor.set(&production.runs).await;
+        changes.iter().for_each(|change| self.record_change(change));
         self.supervised = wanted;
-        if !targets.is_empty() {
-            let upserted = targets.into_iter().map(Arc::new).collect();
+        let started: BTreeSet<&TargetId> = changes
+            .iter()
+            .filter(|change| change.kind == ChangeKind::Started)
+            .map(|change| &change.name)
+            .collect();
+        let (cold, warm): (Vec<Target>, Vec<Target>) = targets
+            .into_iter()
+            .partition(|target| started.contains(&target.id));
+        if !warm.is_empty() {
             self.inbox.event(Event::Targets {
-                upserted,
+                upserted: warm.into_iter().map(Arc::new).collect(),
                 removed: Vec::new(),
             });
         }
+        self.warming.announce(cold, &self.supervisor, &self.inbox);
     }
 
     fn record_change(&self, change: &pitcrew_act::Change) {

@@ -21,6 +21,7 @@ mod serve;
 mod settings;
 mod standing;
 mod stands;
+mod warming;
 
 pub use serve::{Ready, ServeError, serve};
 pub use settings::Options;

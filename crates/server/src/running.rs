@@ -58,13 +58,20 @@ pub(crate) struct Running {
     /// Of a former run, to be reconciled once processes are taken over.
     unfinished: Vec<Order>,
     stopping: watch::Sender<bool>,
-    threads: Vec<thread::JoinHandle<()>>,
+    engine_thread: thread::JoinHandle<()>,
+    ledger_thread: thread::JoinHandle<()>,
+    /// Ends by itself once the engine's thread has ended.
+    delivering: JoinHandle<()>,
+    /// Ended when the server stops.
     tasks: Vec<JoinHandle<()>>,
     listening: Option<Listening>,
 }
 
 /// How long orders under way may take to come back when the server stops.
 const STOP_GRACE: Duration = Duration::from_secs(15);
+
+/// And how long notices may then take to be delivered.
+const NOTICE_GRACE: Duration = Duration::from_secs(5);
 
 /// What the ledger remembers of former runs.
 struct Restored {
@@ -177,15 +184,9 @@ impl Running {
             fence,
             installation,
         });
-        let threads = vec![
-            thread_named("engine", move || core.run())?,
-            thread_named("ledger", move || recorder.run())?,
-        ];
-        let tasks = vec![tokio::spawn(deliver(
-            noticed,
-            receivers.clone(),
-            records.clone(),
-        ))];
+        let engine_thread = thread_named("engine", move || core.run())?;
+        let ledger_thread = thread_named("ledger", move || recorder.run())?;
+        let delivering = tokio::spawn(deliver(noticed, receivers.clone(), records.clone()));
         let following = Following {
             directory,
             settings: settings.clone(),
@@ -197,6 +198,7 @@ impl Running {
             supervisor,
             finders,
             supervised: std::collections::BTreeSet::new(),
+            warming: crate::warming::Warming::default(),
         };
         let desk = Desk {
             inbox,
@@ -219,8 +221,10 @@ impl Running {
             following: Some(following),
             unfinished,
             stopping,
-            threads,
-            tasks,
+            engine_thread,
+            ledger_thread,
+            delivering,
+            tasks: Vec::new(),
             listening: None,
         })
     }
@@ -258,10 +262,10 @@ impl Running {
     }
 
     /// No order leaves any more; those under way may come back; then everything decided is committed.
-    pub(crate) async fn stop(self) {
+    pub(crate) async fn stop(mut self) {
         self.desk.standing.stopping();
         self.stopping.send_replace(true);
-        for task in &self.tasks[1..] {
+        for task in &self.tasks {
             task.abort();
         }
         self.send(Message::Drain);
@@ -275,19 +279,21 @@ impl Running {
             );
         }
         self.settle().await;
-        if let Some(listening) = self.listening {
+        if let Some(listening) = self.listening.take() {
             listening.ended().await;
         }
-        self.desk.inbox.send(Message::Stop).ok();
+        self.send(Message::Stop);
+        join(self.engine_thread, "engine").await;
+        if tokio::time::timeout(NOTICE_GRACE, self.delivering)
+            .await
+            .is_err()
+        {
+            tracing::warn!("notices that were still on their way are given up");
+        }
         if self.records.work.send(Work::Stop).is_err() {
             tracing::error!("the ledger's thread had ended before its time");
         }
-        let threads = self.threads;
-        let joined = Handle::current()
-            .spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
-        if !matches!(joined.await, Ok(true)) {
-            tracing::error!("a thread ended badly");
-        }
+        join(self.ledger_thread, "ledger").await;
         tracing::info!("stopped");
     }
 
@@ -342,4 +348,11 @@ fn thread_named(
         doing: "start a thread",
         source,
     })
+}
+
+async fn join(thread: thread::JoinHandle<()>, name: &str) {
+    let joining = Handle::current().spawn_blocking(move || thread.join().is_ok());
+    if !matches!(joining.await, Ok(true)) {
+        tracing::error!(name, "a thread ended badly");
+    }
 }
