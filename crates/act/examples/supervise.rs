@@ -38,11 +38,13 @@ fn report(changes: &[Change]) -> Result<()> {
 }
 
 async fn churn(supervisor: &Supervisor, runs: &[Run]) {
+    let targets = Supervisor::targets(runs);
     for round in 0_u64.. {
-        for target in Supervisor::targets(runs) {
+        let restarts = targets.iter().map(|target| async move {
             let id = format!("churn-{}-{round}-{}", std::process::id(), target.id);
             let id = OperationId::new(id).expect("a short name without control characters");
-            supervisor.restart(&target.id, &id).await;
-        }
+            supervisor.restart(&target.id, &id).await
+        });
+        futures_util::future::join_all(restarts).await;
     }
 }

@@ -67,6 +67,7 @@ pub(crate) struct Exit {
 pub(crate) struct Operation {
     pub(crate) id: OperationId,
     pub(crate) verb: Verb,
+    pub(crate) at: Timestamp,
     /// `None`: Pitcrew died before it ended.
     pub(crate) answer: Option<Answer>,
 }
@@ -93,6 +94,7 @@ impl Record {
         self.operations.push(Operation {
             id,
             verb,
+            at: crate::process::now(),
             answer: None,
         });
     }

@@ -7,13 +7,14 @@ use pitcrew_model::{Fact, OperationId, TargetId};
 
 use crate::{
     Answer,
+    process::now,
     signal::{self, Ended, Members},
 };
 
 use super::{
     Verb, found,
     instance::{Instance, Slot},
-    record::{Desired, Record},
+    record::{Desired, Operation, Record},
     spec::Spec,
 };
 
@@ -144,6 +145,9 @@ impl Instance {
     /// Ends in its own name what an order began before Pitcrew died, as far as that is certain.
     async fn finish(self: &Arc<Self>, slot: &mut Slot, spec: &Spec) -> Option<Change> {
         let unfinished = slot.record.unfinished()?.clone();
+        if unfinished.verb == Verb::Restart {
+            wait_until_gone(slot, &unfinished, spec.stop.grace).await;
+        }
         let alive = slot.alive().cloned();
         let (answer, change) = match (unfinished.verb, alive) {
             (Verb::Stop, _) => {
@@ -160,10 +164,8 @@ impl Instance {
                 (Answer::done(detail), None)
             }
             (Verb::Restart, Some(leader)) => {
-                let detail = format!(
-                    "process {} from before still runs; it may have been told to stop",
-                    leader.identity.pid
-                );
+                let pid = leader.identity.pid;
+                let detail = format!("process {pid} from before still runs, also after its grace");
                 (Answer::unknown(detail), None)
             }
             (Verb::Start | Verb::Restart, None) => {
@@ -260,6 +262,28 @@ impl Instance {
             kind,
             detail,
         }
+    }
+}
+
+/// A process that a dead Pitcrew may have told to stop is given the rest of its grace to leave. It isn't told
+/// again: the order may be old by now, and then to go on with it would be a disruption nobody decided.
+async fn wait_until_gone(slot: &Slot, unfinished: &Operation, grace: Duration) {
+    let Some(leader) = slot.alive().filter(|it| it.operation != unfinished.id) else {
+        return;
+    };
+    let most = grace + Duration::from_millis(100);
+    // The clock may have been set back since.
+    let rest = (unfinished.at + most).since(now()).min(most);
+    let gone = tokio::time::timeout(rest, async {
+        while leader.is_alive() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    if gone.await.is_err() {
+        tracing::warn!(
+            pid = leader.identity.pid,
+            "still runs after a restart that was cut off"
+        );
     }
 }
 
