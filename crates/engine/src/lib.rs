@@ -131,10 +131,10 @@ impl Engine {
         }
     }
 
-    /// All that can happen, each to its stage. Timers that are due by `now` run first.
+    /// All that can happen, each to its stage. Timers that are due by `now` run after it, so that
+    /// none acts on what the event has just forbidden.
     pub fn handle(&mut self, now: Timestamp, event: Event, judge: &mut Judge<'_>) -> Vec<Effect> {
         let mut out = Out::new();
-        self.run_timers(now, judge, &mut out);
         match event {
             Event::Production(production) => self.load(now, &production, &mut out),
             Event::Targets { upserted, removed } => {
@@ -169,6 +169,7 @@ impl Engine {
             Event::Woke { paused_for } => self.wake(now, paused_for, &mut out),
             Event::Tick => {}
         }
+        self.run_timers(now, judge, &mut out);
         out
     }
 

@@ -257,7 +257,7 @@ impl Engine {
                     })
             };
             let believers: Vec<&View> = fresh()
-                .filter(|view| view.opinion == Opinion::Failing || view.is_flapping())
+                .filter(|view| view.is_believed(test) || view.is_flapping())
                 .collect();
             let Some(first) = believers.iter().min_by_key(|view| view.failing_since) else {
                 continue;

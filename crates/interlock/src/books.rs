@@ -191,8 +191,15 @@ impl Interlock {
                 self.in_flight.remove(&outcome.order);
             }
             OutcomeKind::Done | OutcomeKind::Unknown => {
-                if let Some(flight) = self.in_flight.get_mut(&outcome.order) {
-                    flight.landed_at.get_or_insert(now);
+                let Some(flight) = self.in_flight.get_mut(&outcome.order) else {
+                    return;
+                };
+                flight.landed_at.get_or_insert(now);
+                // The next order needs proof from after this one.
+                if let Some(entry) = self.entries.get_mut(&flight.order.target.id) {
+                    for answer in &mut entry.answers {
+                        answer.fails_in_row = 0;
+                    }
                 }
             }
         }

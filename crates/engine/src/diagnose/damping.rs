@@ -135,11 +135,16 @@ impl View {
         self.flapping
     }
 
-    /// Starts the streaks anew: an order has changed what is observed.
+    /// Starts the streaks anew: an order has changed what is observed, and the next one needs proof of its own.
     pub(crate) fn forget(&mut self) {
         (self.fails, self.passes) = (0, 0);
         (self.history, self.rounds, self.flapping) = (0, 0, false);
         self.rechecked = false;
+    }
+
+    /// A streak of failures that no pass has broken: the proof that an order needs.
+    pub(crate) fn is_believed(&self, test: &Test) -> bool {
+        self.fails >= u16::from(test.failure_threshold)
     }
 
     /// Failing or passing again, but not for long enough.
