@@ -2,7 +2,7 @@
 //!
 //! Between fork and the writing of the record there is always a moment in which Pitcrew can be killed. A
 //! program started directly would then run without anybody knowing it. So what is forked is a shell with
-//! six fixed words of script that waits for a line on a pipe and then becomes the program under the same
+//! a fixed script that waits for a line on a pipe and then becomes the program under the same
 //! number. If Pitcrew dies before the record is on the disk, the pipe ends and the gate leaves; if it dies
 //! after, the record says who runs. The user's words are arguments (`"$@"`), never script.
 //!
@@ -57,5 +57,45 @@ impl Gated {
     pub(crate) async fn open(mut self) -> io::Result<Child> {
         self.line.write_all(b"go\n").await?;
         Ok(self.child)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Identity;
+    use std::time::{Duration, Instant};
+
+    fn gated(place: &std::path::Path) -> Gated {
+        let script = format!("echo $PITCREW_GATE$PITCREW_PID > {}/began", place.display());
+        let command = ["sh", "-c", &script].map(str::to_owned);
+        let launch = Launch::prepare(&command, None, None, []).unwrap();
+        let log = tempfile::tempfile().unwrap();
+        Gated::fork(&launch, &log).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_gate_whose_pitcrew_dies_leaves_without_becoming_the_program() {
+        let place = tempfile::tempdir().unwrap();
+        let gated = gated(place.path());
+        let identity: Identity = gated.stat.identity;
+        drop(gated);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while identity.is_alive() {
+            assert!(Instant::now() < deadline, "the gate stays");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert!(!place.path().join("began").exists());
+    }
+
+    #[tokio::test]
+    async fn an_open_gate_becomes_the_program_under_the_same_number() {
+        let place = tempfile::tempdir().unwrap();
+        let gated = gated(place.path());
+        let pid = gated.stat.identity.pid;
+        let mut child = gated.open().await.unwrap();
+        assert!(child.wait().await.unwrap().success());
+        let began = std::fs::read_to_string(place.path().join("began")).unwrap();
+        assert_eq!(began, format!("{pid}\n"));
     }
 }

@@ -275,3 +275,32 @@ async fn one_directory_has_one_pitcrew() {
     assert!(error.contains("another Pitcrew runs"), "{error}");
     drop(first);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_never_begins_before_its_record_is_on_the_disk() {
+    let home = Home::new();
+    let supervisor = home.supervisor();
+    // Where the record would be written there is a directory in the way.
+    let in_the_way = home.run_directory().join("web-1.json.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let began = home.path("began");
+    let runs = [run(
+        "web",
+        &["sh", "-c", &format!("echo x > {began}; exec sleep 600")],
+    )];
+    let changes = supervisor.set(&runs).await;
+    assert_eq!(kinds(&changes), [ChangeKind::Failed]);
+    assert!(
+        changes[0].detail.contains("can't be written"),
+        "{changes:?}"
+    );
+    wait_for("the gate leaves", || {
+        home.marked("").is_empty().then_some(())
+    });
+    assert!(!std::fs::exists(&began).unwrap());
+    std::fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!(kinds(&supervisor.set(&runs).await), [ChangeKind::Started]);
+    wait_for("it begins", || {
+        std::fs::exists(&began).unwrap().then_some(())
+    });
+}
