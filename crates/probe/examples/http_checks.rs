@@ -74,7 +74,7 @@ fn clock() -> Arc<dyn Fn() -> Timestamp + Send + Sync> {
     let began = Instant::now();
     let wall_ms = SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| millis(since));
+        .map_or(0, millis);
     Arc::new(move || Timestamp::from_millis(wall_ms + millis(began.elapsed())))
 }
 

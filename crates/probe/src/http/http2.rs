@@ -1,7 +1,7 @@
 //! One HTTP/2 exchange on a connection of its own. The connection is driven by the test itself, so it
 //! ends with the test; nothing is spawned.
 
-use std::{future::Future, pin::pin};
+use std::pin::pin;
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
@@ -63,41 +63,41 @@ pub(crate) async fn send<S: AsyncRead + AsyncWrite + Unpin>(
     exchanged.map_err(|error| answer_of(&error))
 }
 
-fn exchange_on(
+async fn exchange_on(
     question: &Question<'_>,
     sender: client::SendRequest<Bytes>,
     request: http::Request<()>,
     body: Bytes,
-) -> impl Future<Output = Result<Exchanged, h2::Error>> {
-    async move {
-        let mut sender = sender.ready().await?;
-        let (response, mut sending) = sender.send_request(request, body.is_empty())?;
-        if !body.is_empty() {
-            sending.send_data(body, true)?;
-        }
-        let (head, mut incoming) = response.await?.into_parts();
-        question.progress.reached("it began to answer and did not end");
-        let mut body = Vec::new();
-        while let Some(piece) = incoming.data().await {
-            let piece = piece?;
-            let room = HttpTest::BODY_BYTES_MAX - body.len();
-            body.extend_from_slice(&piece[..piece.len().min(room)]);
-            if body.len() == HttpTest::BODY_BYTES_MAX {
-                break;
-            }
-            incoming.flow_control().release_capacity(piece.len())?;
-        }
-        let trailers = match body.len() {
-            HttpTest::BODY_BYTES_MAX => None,
-            _ => incoming.trailers().await?,
-        };
-        Ok(Exchanged {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            body,
-            trailers,
-        })
+) -> Result<Exchanged, h2::Error> {
+    let mut sender = sender.ready().await?;
+    let (response, mut sending) = sender.send_request(request, body.is_empty())?;
+    if !body.is_empty() {
+        sending.send_data(body, true)?;
     }
+    let (head, mut incoming) = response.await?.into_parts();
+    question
+        .progress
+        .reached("it began to answer and did not end");
+    let mut body = Vec::new();
+    while let Some(piece) = incoming.data().await {
+        let piece = piece?;
+        let room = HttpTest::BODY_BYTES_MAX - body.len();
+        body.extend_from_slice(&piece[..piece.len().min(room)]);
+        if body.len() == HttpTest::BODY_BYTES_MAX {
+            break;
+        }
+        incoming.flow_control().release_capacity(piece.len())?;
+    }
+    let trailers = match body.len() {
+        HttpTest::BODY_BYTES_MAX => None,
+        _ => incoming.trailers().await?,
+    };
+    Ok(Exchanged {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        body,
+        trailers,
+    })
 }
 
 fn answer_of(error: &h2::Error) -> Answer {

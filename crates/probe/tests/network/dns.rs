@@ -2,8 +2,10 @@
 
 use std::{process::Command, time::Duration};
 
-use pitcrew_model::{DnsRecord, DnsTest, TestKind, Verdict};
-use pitcrew_probe::Answer;
+use pitcrew_model::{
+    DnsRecord::{self, A, Aaaa, Cname, Mx, Ptr, Srv, Txt},
+    DnsTest, TestKind, Verdict,
+};
 
 use crate::support::{Server, ask_port, check, free_port, is_missing, until};
 
@@ -56,15 +58,13 @@ async fn every_kind_of_record_is_asked_for_and_compared() {
             .arg("--ptr-record=1.0.0.10.in-addr.arpa,web.test")
             .args(&long),
     );
-    let web = dns("web.test", DnsRecord::A, &["10.0.0.1"]);
+    let web = dns("web.test", A, &["10.0.0.1"]);
     check(
         &until(port, &web, Verdict::Pass).await,
         Verdict::Pass,
         "10.0.0.1",
     );
-    let ask =
-        async |kind: TestKind| -> Answer { ask_port(port, kind, Duration::from_secs(5)).await };
-    use DnsRecord::{A, Aaaa, Cname, Mx, Ptr, Srv, Txt};
+    let ask = async |kind: TestKind| ask_port(port, kind, Duration::from_secs(5)).await;
     for (name, record, answers, words) in [
         ("web.test", A, &["10.0.0.1", "10.0.0.2"][..], "10.0.0.2"),
         ("WEB.test.", Aaaa, &["fd00:0::1"], "fd00::1"),

@@ -1,4 +1,9 @@
 //! The network tests and the scheduler against real servers on loopback, and against one that lies.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that can't go on panics, and one that is skipped says so"
+)]
 
 mod certificates;
 mod dns;
