@@ -31,7 +31,9 @@ pub(super) async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
             Ok(_) => {}
             Err(error) => return Err(Answer::from_io(&error)),
         }
-        question.progress.reached("it began to answer and did not end");
+        question
+            .progress
+            .reached("it began to answer and did not end");
         match reader.received() {
             Ok(Need::Nothing) => return Ok(reader.finish()),
             Ok(Need::More) => {}

@@ -157,6 +157,8 @@ struct Kept<R> {
     stream: Option<R>,
     bytes: Vec<u8>,
     dropped: usize,
+    /// On the heap, because futures are moved and two streams are read at once.
+    chunk: Box<[u8]>,
 }
 
 impl<R: AsyncRead + Unpin> Kept<R> {
@@ -165,6 +167,7 @@ impl<R: AsyncRead + Unpin> Kept<R> {
             stream,
             bytes: Vec::new(),
             dropped: 0,
+            chunk: vec![0; 8 << 10].into(),
         }
     }
 
@@ -179,11 +182,10 @@ impl<R: AsyncRead + Unpin> Kept<R> {
 
     /// Reads until the end, or until too much was written.
     async fn rest(&mut self) {
-        let mut chunk = [0; 8 << 10];
         while let Some(stream) = &mut self.stream {
-            match stream.read(&mut chunk).await {
+            match stream.read(&mut self.chunk).await {
                 Ok(0) | Err(_) => self.stream = None,
-                Ok(read) => self.keep(&chunk[..read]),
+                Ok(read) => self.keep(read),
             }
             if self.dropped > FLOOD_BYTES {
                 return;
@@ -191,10 +193,9 @@ impl<R: AsyncRead + Unpin> Kept<R> {
         }
     }
 
-    fn keep(&mut self, chunk: &[u8]) {
-        let room = KEPT_BYTES_MAX - self.bytes.len();
-        let (kept, dropped) = chunk.split_at(room.min(chunk.len()));
-        self.bytes.extend_from_slice(kept);
-        self.dropped += dropped.len();
+    fn keep(&mut self, read: usize) {
+        let kept = read.min(KEPT_BYTES_MAX - self.bytes.len());
+        self.bytes.extend_from_slice(&self.chunk[..kept]);
+        self.dropped += read - kept;
     }
 }

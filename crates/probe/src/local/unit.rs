@@ -212,7 +212,7 @@ impl Unit<'_> {
     async fn text(&self, interface: &str, property: &str) -> Result<String, Error> {
         let reply = self.property(interface, property).await?;
         let value: OwnedVariant = reply.body().deserialize()?;
-        Ok(String::try_from(value)?)
+        String::try_from(value)
     }
 
     async fn property(&self, interface: &str, property: &str) -> Result<Message, Error> {
@@ -230,5 +230,5 @@ impl Unit<'_> {
 
 fn number(reply: &Message) -> Result<i32, Error> {
     let value: OwnedVariant = reply.body().deserialize()?;
-    Ok(i32::try_from(value)?)
+    i32::try_from(value)
 }

@@ -90,13 +90,20 @@ fn startup() -> Vec<u8> {
     const VERSION_3_0: u32 = 3 << 16;
     let settings = b"user\0pitcrew\0database\0postgres\0application_name\0pitcrew\0\0";
     let length = u32::try_from(settings.len() + 8).expect("a constant of some fifty bytes");
-    [&length.to_be_bytes(), &VERSION_3_0.to_be_bytes(), &settings[..]].concat()
+    [
+        &length.to_be_bytes(),
+        &VERSION_3_0.to_be_bytes(),
+        &settings[..],
+    ]
+    .concat()
 }
 
 /// An error's fields: each a letter and a text that ends in zero; `S` severity, `C` code, `M` message.
 fn judge(fields: &[u8]) -> Answer {
     let field = |name: u8| {
-        let found = fields.split(|byte| *byte == 0).find(|field| field.first() == Some(&name));
+        let found = fields
+            .split(|byte| *byte == 0)
+            .find(|field| field.first() == Some(&name));
         found.map_or_else(|| "?".into(), |field| String::from_utf8_lossy(&field[1..]))
     };
     let (severity, code, message) = (field(b'S'), field(b'C'), field(b'M'));
@@ -130,10 +137,22 @@ mod tests {
     #[test]
     fn a_refusal_of_the_login_proves_an_answer_and_a_refusal_of_everybody_fails() {
         for (fields, verdict) in [
-            (&b"SFATAL\0C28P01\0Mpassword authentication failed\0\0"[..], Verdict::Unknown),
-            (b"SFATAL\0C28000\0Mrole \"pitcrew\" does not exist\0\0", Verdict::Unknown),
-            (b"SFATAL\0C57P03\0Mthe database system is starting up\0\0", Verdict::Fail),
-            (b"SFATAL\0C53300\0Msorry, too many clients already\0\0", Verdict::Fail),
+            (
+                &b"SFATAL\0C28P01\0Mpassword authentication failed\0\0"[..],
+                Verdict::Unknown,
+            ),
+            (
+                b"SFATAL\0C28000\0Mrole \"pitcrew\" does not exist\0\0",
+                Verdict::Unknown,
+            ),
+            (
+                b"SFATAL\0C57P03\0Mthe database system is starting up\0\0",
+                Verdict::Fail,
+            ),
+            (
+                b"SFATAL\0C53300\0Msorry, too many clients already\0\0",
+                Verdict::Fail,
+            ),
             (b"", Verdict::Fail),
         ] {
             assert_eq!(judge(fields).verdict, verdict);

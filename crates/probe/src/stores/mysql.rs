@@ -208,10 +208,12 @@ pub(super) async fn hello(question: &Question<'_>, port: Option<u16>) -> Result<
     if let Some(refusal) = ServerError::decode(&first) {
         return turned_away(blame(&refusal));
     }
-    let greeting =
-        Greeting::decode(&first).ok_or_else(|| Answer::fail("it does not speak MySQL's protocol"))?;
+    let greeting = Greeting::decode(&first)
+        .ok_or_else(|| Answer::fail("it does not speak MySQL's protocol"))?;
     let plugin = Plugin::NativePassword.name();
-    server.send(&packet::login("pitcrew", &[], None, plugin)).await?;
+    server
+        .send(&packet::login("pitcrew", &[], None, plugin))
+        .await?;
     match ServerError::decode(&server.receive_any().await?) {
         Some(refusal) => turned_away(blame(&refusal)),
         None => {

@@ -125,11 +125,13 @@ fn judge_memory(info: &Reply) -> Option<Answer> {
     };
     let number = |name: &str| field(name)?.parse::<u64>().ok();
     let (used, most) = (number("used_memory")?, number("maxmemory")?);
-    (most > 0 && used >= most - most / 100 && field("maxmemory_policy") == Some("noeviction")).then(|| {
-        Answer::warn(format!(
-            "out of memory for writes: used_memory {used} of maxmemory {most}, noeviction"
-        ))
-    })
+    (most > 0 && used >= most - most / 100 && field("maxmemory_policy") == Some("noeviction")).then(
+        || {
+            Answer::warn(format!(
+                "out of memory for writes: used_memory {used} of maxmemory {most}, noeviction"
+            ))
+        },
+    )
 }
 
 #[cfg(test)]
