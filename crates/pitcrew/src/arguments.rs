@@ -56,6 +56,14 @@ pub(crate) struct General {
 /// In the order of a day: set up, look, act, audit.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Start a small production here, break it in eight ways and watch it heal. Exit 0 if all ended as it should.
+    #[command(
+        after_help = "Examples:\n  pitcrew demo\n  pitcrew demo --keep     and look around in a second terminal"
+    )]
+    Demo(DemoOptions),
+    /// The service that the demo breaks.
+    #[command(hide = true)]
+    DemoService(DemoServiceOptions),
     /// Run the loop and the API: find, test, decide, repair, verify.
     #[command(after_help = "\
 Examples:
@@ -68,7 +76,7 @@ and the old configuration stays in force. SIGTERM stops Pitcrew; processes it ru
     /// Validate a configuration: every error with its place. Exit 0 or 2.
     #[command(after_help = "Example:\n  pitcrew check production/ && systemctl reload pitcrew")]
     Check(CheckOptions),
-    /// What is, now: services, open cases, and what needs you. Exit 1 when something does.
+    /// What is, now: services, open cases, and what needs you. Exit 1 when something fails or needs you.
     Status,
     /// Every target with its health and tests.
     #[command(
@@ -128,6 +136,24 @@ Examples:
     Completions { shell: clap_complete::Shell },
     /// Print the version.
     Version,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoOptions {
+    /// Leave it up afterwards, until Ctrl-C.
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoServiceOptions {
+    #[arg(long)]
+    pub(crate) port: u16,
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Of the demo: its lease and its faults.
+    #[arg(long)]
+    pub(crate) directory: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -307,7 +333,7 @@ fn parse_health(text: &str) -> Result<Health, String> {
 }
 
 /// `web` or `web:zone=a`
-fn parse_scope(text: &str) -> Result<Scope, String> {
+pub(crate) fn parse_scope(text: &str) -> Result<Scope, String> {
     let service = |name: &str| ServiceName::new(name).map_err(|error| error.to_string());
     if let Some((before, value)) = text.split_once('=') {
         let parts = before.rsplit_once(':');

@@ -6,6 +6,7 @@ mod about;
 mod arguments;
 mod check;
 mod client;
+mod demo;
 mod explain;
 mod failure;
 mod ledger;
@@ -35,6 +36,8 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Answered {
     let Arguments { command, general } = arguments;
     match command {
+        Command::Demo(options) => demo::demo(&options, &general),
+        Command::DemoService(options) => demo::service::run(&options),
         Command::Serve(options) => serve::serve(options),
         Command::Check(options) => check::check(&options, &general),
         Command::Status => look::status(&general),
