@@ -255,14 +255,28 @@ fn root_cause(error: &(dyn Error + 'static)) -> String {
 
 /// For the record: `user@host`, and under sudo the one who called it.
 fn whoami() -> String {
-    let user = ["SUDO_USER", "USER", "LOGNAME"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
-    let host =
-        fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "localhost".to_owned());
-    let by = format!("{}@{}", user.as_deref().unwrap_or("somebody"), host.trim());
+    let named = |name: &&str| std::env::var(name).ok().filter(|user| !user.is_empty());
+    let user = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(named);
+    let user = user
+        .or_else(own_user)
+        .unwrap_or_else(|| "somebody".to_owned());
+    let host = fs::read_to_string("/proc/sys/kernel/hostname");
+    let host = host.unwrap_or_else(|_| "localhost".to_owned());
+    let by = format!("{user}@{}", host.trim());
     by.chars()
         .filter(char::is_ascii_graphic)
         .take(128)
         .collect()
+}
+
+/// The name of whom this process runs as, where the environment has none.
+fn own_user() -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let id = fs::metadata("/proc/self").ok()?.uid().to_string();
+    let users = fs::read_to_string("/etc/passwd").ok()?;
+    let mut lines = users.lines().map(|line| line.split(':'));
+    lines.find_map(|mut fields| {
+        let name = fields.next()?;
+        (fields.nth(1)? == id).then(|| name.to_owned())
+    })
 }

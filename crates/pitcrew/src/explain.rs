@@ -156,13 +156,16 @@ fn advice(explanation: &Explanation) -> String {
                 format!("pitcrew resume {}", case.service),
             ));
         }
-        Phase::Held(_) | Phase::Suspected | Phase::Confirmed => {
+        Phase::Held(_) | Phase::Confirmed if case.progress.is_some() => {
             rows.push((
                 "To do it now:",
                 format!("pitcrew order {target} restart --why …"),
             ));
         }
-        Phase::Repairing { .. }
+        Phase::Held(_)
+        | Phase::Suspected
+        | Phase::Confirmed
+        | Phase::Repairing { .. }
         | Phase::Verifying { .. }
         | Phase::Probation { .. }
         | Phase::Closed(_) => {}

@@ -14,7 +14,7 @@ use crate::{
     words::{clock_time, counted, length, with_local_times},
 };
 
-/// Exit 1 when somebody is needed: a case waits for a person, or Pitcrew itself is in trouble.
+/// Exit 1 when a target fails, a case waits for a person, or Pitcrew itself is in trouble.
 pub(crate) fn status(general: &General) -> Answered {
     let report: Report = Client::new(general)?.get(&["report"], &[])?;
     if general.json {
@@ -24,7 +24,8 @@ pub(crate) fn status(general: &General) -> Answered {
     }
     let fine = report.cases_needing_person == 0
         && report.server.ready
-        && report.server.troubles.is_empty();
+        && report.server.troubles.is_empty()
+        && report.services.iter().all(|service| service.failing == 0);
     Ok(if fine { Answer::Yes } else { Answer::No })
 }
 
@@ -372,11 +373,15 @@ fn limit_row(limit: &LimitStatus) -> Vec<Cell> {
     vec![
         cell(&limit.scope).style(BOLD),
         cell(&limit.name),
-        cell(format!("{} of {}", limit.used, limit.limit)).style(if limit.exhausted {
-            BAD
-        } else {
-            FAINT
-        }),
+        cell(used_text(limit)).style(if limit.exhausted { BAD } else { FAINT }),
         cell(holds).style(NEEDS_YOU),
     ]
+}
+
+/// What has no count says what it is.
+fn used_text(limit: &LimitStatus) -> String {
+    if limit.used.is_empty() {
+        return limit.limit.clone();
+    }
+    format!("{} of {}", limit.used, limit.limit)
 }

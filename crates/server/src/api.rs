@@ -301,3 +301,36 @@ pub struct Problem {
 pub(crate) fn about_blank() -> String {
     "about:blank".to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_body_panics_its_parser(body in ".{0,200}") {
+            serde_json::from_str::<PushRequest>(&body).ok();
+            serde_json::from_str::<AlertGroup>(&body).ok();
+            serde_json::from_str::<PauseRequest>(&body).ok();
+            serde_json::from_str::<HoldRequest>(&body).ok();
+        }
+
+        #[test]
+        fn an_alert_is_read_whatever_else_it_has(
+            labels in prop::collection::btree_map("[a-z_]{1,10}", ".{0,20}", 0..5),
+            firing: bool,
+            other in ".{0,20}",
+        ) {
+            let status = if firing { AlertStatus::Firing } else { AlertStatus::Resolved };
+            let body = serde_json::json!({
+                "version": other,
+                "alerts": [{ "status": status, "labels": labels, "startsAt": other, "values": null }],
+            });
+            let group: AlertGroup = serde_json::from_value(body).unwrap();
+            prop_assert_eq!(&group.alerts[0].labels, &labels);
+            prop_assert_eq!(group.alerts[0].status, status);
+        }
+    }
+}

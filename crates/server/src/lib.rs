@@ -5,6 +5,7 @@
 //! nothing here acts on production except through the actuators.
 
 pub mod api;
+mod chronicle;
 mod clock;
 mod control;
 mod core;

@@ -15,6 +15,7 @@ use pitcrew_model::{CaseId, Effect, Event, Fact, Order, OrderId, Record, Saved, 
 use tokio::sync::oneshot;
 
 use crate::{
+    chronicle,
     clock::Clock,
     core::{Answer, Inbox},
     errands::Couriers,
@@ -226,6 +227,7 @@ impl Recorder {
             self.couriers.carry_out(order);
         }
         self.metrics.count_records(&waiting.records);
+        waiting.records.iter().for_each(chronicle::log);
         self.feed.publish(first_seq, &waiting.records, rows);
         waiting.records.clear();
         waiting.saved.clear();

@@ -211,6 +211,7 @@ impl Running {
             long_readers: Readers::new(settings.data.clone()),
             tools: Arc::new(Tools::new(processes)),
             scheduler,
+            overview: Arc::default(),
             requested_tests: Arc::new(Semaphore::new(REQUESTED_TESTS_MAX)),
             stopping: is_stopping,
         };

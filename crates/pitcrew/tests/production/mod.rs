@@ -6,6 +6,7 @@
 #![allow(
     dead_code,
     unreachable_pub,
+    clippy::print_stderr,
     reason = "shared by several test programs, each of which uses a part"
 )]
 

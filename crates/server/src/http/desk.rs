@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pitcrew_probe::{Scheduler, Tools};
 use tokio::sync::Semaphore;
 
-use super::readers::Readers;
+use super::{readers::Readers, sparing::Overview};
 use crate::{
     clock::Clock, core::Inbox, feed::Feed, metrics::Metrics, roster::Roster, standing::Standing,
 };
@@ -26,6 +26,7 @@ pub(crate) struct Desk {
     pub(crate) long_readers: Readers,
     pub(crate) tools: Arc<Tools>,
     pub(crate) scheduler: Scheduler,
+    pub(crate) overview: Arc<Overview>,
     pub(crate) requested_tests: Arc<Semaphore>,
     /// Closed when the server stops: streams end then.
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,

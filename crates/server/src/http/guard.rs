@@ -242,4 +242,18 @@ mod tests {
         }
         assert!(guard.check(&HeaderMap::new()).is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_header_panics_the_guard(host in ".{0,40}", authorization in ".{0,40}") {
+            let mut headers = HeaderMap::new();
+            for (name, text) in [("host", host), ("origin", authorization.clone()), ("authorization", authorization)] {
+                if let Ok(value) = axum::http::HeaderValue::from_bytes(text.as_bytes()) {
+                    headers.insert(name, value);
+                }
+            }
+            loopback(None).check(&headers).ok();
+            loopback(Some("correct horse")).check(&headers).ok();
+        }
+    }
 }

@@ -15,6 +15,7 @@ mod readers;
 mod request;
 mod routes;
 mod schemas;
+mod sparing;
 mod streams;
 mod test_now;
 

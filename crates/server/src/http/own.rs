@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{desk::Desk, problem::Problem, read::service_statuses};
+use super::{desk::Desk, problem::Problem};
 use crate::{api::ServerStatus, metrics::Scraped};
 
 /// The process answers.
@@ -36,16 +36,15 @@ pub(crate) async fn readyz(State(desk): State<Desk>) -> (StatusCode, Json<Server
 }
 
 pub(crate) async fn metrics(State(desk): State<Desk>) -> Result<Response, Problem> {
-    let (services, cases) = desk
-        .inbox
-        .ask(|engine, now| {
-            let mut cases = BTreeMap::new();
-            for case in engine.cases().filter(|case| case.is_open()) {
-                *cases.entry(case.phase.name()).or_insert(0) += 1;
-            }
-            (service_statuses(engine, now), cases.into_iter().collect())
-        })
-        .await?;
+    let services = desk.overview.services(&desk.inbox).await?;
+    let cases = desk.inbox.ask(|engine, _now| {
+        let mut cases = BTreeMap::new();
+        for case in engine.cases().filter(|case| case.is_open()) {
+            *cases.entry(case.phase.name()).or_insert(0) += 1;
+        }
+        cases.into_iter().collect()
+    });
+    let cases = cases.await?;
     let scraped = Scraped {
         services,
         cases,

@@ -107,15 +107,8 @@ pub(crate) async fn target(
 pub(crate) async fn services(
     State(desk): State<Desk>,
 ) -> Result<Json<Page<ServiceStatus>>, Problem> {
-    let items = desk.inbox.ask(service_statuses).await?;
+    let items = desk.overview.services(&desk.inbox).await?;
     Ok(Json(Page { items, next: None }))
-}
-
-pub(crate) fn service_statuses(engine: &Engine, now: Timestamp) -> Vec<ServiceStatus> {
-    engine
-        .services()
-        .filter_map(|service| engine.service(now, &service.name))
-        .collect()
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -223,7 +216,7 @@ pub(crate) async fn limits(
 ) -> Result<Json<Page<LimitStatus>>, Problem> {
     let limit = page_limit(query.limit)?;
     let from = query.after.unwrap_or(0);
-    let all = desk.inbox.ask(|engine, now| engine.limits(now)).await?;
+    let all = desk.overview.limits(&desk.inbox).await?;
     let count = all.len();
     let items: Vec<LimitStatus> = all.into_iter().skip(from).take(limit).collect();
     let until = from.saturating_add(items.len());
@@ -233,6 +226,7 @@ pub(crate) async fn limits(
 
 pub(crate) async fn report(State(desk): State<Desk>) -> Result<Json<Report>, Problem> {
     let server = desk.standing.status();
+    let services = desk.overview.services(&desk.inbox).await?;
     let report = desk.inbox.ask(move |engine, now| {
         let (needing, rest): (Vec<_>, Vec<_>) = engine
             .cases()
@@ -242,7 +236,7 @@ pub(crate) async fn report(State(desk): State<Desk>) -> Result<Json<Report>, Pro
         Report {
             at: now,
             server,
-            services: service_statuses(engine, now),
+            services,
             cases_open: count(needing.len() + rest.len()),
             cases_needing_person: count(needing.len()),
             cases: needing
