@@ -150,3 +150,28 @@ pub(crate) fn close(options: &CloseOptions, general: &General) -> Answered {
     let accepted = Client::new(general)?.post(&["cases", &id, "close"], &request)?;
     say(&accepted, general, &format!("closed {id}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use pitcrew_model::ServiceName;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::arguments::parse_scope;
+
+    proptest! {
+        #[test]
+        fn a_scope_as_it_is_shown_reads_back(service in "[a-z][a-z0-9-]{0,9}", label in "[a-z_]{1,9}", value in "[^=]{0,9}") {
+            let service = ServiceName::new(service).unwrap();
+            let part = Scope::Domain { service: service.clone(), label, value };
+            for scope in [Scope::Service(service), part] {
+                prop_assert_eq!(parse_scope(scope_argument(&scope).trim_start()), Ok(scope));
+            }
+        }
+
+        #[test]
+        fn no_text_panics_the_parser_of_scopes(text in ".{0,40}") {
+            parse_scope(&text).ok();
+        }
+    }
+}
