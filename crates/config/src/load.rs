@@ -71,7 +71,7 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
             source,
         };
         let absolute = std::path::absolute(file).map_err(read)?;
-        let directory = absolute.parent().unwrap_or(Path::new("/"));
+        let directory = absolute.parent().unwrap_or_else(|| Path::new("/"));
         sources.push(TextFile::new(name, text, directory));
     }
     let variable = |name: &str| std::env::var(name).ok();
@@ -90,7 +90,7 @@ pub fn parse(
     let sources: Vec<TextFile<'_>> = files
         .iter()
         .map(|(name, text)| {
-            let directory = Path::new(name).parent().unwrap_or(Path::new(""));
+            let directory = Path::new(name).parent().unwrap_or_else(|| Path::new(""));
             TextFile::new(name, text, directory)
         })
         .collect();
@@ -128,10 +128,11 @@ fn text_of(path: &Path) -> Result<Result<String, Problem>, LoadError> {
         path: path.to_owned(),
         source,
     };
-    let file = fs::File::open(path).map_err(read)?;
-    if !file.metadata().map_err(read)?.is_file() {
+    // Asked before it is opened: opening a pipe would wait for somebody to write.
+    if !fs::metadata(path).map_err(read)?.is_file() {
         return Err(read(io::Error::other("it is not a regular file")));
     }
+    let file = fs::File::open(path).map_err(read)?;
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX as u64 + 1)
         .read_to_end(&mut bytes)

@@ -32,7 +32,7 @@ pub(crate) struct Excerpt {
 }
 
 /// Characters shown on each side of a place in a long line.
-const EXCERPT_CHARS: usize = 120;
+const EXCERPT_CHARS: usize = 60;
 
 impl Excerpt {
     fn new(line: &str, place: Place) -> Self {

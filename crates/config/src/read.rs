@@ -143,7 +143,7 @@ fn root_fields<'t>(reader: &mut Reader<'_>, root: &'t Node<'t>) -> Option<Fields
         );
         return None;
     }
-    reader.fields("configuration", root, &PRODUCTION)
+    reader.fields(root, &PRODUCTION)
 }
 
 /// The items of a list that may be in several files.

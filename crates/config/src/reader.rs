@@ -137,7 +137,6 @@ impl<'r> Reader<'r> {
     /// The fields of a mapping, after reporting unknown and missing keys.
     pub(crate) fn fields<'t>(
         &mut self,
-        what: &str,
         node: &'t Node<'t>,
         shape: &'static Shape,
     ) -> Option<Fields<'t>> {
@@ -148,8 +147,12 @@ impl<'r> Reader<'r> {
                 let keys: Vec<_> = shape.keys.iter().map(|key| key.name).collect();
                 self.error_with_help(
                     node.at,
-                    format!("`{what}` must be a mapping, not {}", node.value.noun()),
-                    format!("a {} has the keys {}", shape.name, quoted(&keys)),
+                    format!(
+                        "{} must be a mapping, not {}",
+                        shape.noun(),
+                        node.value.noun()
+                    ),
+                    format!("{} has the keys {}", shape.noun(), quoted(&keys)),
                 );
                 return None;
             }
@@ -174,9 +177,10 @@ impl<'r> Reader<'r> {
         }
         for key in shape.keys {
             if matches!(key.need, Need::Required) && !fields.has(key.name) {
-                self.error(
+                self.error_with_help(
                     fields.at,
-                    format!("a {} needs `{}`: {}", shape.name, key.name, key.doc),
+                    format!("{} needs `{}`", shape.noun(), key.name),
+                    format!("`{}`: {}", key.name, key.doc),
                 );
             }
         }
@@ -190,8 +194,8 @@ impl<'r> Reader<'r> {
             [] => self.error(
                 fields.at,
                 format!(
-                    "a {} needs one of {}",
-                    shape.name,
+                    "{} needs one of {}",
+                    shape.noun(),
                     quoted(shape.exactly_one)
                 ),
             ),
@@ -222,14 +226,14 @@ impl<'r> Reader<'r> {
             None if known.is_empty() => self.error(
                 entry.key_at,
                 format!(
-                    "unknown key `{shown}`: a {} has no keys, write `{{}}`",
-                    shape.name
+                    "unknown key `{shown}`: {} has no keys, write `{{}}`",
+                    shape.noun()
                 ),
             ),
             None => self.error_with_help(
                 entry.key_at,
                 format!("unknown key `{shown}`"),
-                format!("a {} has the keys {}", shape.name, quoted(&known)),
+                format!("{} has the keys {}", shape.noun(), quoted(&known)),
             ),
         }
     }
@@ -245,7 +249,7 @@ impl<'r> Reader<'r> {
             self.wrong_kind(what, node, kind);
             return None;
         };
-        if matches!(kind, Kind::Flag | Kind::Whole { .. }) && !plain {
+        if is_never_text(kind) && !plain {
             self.error_with_help(
                 node.at,
                 format!("`{what}` must be {}, not text in quotes", kind.expected()),
@@ -356,6 +360,18 @@ fn is_scalar(kind: &Kind) -> bool {
         | Kind::OneOf(_) => true,
         Kind::Either(kinds) => kinds.iter().any(is_scalar),
         Kind::List(_) | Kind::Map(_) | Kind::Shape(_) => false,
+    }
+}
+
+/// Whether quotes make it something else: a flag or a number.
+fn is_never_text(kind: &Kind) -> bool {
+    match kind {
+        Kind::Flag | Kind::Whole { .. } => true,
+        Kind::Either(kinds) => kinds
+            .iter()
+            .filter(|kind| is_scalar(kind))
+            .all(is_never_text),
+        _ => false,
     }
 }
 
@@ -472,11 +488,25 @@ impl<'t> Fields<'t> {
         let Kind::Shape(shape) = self.key(name).kind else {
             unreachable!("`{name}` of a {} is not a mapping", self.shape.name);
         };
-        reader.fields(name, self.get(name)?, shape)
+        reader.fields(self.get(name)?, shape)
     }
 
+    /// Nothing at all is an empty list where the list may be left out.
     pub(crate) fn list(&self, reader: &mut Reader<'_>, name: &str) -> &'t [Node<'t>] {
-        self.get(name).map_or(&[], |node| reader.items(name, node))
+        let Some(node) = self.get(name) else {
+            return &[];
+        };
+        let key = self.key(name);
+        if matches!(node.value, Value::Null) && !matches!(key.need, Need::Optional) {
+            reader.wrong_kind(name, node, &key.kind);
+            return &[];
+        }
+        reader.items(name, node)
+    }
+
+    pub(crate) fn is_empty_list(&self, name: &str) -> bool {
+        let node = self.get(name);
+        node.is_some_and(|node| matches!(&node.value, Value::List(items) if items.is_empty()))
     }
 
     pub(crate) fn map(&self, reader: &mut Reader<'_>, name: &str) -> &'t [Entry<'t>] {

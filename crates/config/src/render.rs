@@ -29,9 +29,12 @@ pub(crate) fn each(problems: &[Problem], severity: Severity, colour: bool) -> St
         .with_width(120);
     let mut text = String::new();
     for problem in problems {
+        let mut report = String::new();
         handler
-            .render_report(&mut text, &Report { problem, severity })
+            .render_report(&mut report, &Report { problem, severity })
             .expect("writing to a string doesn't fail");
+        text.push_str(report.trim_start_matches(' '));
+        text.push('\n');
     }
     text
 }

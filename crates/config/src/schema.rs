@@ -120,3 +120,6 @@ fn kind(kind: &'static Kind, definitions: &mut Map<String, Value>) -> Value {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,6 +81,16 @@ impl Shape {
         Self { refused, ..self }
     }
 
+    /// `a test`, `an http test`
+    pub(crate) fn noun(&self) -> String {
+        let vowels = ["a", "e", "i", "o", "http"];
+        let article = match vowels.iter().any(|vowel| self.name.starts_with(vowel)) {
+            true => "an",
+            false => "a",
+        };
+        format!("{article} {}", self.name)
+    }
+
     pub(crate) fn key(&self, name: &str) -> Option<&'static Key> {
         self.keys.iter().find(|key| key.name == name)
     }

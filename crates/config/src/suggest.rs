@@ -5,7 +5,8 @@ pub(crate) fn nearest<'c>(
     text: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<&'c str> {
-    let allowed = (text.chars().count() / 3).clamp(1, 3);
+    // One letter or two are too little to go by.
+    let allowed = (text.chars().count() / 3).min(3);
     candidates
         .into_iter()
         .map(|candidate| (distance(text, candidate), candidate))

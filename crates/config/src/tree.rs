@@ -168,6 +168,12 @@ impl<'t> Builder<'t> {
             | ErrorKind::TabInBlockIndentation
             | ErrorKind::TabInIndentation
             | ErrorKind::TabAtBlockScalarStart => Some("indent with spaces"),
+            ErrorKind::ExpectedBlockMappingKey
+            | ErrorKind::ExpectedBlockSequenceEntry
+            | ErrorKind::InvalidIndentation
+            | ErrorKind::MappingValueNotAllowed => Some(
+                "look at the indentation here and just above: keys of one mapping, and the `-` of one list, begin in one column",
+            ),
             _ => None,
         };
         let message = match error.kind() {
@@ -199,6 +205,7 @@ impl<'t> Builder<'t> {
     fn event(&mut self, event: Event<'t>, span: &granit_parser::Span) -> Result<(), Fault> {
         let at = self.span(span);
         if event.tag().is_some() {
+            let at = span.tag_span().map_or(at, |tag| self.span(&tag));
             self.fault(at, "tags have no meaning here", "remove the `!…`");
         }
         match event {

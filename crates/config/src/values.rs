@@ -52,12 +52,12 @@ pub(crate) const PATTERN: Kind = Kind::Syntax(&Syntax {
 pub(crate) const PATH: Kind = Kind::Syntax(&Syntax {
     expected: "a path; a relative one begins at this file's directory",
     pattern: None,
-    may_be_number: false,
+    may_be_number: true,
 });
 pub(crate) const ADDRESS: Kind = Kind::Syntax(&Syntax {
     expected: "an address such as `10.0.0.11:8080`",
     pattern: None,
-    may_be_number: false,
+    may_be_number: true,
 });
 pub(crate) const WEB_ADDRESS: Kind = Kind::Syntax(&Syntax {
     expected: "an address such as `https://example.org/path`",
@@ -65,7 +65,7 @@ pub(crate) const WEB_ADDRESS: Kind = Kind::Syntax(&Syntax {
     may_be_number: false,
 });
 pub(crate) const NAME: Kind = Kind::Syntax(&Syntax {
-    expected: "a name",
+    expected: "text",
     pattern: Some("^.{1,256}$"),
     may_be_number: true,
 });
@@ -253,12 +253,12 @@ pub(crate) fn target(text: &str) -> Result<String, String> {
     }
     if text.contains("://") {
         return Err(format!(
-            "`{text}` is not an address: leave out what is before the host; https is a matter of the test"
+            "`{text}` is not an address: leave out the scheme; for https write `tls: true` in the test"
         ));
     }
     if text.contains('/') {
         return Err(format!(
-            "`{text}` is not an address: a path belongs into the test"
+            "`{text}` is not an address: a path belongs to the test"
         ));
     }
     let (host, port) = host_and_port(text)?;

@@ -12,10 +12,15 @@ use crate::{
 
 /// What may stand between braces.
 #[derive(Clone, Copy)]
-pub(crate) enum Placeholders<'p> {
-    /// Any label of the target, which is known only later.
+pub(crate) enum Placeholders {
+    /// Any label of the target, which is known only later; braces are for nothing else.
     Labels,
-    Only(&'p [&'p str]),
+    /// The same in a command, where braces around anything but a name are the command's own: `events {}`.
+    Command,
+    /// What is known of an instance of a `run`; other braces are the command's own.
+    Instance { has_ports: bool, has_zones: bool },
+    /// Nothing is replaced: braces are braces.
+    Nothing,
 }
 
 pub(crate) fn is_label_name(name: &str) -> bool {
@@ -25,13 +30,13 @@ pub(crate) fn is_label_name(name: &str) -> bool {
 /// The labels under `name`; what is wrong with them is reported and left out.
 pub(crate) fn labels(reader: &mut Reader<'_>, fields: &Fields<'_>, name: &str) -> Labels {
     let entries = fields.map(reader, name);
-    labels_of(reader, name, entries)
+    labels_of(reader, entries)
 }
 
-fn labels_of(reader: &mut Reader<'_>, what: &str, entries: &[Entry<'_>]) -> Labels {
+fn labels_of(reader: &mut Reader<'_>, entries: &[Entry<'_>]) -> Labels {
     let mut pairs: Vec<(String, String)> = Vec::new();
     for entry in entries {
-        let Some(value) = reader.scalar(what, &entry.node, &Kind::Text) else {
+        let Some(value) = reader.scalar(&entry.key, &entry.node, &Kind::Text) else {
             continue;
         };
         match Labels::new([(&*entry.key, value)]) {
@@ -48,50 +53,87 @@ pub(crate) fn check_placeholders(
     what: &str,
     at: Span,
     text: &str,
-    possible: Placeholders<'_>,
+    possible: Placeholders,
 ) {
     let mut from = 0;
-    while let Some((start, end)) = next_placeholder(text, from) {
+    let next = match possible {
+        Placeholders::Nothing => return,
+        Placeholders::Labels => next_braces,
+        Placeholders::Command | Placeholders::Instance { .. } => next_name,
+    };
+    while let Some((start, end)) = next(text, from) {
         from = end;
         let name = &text[start + 1..end - 1];
-        let is_fine = match possible {
-            Placeholders::Labels => is_label_name(name),
-            Placeholders::Only(names) => names.contains(&name),
+        let wrong = match possible {
+            Placeholders::Labels | Placeholders::Command => not_a_label(what, name),
+            Placeholders::Instance {
+                has_ports,
+                has_zones,
+            } => not_of_an_instance(what, name, has_ports, has_zones),
+            Placeholders::Nothing => None,
         };
-        if is_fine {
-            continue;
-        }
-        let part = reader.within(at, text, start..end);
-        let shown: String = name.chars().take(80).collect();
-        match possible {
-            Placeholders::Labels => reader.error_with_help(
-                part,
-                format!("`{{{shown}}}` in `{what}` is not the name of a label"),
-                "text in braces is replaced by that label of the target; braces themselves can't be written",
-            ),
-            Placeholders::Only(names) => {
-                let braced: Vec<_> = names.iter().map(|name| format!("`{{{name}}}`")).collect();
-                let message = match nearest(name, names.iter().copied()) {
-                    Some(meant) => {
-                        format!("unknown placeholder `{{{shown}}}`, did you mean `{{{meant}}}`?")
-                    }
-                    None => format!("unknown placeholder `{{{shown}}}` in `{what}`"),
-                };
-                let help = match &braced[..] {
-                    [] => "nothing is replaced here".to_owned(),
-                    braced => format!("possible: {}", braced.join(", ")),
-                };
-                reader.error_with_help(part, message, help);
-            }
+        if let Some((message, help)) = wrong {
+            let part = reader.within(at, text, start..end);
+            reader.error_with_help(part, message, help);
         }
     }
 }
 
+fn not_a_label(what: &str, name: &str) -> Option<(String, &'static str)> {
+    if is_label_name(name) {
+        return None;
+    }
+    let message = format!(
+        "`{{{}}}` in `{what}` is not the name of a label",
+        shortened(name)
+    );
+    let help = "a name in braces is replaced by that label of the target";
+    Some((message, help))
+}
+
+fn not_of_an_instance(
+    what: &str,
+    name: &str,
+    has_ports: bool,
+    has_zones: bool,
+) -> Option<(String, &'static str)> {
+    const POSSIBLE: [&str; 3] = ["port", "instance", "zone"];
+    let message = match name {
+        "port" if !has_ports => "`{port}` needs `ports`: this run has none".to_owned(),
+        "zone" if !has_zones => "`{zone}` needs `zones`: this run has none".to_owned(),
+        "port" | "instance" | "zone" => return None,
+        _ => match nearest(name, POSSIBLE) {
+            Some(meant) => format!("unknown placeholder `{{{name}}}`, did you mean `{{{meant}}}`?"),
+            None => format!("unknown placeholder `{{{}}}` in `{what}`", shortened(name)),
+        },
+    };
+    Some((
+        message,
+        "possible: `{instance}`; with `ports`, `{port}`; with `zones`, `{zone}`",
+    ))
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
 /// Start and end of the first `{…}` at or after `from`, as [`Labels::fill`] finds them.
-pub(crate) fn next_placeholder(text: &str, from: usize) -> Option<(usize, usize)> {
+fn next_braces(text: &str, from: usize) -> Option<(usize, usize)> {
     let start = from + text[from..].find('{')?;
     let end = start + text[start..].find('}')? + 1;
     Some((start, end))
+}
+
+/// Start and end of the first `{name}` at or after `from`.
+fn next_name(text: &str, from: usize) -> Option<(usize, usize)> {
+    let mut opens = text[from..].match_indices('{');
+    opens.find_map(|(at, _)| {
+        let start = from + at;
+        let after = &text[start + 1..];
+        let length = after.find(|c: char| c != '_' && !c.is_ascii_alphanumeric())?;
+        let is_name = length > 0 && after[length..].starts_with('}');
+        is_name.then_some((start, start + length + 2))
+    })
 }
 
 /// A command: an argument vector that is never given to a shell. Its program, when written as a path,
@@ -100,7 +142,7 @@ pub(crate) fn command(
     reader: &mut Reader<'_>,
     fields: &Fields<'_>,
     name: &str,
-    possible: Placeholders<'_>,
+    possible: Placeholders,
 ) -> Option<Vec<String>> {
     command_of(reader, name, fields.get(name)?, possible)
 }
@@ -109,7 +151,7 @@ pub(crate) fn command_of(
     reader: &mut Reader<'_>,
     what: &str,
     node: &Node<'_>,
-    possible: Placeholders<'_>,
+    possible: Placeholders,
 ) -> Option<Vec<String>> {
     let mut arguments = Vec::new();
     for item in reader.items(what, node) {

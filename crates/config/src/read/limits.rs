@@ -15,7 +15,7 @@ const AT_LEAST_ONE: Kind = Kind::Whole {
 };
 
 pub(crate) const LIMITS: Shape = Shape::new(
-    "service's limits",
+    "set of limits",
     "What must hold after an order takes effect.",
     &[
         defaulted(
@@ -92,7 +92,7 @@ const LEMON: Shape = Shape::new(
 );
 
 pub(crate) const FLEET_LIMITS: Shape = Shape::new(
-    "fleet's limits",
+    "set of fleet limits",
     "Limits over everything.",
     &[defaulted(
         "fleet_rate",
@@ -140,7 +140,7 @@ fn per_domain(
             reader.error(entry.key_at, message);
         }
         let number = |text: &str| values::whole(text, &AT_LEAST_ONE);
-        if let Some(limit) = reader.parsed("per_domain", &entry.node, &AT_LEAST_ONE, number) {
+        if let Some(limit) = reader.parsed(label, &entry.node, &AT_LEAST_ONE, number) {
             limits.push((label.to_owned(), limit));
         }
     }

@@ -82,11 +82,11 @@ impl ReadReceiver {
 }
 
 pub(crate) fn receiver(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadReceiver> {
-    let fields = reader.fields("notify", node, &RECEIVER)?;
+    let fields = reader.fields(node, &RECEIVER)?;
     let name = fields.value(reader, "name", values::name);
     let destination = match fields.only() {
         Some(entry) if entry.key == "webhook" => webhook(reader, &fields),
-        Some(entry) => command_of(reader, "command", &entry.node, Placeholders::Only(&[]))
+        Some(entry) => command_of(reader, "command", &entry.node, Placeholders::Nothing)
             .map(|command| Destination::Command { command }),
         None => None,
     };
@@ -128,11 +128,11 @@ fn header(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<(String, Secret)
     }
     let value = match entry.node.value {
         Value::Map(_) => {
-            let fields = reader.fields("headers", &entry.node, &HEADER_FILE)?;
+            let fields = reader.fields(&entry.node, &HEADER_FILE)?;
             from_file(reader, "file", fields.get("file")?)?
         }
         Value::Null | Value::Scalar { .. } | Value::List(_) => {
-            from_text(reader, "headers", &entry.node)?
+            from_text(reader, &entry.key, &entry.node, "write `{ file: … }`")?
         }
     };
     if values::header_value(value.expose()).is_err() {

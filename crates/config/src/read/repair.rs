@@ -151,7 +151,7 @@ struct ReadStep {
 }
 
 pub(crate) fn repair(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadRepair> {
-    let fields = reader.fields("repairs", node, &REPAIR)?;
+    let fields = reader.fields(node, &REPAIR)?;
     let name = fields.value(reader, "name", values::name);
     let when_at = when(reader, &fields);
     let steps = steps(reader, &fields);
@@ -182,7 +182,7 @@ pub(crate) fn repair(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadRep
 fn when(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<(TestName, Span)> {
     let mut names = Vec::new();
     let items = fields.list(reader, "when");
-    if items.is_empty() && fields.has("when") {
+    if fields.is_empty_list("when") {
         reader.error(
             fields.place_of("when"),
             "`when` is empty: this repair would never be used. Name at least one test",
@@ -197,7 +197,7 @@ fn when(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<(TestName, Span)> {
 
 fn steps(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<ReadStep> {
     let items = fields.list(reader, "steps");
-    if items.is_empty() && fields.has("steps") {
+    if fields.is_empty_list("steps") {
         reader.error(
             fields.place_of("steps"),
             "`steps` is empty: write at least `- hand_over: {}`",
@@ -248,7 +248,7 @@ fn step(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadStep> {
         );
         return None;
     }
-    let fields = reader.fields("steps", node, &STEP)?;
+    let fields = reader.fields(node, &STEP)?;
     let entry = fields.only()?;
     let tries = fields.whole_or_default(reader, "tries");
     let settle = fields.or_default(reader, "settle", values::some_duration);
@@ -304,7 +304,7 @@ fn action(reader: &mut Reader<'_>, fields: &Fields<'_>, entry: &Entry<'_>) -> Op
         "stop" => Action::Stop,
         "command" => {
             let name = inner.value(reader, "name", values::not_empty);
-            let command = command(reader, &inner, "command", Placeholders::Labels);
+            let command = command(reader, &inner, "command", Placeholders::Command);
             Action::Command {
                 timeout: inner.or_default(reader, "timeout", values::some_duration),
                 name: name?,

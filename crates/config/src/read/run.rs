@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pitcrew_model::{Labels, LogPolicy, Ports, Run, StopPolicy, TargetId};
 
-use super::labels::{Placeholders, check_placeholders, command, labels, next_placeholder};
+use super::labels::{Placeholders, check_placeholders, command, labels};
 use crate::{
     place::Span,
     reader::{Fields, Reader},
@@ -13,8 +13,8 @@ use crate::{
     values,
 };
 
-const SIGNALS: [&str; 8] = [
-    "TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL",
+const SIGNALS: [&str; 9] = [
+    "TERM", "ABRT", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL",
 ];
 
 pub(crate) const RUN: Shape = Shape::new(
@@ -45,12 +45,12 @@ pub(crate) const RUN: Shape = Shape::new(
         optional(
             "labels",
             values::LABELS,
-            "Labels of each; may hold `{port}`, `{instance}` and `{zone}`.",
+            "Labels of each, beside `instance` and `zone`; may hold `{port}`, `{instance}` and `{zone}`.",
         ),
         optional(
             "env",
             Kind::Map(&Kind::Text),
-            "Variables of their environment.",
+            "Variables of their environment; values may hold `{port}`, `{instance}` and `{zone}`.",
         ),
         optional(
             "directory",
@@ -68,13 +68,13 @@ pub(crate) const RUN: Shape = Shape::new(
 );
 
 const PORTS: Shape = Shape::new(
-    "ports",
+    "range of ports",
     "Instance N listens on `from` + N - 1.",
     &[required("from", values::PORT, "Port of the first.")],
 );
 
 const STOP: Shape = Shape::new(
-    "stop",
+    "stop rule",
     "How a process is stopped.",
     &[
         defaulted(
@@ -88,7 +88,7 @@ const STOP: Shape = Shape::new(
 );
 
 const LOG: Shape = Shape::new(
-    "log",
+    "log rule",
     "Output of each process: one current file and some older ones.",
     &[
         defaulted("max_size", values::SIZE, "10MiB", "Size of a file."),
@@ -108,27 +108,32 @@ pub(crate) struct ReadRun {
 }
 
 impl ReadRun {
-    /// Labels of instance `number`, from 1, as the process's target will have them.
+    /// Labels of instance `number`, from 1, as the process's target will have them: those of the run, and
+    /// `instance` and `zone` where it gives no others.
     pub(crate) fn labels_of(&self, number: u16) -> Labels {
         let zones = &self.run.zones;
         let port = self
             .run
             .ports
             .map(|ports| ports.from.saturating_add(number - 1));
-        let mut known = vec![("instance", number.to_string())];
-        known.extend(port.map(|port| ("port", port.to_string())));
+        let mut own = vec![("instance".to_owned(), number.to_string())];
         if !zones.is_empty() {
-            known.push(("zone", zones[usize::from(number - 1) % zones.len()].clone()));
+            let zone = &zones[usize::from(number - 1) % zones.len()];
+            own.push(("zone".to_owned(), zone.clone()));
         }
+        let port = port.map(|port| ("port".to_owned(), port.to_string()));
+        let known = own.iter().cloned().chain(port);
         let known = Labels::new(known).expect("three label names that differ");
-        let filled = self.run.labels.iter().map(|(name, value)| {
+        let mut labels: Vec<(String, String)> = Vec::new();
+        for (name, value) in self.run.labels.iter() {
             let value = known.fill(value).unwrap_or_else(|_| value.to_string());
-            (name.to_string(), value)
-        });
-        Labels::new(filled).unwrap_or_default()
+            labels.push((name.to_string(), value));
+        }
+        own.retain(|(name, _)| self.run.labels.get(name).is_none());
+        labels.extend(own);
+        Labels::new(labels).expect("label names that differ")
     }
 
-    /// The number of labels that can differ between instances repeats after this many.
     pub(crate) fn ids(&self) -> impl Iterator<Item = String> {
         (1..=self.run.instances).map(|number| format!("{}-{number}", self.run.name))
     }
@@ -144,17 +149,19 @@ impl ReadRun {
 }
 
 pub(crate) fn run(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadRun> {
-    let fields = reader.fields("run", node, &RUN)?;
+    let fields = reader.fields(node, &RUN)?;
     let name = fields.value(reader, "name", name);
     let instances = fields.whole_or_default(reader, "instances");
     let ports = fields.inner(reader, "ports");
     let ports = ports.and_then(|fields| fields.whole(reader, "from"));
     let zones = zones(reader, &fields);
-    let possible = possible(fields.has("ports"), fields.has("zones"));
-    let placeholders = Placeholders::Only(possible);
+    let placeholders = Placeholders::Instance {
+        has_ports: fields.has("ports"),
+        has_zones: !zones.is_empty(),
+    };
     let command = command(reader, &fields, "command", placeholders);
     let labels = instance_labels(reader, &fields, placeholders);
-    let environment = environment(reader, &fields);
+    let environment = environment(reader, &fields, placeholders);
     let directory = directory(reader, &fields);
     let user = fields.value(reader, "user", values::not_empty);
     let stop = stop(reader, &fields);
@@ -197,15 +204,6 @@ fn name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn possible(has_ports: bool, has_zones: bool) -> &'static [&'static str] {
-    match (has_ports, has_zones) {
-        (true, true) => &["instance", "port", "zone"],
-        (true, false) => &["instance", "port"],
-        (false, true) => &["instance", "zone"],
-        (false, false) => &["instance"],
-    }
-}
-
 fn zones(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<String> {
     let mut zones: Vec<String> = Vec::new();
     for item in fields.list(reader, "zones") {
@@ -219,12 +217,11 @@ fn zones(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<String> {
     zones
 }
 
-/// Labels, with `zone` when there are zones. Without zones, a label made of `{zone}` has no value and is
-/// left out.
+/// Without zones, a label that is `{zone}` has no value and is left out.
 fn instance_labels(
     reader: &mut Reader<'_>,
     fields: &Fields<'_>,
-    placeholders: Placeholders<'_>,
+    placeholders: Placeholders,
 ) -> Labels {
     let mut pairs: Vec<(String, String)> = Vec::new();
     let given = labels(reader, fields, "labels");
@@ -240,16 +237,17 @@ fn instance_labels(
             );
             continue;
         }
-        check_placeholders(reader, "labels", entry.node.at, value, placeholders);
+        check_placeholders(reader, &entry.key, entry.node.at, value, placeholders);
         pairs.push((entry.key.to_string(), value.to_string()));
-    }
-    if fields.has("zones") && given.get("zone").is_none() {
-        pairs.push(("zone".to_owned(), "{zone}".to_owned()));
     }
     Labels::new(pairs).expect("labels that were accepted before")
 }
 
-fn environment(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<(String, String)> {
+fn environment(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+    placeholders: Placeholders,
+) -> Vec<(String, String)> {
     let mut variables = Vec::new();
     for entry in fields.map(reader, "env") {
         let name = &*entry.key;
@@ -259,18 +257,10 @@ fn environment(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<(String, Str
                 format!("`{name}` can't be the name of a variable of the environment"),
             );
         }
-        let Some(value) = reader.scalar("env", &entry.node, &Kind::Text) else {
+        let Some(value) = reader.scalar(name, &entry.node, &Kind::Text) else {
             continue;
         };
-        if next_placeholder(value, 0).is_some_and(|(start, end)| {
-            ["port", "instance", "zone"].contains(&&value[start + 1..end - 1])
-        }) {
-            reader.warn(
-                entry.node.at,
-                format!("nothing is replaced in `env`: `{name}` is set to this text as it stands"),
-                "placeholders are replaced in `command` and `labels`",
-            );
-        }
+        check_placeholders(reader, name, entry.node.at, value, placeholders);
         variables.push((name.to_owned(), value.to_owned()));
     }
     variables

@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub(crate) const RUNS_AS: Shape = Shape::new(
-    "`runs_as`",
+    "runner",
     "What starts and stops the targets. Every text may hold `{label}`, which is replaced by that label of the target.",
     &[
         optional("unit", Kind::Either(&[Kind::Text, Kind::Shape(&UNIT)]), "A systemd unit: its name, or a mapping."),
@@ -62,7 +62,7 @@ const LISTENER: Shape = Shape::new(
         required(
             "exe",
             Kind::Text,
-            "Path of its program, checked before it is stopped.",
+            "Path or file name of its program, checked before it is stopped.",
         ),
         required(
             "command",
@@ -125,7 +125,7 @@ fn named(
         );
         return Some((text, None));
     }
-    let fields = reader.fields(&entry.key, &entry.node, shape)?;
+    let fields = reader.fields(&entry.node, shape)?;
     let name = template(reader, &fields, "name");
     let other = template(reader, &fields, other);
     Some((name?, other))
@@ -147,16 +147,11 @@ fn listener(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Runner> {
     let fields = fields.inner(reader, "listener")?;
     let port = fields.whole(reader, "port");
     let exe = template(reader, &fields, "exe");
+    let exe = exe.map(|exe| path_of(reader, &fields, "exe", exe));
     let command = command(reader, &fields, "command", Placeholders::Labels);
     let user = template(reader, &fields, "user");
     let directory = template(reader, &fields, "directory");
-    let directory = directory.map(|directory| match directory.starts_with('{') {
-        true => directory,
-        false => reader
-            .path(fields.place_of("directory"), &directory)
-            .display()
-            .to_string(),
-    });
+    let directory = directory.map(|directory| path_of(reader, &fields, "directory", directory));
     let grace: Duration = fields.or_default(reader, "grace", values::duration);
     Some(Runner::Listener {
         port: port?,
@@ -166,6 +161,16 @@ fn listener(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Runner> {
         directory,
         grace,
     })
+}
+
+/// A template of a path: unless its beginning is a label's, a relative one begins at the file's directory.
+/// A mere file name of a program is no path.
+fn path_of(reader: &Reader<'_>, fields: &Fields<'_>, name: &str, text: String) -> String {
+    if text.starts_with('{') || (name == "exe" && !text.contains('/')) {
+        return text;
+    }
+    let path = reader.path(fields.place_of(name), &text);
+    path.display().to_string()
 }
 
 fn commands(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Runner> {

@@ -27,14 +27,23 @@ pub(crate) fn secret(
             );
             None
         }
-        (Some(entry), None) => from_text(reader, name, &entry.node),
+        (Some(entry), None) => {
+            let otherwise = format!("use `{name_file}`");
+            from_text(reader, name, &entry.node, &otherwise)
+        }
         (None, Some(entry)) => from_file(reader, name_file, &entry.node),
         (None, None) => None,
     }
 }
 
 /// Every `${NAME}` replaced by that variable of the environment.
-pub(crate) fn from_text(reader: &mut Reader<'_>, what: &str, node: &Node<'_>) -> Option<Secret> {
+/// `otherwise` is how a file is given instead.
+pub(crate) fn from_text(
+    reader: &mut Reader<'_>,
+    what: &str,
+    node: &Node<'_>,
+    otherwise: &str,
+) -> Option<Secret> {
     let text = reader.scalar(what, node, &Kind::Secret)?;
     let (mut filled, mut rest_at, mut complete) = (String::new(), 0, true);
     while let Some(part) = placeholder(&text[rest_at..]) {
@@ -50,7 +59,7 @@ pub(crate) fn from_text(reader: &mut Reader<'_>, what: &str, node: &Node<'_>) ->
                 reader.error_with_help(
                     at,
                     format!("the environment has no variable `{name}`"),
-                    format!("set {name} where Pitcrew is started, or use `{what}_file`"),
+                    format!("set {name} where Pitcrew is started, or {otherwise}"),
                 );
             }
         }
@@ -68,10 +77,12 @@ pub(crate) fn from_file(reader: &mut Reader<'_>, what: &str, node: &Node<'_>) ->
     let text = reader.parsed(what, node, &crate::values::PATH, crate::values::not_empty)?;
     let path = reader.path(node.at, &text);
     let mut content = String::new();
-    let read = std::fs::File::open(&path).and_then(|file| {
-        if !file.metadata()?.is_file() {
+    let read = std::fs::metadata(&path).and_then(|metadata| {
+        // Asked before it is opened: opening a pipe would wait for somebody to write.
+        if !metadata.is_file() {
             return Err(std::io::Error::other("it is not a regular file"));
         }
+        let file = std::fs::File::open(&path)?;
         file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut content)
     });
     let why = match read {

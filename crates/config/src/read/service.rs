@@ -97,7 +97,7 @@ pub(crate) struct ReadService {
 }
 
 pub(crate) fn service(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadService> {
-    let fields = reader.fields("services", node, &SERVICE)?;
+    let fields = reader.fields(node, &SERVICE)?;
     let name = fields.value(reader, "name", values::name);
     let select = select(reader, &fields);
     let domains = domains(reader, &fields);
@@ -196,7 +196,7 @@ fn autonomy(text: &str) -> Result<Autonomy, String> {
 fn windows(reader: &mut Reader<'_>, fields: &Fields<'_>, of_service: Autonomy) -> Vec<Window> {
     let (mut windows, mut names) = (Vec::new(), Vec::new());
     for item in fields.list(reader, "windows") {
-        let Some(fields) = reader.fields("windows", item, &WINDOW) else {
+        let Some(fields) = reader.fields(item, &WINDOW) else {
             continue;
         };
         let window = window(reader, &fields);

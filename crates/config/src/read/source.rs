@@ -181,7 +181,7 @@ pub(crate) fn sources(
     node: &Node<'_>,
     positions: &mut Positions,
 ) -> Vec<ReadSource> {
-    let Some(fields) = reader.fields("find", node, &SOURCE) else {
+    let Some(fields) = reader.fields(node, &SOURCE) else {
         return Vec::new();
     };
     let Some(entry) = fields.only() else {
@@ -192,7 +192,7 @@ pub(crate) fn sources(
             .items("static", &entry.node)
             .iter()
             .filter_map(|group| {
-                let fields = reader.fields("static", group, &STATIC)?;
+                let fields = reader.fields(group, &STATIC)?;
                 of_static(reader, &fields, &mut positions.of_static)
             })
             .collect(),
@@ -259,7 +259,7 @@ fn of_static(
 ) -> Option<ReadSource> {
     let common = common(reader, fields, fields.at, "static", position)?;
     let items = fields.list(reader, "targets");
-    if items.is_empty() && fields.has("targets") {
+    if fields.is_empty_list("targets") {
         reader.warn(
             fields.place_of("targets"),
             "this group has no targets",
@@ -309,7 +309,7 @@ fn file_pattern(text: &str) -> Result<String, String> {
 }
 
 fn at_least_one(reader: &mut Reader<'_>, fields: &Fields<'_>, name: &str) {
-    if fields.has(name) && fields.list(reader, name).is_empty() {
+    if fields.is_empty_list(name) {
         reader.error(fields.place_of(name), format!("`{name}` is empty"));
     }
 }

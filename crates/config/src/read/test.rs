@@ -101,7 +101,7 @@ pub(crate) struct ReadTest {
 }
 
 pub(crate) fn test(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadTest> {
-    let fields = reader.fields("tests", node, &TEST)?;
+    let fields = reader.fields(node, &TEST)?;
     let name = fields.value(reader, "name", values::name);
     let kind = fields.only().and_then(|entry| kind(reader, &fields, entry));
     let interval = fields.or_default(reader, "interval", interval);
@@ -191,7 +191,7 @@ fn kind(reader: &mut Reader<'_>, fields: &Fields<'_>, entry: &Entry<'_>) -> Opti
 
 fn nagios(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<pitcrew_model::NagiosTest> {
     use super::labels::{Placeholders, command};
-    let command = command(reader, fields, "command", Placeholders::Labels)?;
+    let command = command(reader, fields, "command", Placeholders::Command)?;
     Some(pitcrew_model::NagiosTest { command })
 }
 
@@ -201,7 +201,7 @@ fn unit(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<TestKind> {
             Some(reader.parsed("unit", &entry.node, &Kind::Text, values::not_empty)?)
         }
         Value::Null | Value::List(_) | Value::Map(_) => {
-            let fields = reader.fields("unit", &entry.node, &UNIT)?;
+            let fields = reader.fields(&entry.node, &UNIT)?;
             fields.value(reader, "name", values::not_empty)
         }
     };

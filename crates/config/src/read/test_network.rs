@@ -204,7 +204,7 @@ fn headers(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<(String, String)
         if let Err(complaint) = values::header_name(&entry.key) {
             reader.error(entry.key_at, complaint);
         }
-        let value = reader.parsed("headers", &entry.node, &Kind::Text, values::header_value);
+        let value = reader.parsed(&entry.key, &entry.node, &Kind::Text, values::header_value);
         headers.extend(value.map(|value| (entry.key.to_string(), value)));
     }
     headers
@@ -216,8 +216,7 @@ fn header_matches(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<HeaderMat
         if let Err(complaint) = values::header_name(&entry.key) {
             reader.error(entry.key_at, complaint);
         }
-        let what = "header_matches";
-        let pattern = reader.parsed(what, &entry.node, &values::PATTERN, values::pattern);
+        let pattern = reader.parsed(&entry.key, &entry.node, &values::PATTERN, values::pattern);
         matches.extend(pattern.map(|matches| HeaderMatch {
             name: entry.key.to_string(),
             matches,
@@ -236,10 +235,7 @@ fn status(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<u16> {
                 .flatten(),
         );
     }
-    if fields
-        .get("status")
-        .is_some_and(|node| matches!(&node.value, Value::List(items) if items.is_empty()))
-    {
+    if fields.is_empty_list("status") {
         reader.error(
             fields.place_of("status"),
             "`status` is empty: no answer would ever pass",
@@ -272,7 +268,7 @@ pub(super) fn tls_or_options(reader: &mut Reader<'_>, fields: &Fields<'_>) -> (b
     match fields.entry("tls") {
         Some(entry) if matches!(entry.node.value, Value::Map(_)) => {
             let options = reader
-                .fields("tls", &entry.node, &TLS_OPTIONS)
+                .fields(&entry.node, &TLS_OPTIONS)
                 .map(|fields| tls_options(reader, &fields));
             (true, options.unwrap_or_default())
         }
