@@ -84,6 +84,8 @@ impl Couriers {
             tracing::info!(order = %order.id, "not given: the server is stopping");
             return;
         }
+        let waited = self.clock.now().since(order.given_at);
+        self.metrics.order_given_seconds.observe(waited.as_secs_f64());
         self.run(order, |actuators, order| async move {
             actuators.carry_out(&order).await
         });

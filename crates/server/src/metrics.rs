@@ -58,6 +58,8 @@ pub(crate) struct Metrics {
     ready: Gauge,
     pub(crate) ledger_commit_seconds: Histogram,
     pub(crate) engine_event_seconds: Histogram,
+    /// From the decision to the actuator: the ledger's commit lies between.
+    pub(crate) order_given_seconds: Histogram,
 }
 
 /// States read at the moment of a scrape.
@@ -86,6 +88,7 @@ impl Metrics {
             ledger_commit_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
             // From 1 µs to 1 s.
             engine_event_seconds: Histogram::new(exponential_buckets(0.000_001, 4.0, 11)),
+            order_given_seconds: Histogram::new([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 1.0]),
         };
         metrics.register();
         metrics
@@ -130,6 +133,11 @@ impl Metrics {
             "engine_event_seconds",
             "Time to decide one event",
             self.engine_event_seconds.clone(),
+        );
+        registry.register(
+            "order_given_seconds",
+            "Time from the decision of an order to its actuator",
+            self.order_given_seconds.clone(),
         );
         let build = Family::<VersionLabel, Gauge>::default();
         let version = crate::VERSION.to_owned();

@@ -12,7 +12,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ("mariadb-server", "/usr/sbin/mariadbd"),
     ("memcached", "/usr/bin/memcached"),
     ("rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmq-server"),
-    ("monitoring-plugins-basic", "/usr/lib/nagios/plugins/check_tcp"),
+    (
+        "monitoring-plugins-basic",
+        "/usr/lib/nagios/plugins/check_tcp",
+    ),
     ("docker.io", "/usr/sbin/dockerd"),
     ("iptables", "/usr/sbin/iptables"),
     ("busybox-static", "/bin/busybox"),
@@ -29,32 +32,75 @@ pub fn run() -> anyhow::Result<()> {
     install_packages()?;
     cargo("format", &["fmt", "--all", "--check"])?;
     super::rules::check()?;
-    cargo("lints", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
-    if Command::new(env!("CARGO")).args(["nextest", "--version"]).output().is_ok_and(|output| output.status.success()) {
-        cargo("tests", &["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])
+    cargo(
+        "lints",
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )?;
+    if Command::new(env!("CARGO"))
+        .args(["nextest", "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
+        cargo(
+            "tests",
+            &[
+                "nextest",
+                "run",
+                "--workspace",
+                "--locked",
+                "--no-fail-fast",
+            ],
+        )
     } else {
         eprintln!("cargo-nextest is not installed; using cargo test (slower)");
-        cargo("tests", &["test", "--workspace", "--locked", "--no-fail-fast"])
+        cargo(
+            "tests",
+            &["test", "--workspace", "--locked", "--no-fail-fast"],
+        )
     }
 }
 
 fn cargo(what: &str, arguments: &[&str]) -> anyhow::Result<()> {
     println!("== {what}: cargo {}", arguments.join(" "));
-    let status = Command::new(env!("CARGO")).args(arguments).status().context("failed to run cargo")?;
-    ensure!(status.success(), "{what} failed; run it alone with: cargo {}", arguments.join(" "));
+    let status = Command::new(env!("CARGO"))
+        .args(arguments)
+        .status()
+        .context("failed to run cargo")?;
+    ensure!(
+        status.success(),
+        "{what} failed; run it alone with: cargo {}",
+        arguments.join(" ")
+    );
     Ok(())
 }
 
 /// Installs what is missing, when that is possible here; a test that lacks something says so itself.
 fn install_packages() -> anyhow::Result<()> {
-    let missing: Vec<&str> =
-        PACKAGES.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(package, _)| *package).collect();
+    let missing: Vec<&str> = PACKAGES
+        .iter()
+        .filter(|(_, file)| !Path::new(file).exists())
+        .map(|(package, _)| *package)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let command = format!("apt-get install -y --no-install-recommends {}", missing.join(" "));
+    let command = format!(
+        "apt-get install -y --no-install-recommends {}",
+        missing.join(" ")
+    );
     let is_root = env::var("USER").is_ok_and(|user| user == "root")
-        || Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0\n"));
+        || Command::new("id")
+            .arg("-u")
+            .output()
+            .is_ok_and(|output| output.stdout.starts_with(b"0\n"));
     if !is_root || !Path::new("/usr/bin/apt-get").exists() {
         eprintln!("tests that need these are skipped; install them with: {command}");
         return Ok(());
@@ -63,7 +109,11 @@ fn install_packages() -> anyhow::Result<()> {
     let policy = Path::new("/usr/sbin/policy-rc.d");
     if !policy.exists() {
         std::fs::write(policy, "#!/bin/sh\nexit 101\n").context("failed to write policy-rc.d")?;
-        let status = Command::new("chmod").arg("+x").arg(policy).status().context("failed to run chmod")?;
+        let status = Command::new("chmod")
+            .arg("+x")
+            .arg(policy)
+            .status()
+            .context("failed to run chmod")?;
         ensure!(status.success(), "chmod +x {} failed", policy.display());
     }
     println!("== packages: {command}");

@@ -2,6 +2,8 @@
 //!
 //! The one place in the workspace that calls cargo, apt-get and other tools.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is its purpose")]
+
 mod bench;
 mod ci;
 mod rules;

@@ -31,7 +31,15 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "pitcrew-ledger",
         ],
     ),
-    ("pitcrew", &["pitcrew-model", "pitcrew-config", "pitcrew-ledger", "pitcrew-server"]),
+    (
+        "pitcrew",
+        &[
+            "pitcrew-model",
+            "pitcrew-config",
+            "pitcrew-ledger",
+            "pitcrew-server",
+        ],
+    ),
     ("xtask", &[]),
 ];
 
@@ -47,14 +55,22 @@ pub fn check() -> anyhow::Result<()> {
         .args(["metadata", "--format-version", "1", "--no-deps", "--locked"])
         .output()
         .context("failed to run cargo metadata")?;
-    ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("failed to read cargo metadata")?;
+    ensure!(
+        output.status.success(),
+        "cargo metadata: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).context("failed to read cargo metadata")?;
     let broken = broken_rules(&dependencies(&metadata)?);
     for rule in &broken {
         eprintln!("dependency rule: {rule}");
     }
     if !broken.is_empty() {
-        bail!("{} broken dependency rules; ARCHITECTURE.md says which crate may depend on which", broken.len());
+        bail!(
+            "{} broken dependency rules; ARCHITECTURE.md says which crate may depend on which",
+            broken.len()
+        );
     }
     println!("dependency rule holds for {} crates", MAY_DEPEND_ON.len());
     Ok(())
@@ -62,14 +78,28 @@ pub fn check() -> anyhow::Result<()> {
 
 /// Every package of the workspace with its ordinary and build dependencies; tests may use what they like.
 fn dependencies(metadata: &Value) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
-    let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
-    let name = |value: &Value| value["name"].as_str().map(str::to_owned).context("a package without a name");
+    let packages = metadata["packages"]
+        .as_array()
+        .context("cargo metadata names no packages")?;
+    let name = |value: &Value| {
+        value["name"]
+            .as_str()
+            .map(str::to_owned)
+            .context("a package without a name")
+    };
     packages
         .iter()
         .map(|package| {
-            let listed = package["dependencies"].as_array().context("a package without dependencies")?;
-            let used = listed.iter().filter(|dependency| dependency["kind"].as_str() != Some("dev"));
-            Ok((name(package)?, used.map(name).collect::<anyhow::Result<_>>()?))
+            let listed = package["dependencies"]
+                .as_array()
+                .context("a package without dependencies")?;
+            let used = listed
+                .iter()
+                .filter(|dependency| dependency["kind"].as_str() != Some("dev"));
+            Ok((
+                name(package)?,
+                used.map(name).collect::<anyhow::Result<_>>()?,
+            ))
         })
         .collect()
 }
@@ -78,16 +108,22 @@ fn broken_rules(packages: &BTreeMap<String, Vec<String>>) -> Vec<String> {
     let mut broken = Vec::new();
     for (package, dependencies) in packages {
         let Some((_, allowed)) = MAY_DEPEND_ON.iter().find(|(name, _)| name == package) else {
-            broken.push(format!("{package} is not in the table of crates: decide its place in xtask's rules first"));
+            broken.push(format!(
+                "{package} is not in the table of crates: decide its place in xtask's rules first"
+            ));
             continue;
         };
-        let ours = dependencies.iter().filter(|name| packages.contains_key(*name));
+        let ours = dependencies
+            .iter()
+            .filter(|name| packages.contains_key(*name));
         broken.extend(
             ours.filter(|name| !allowed.contains(&name.as_str()))
                 .map(|name| format!("{package} may not depend on {name}")),
         );
         if let Some((_, outside)) = PURE.iter().find(|(name, _)| name == package) {
-            let foreign = dependencies.iter().filter(|name| !packages.contains_key(*name));
+            let foreign = dependencies
+                .iter()
+                .filter(|name| !packages.contains_key(*name));
             broken.extend(
                 foreign
                     .filter(|name| !outside.contains(&name.as_str()))
@@ -103,26 +139,49 @@ mod tests {
     use super::*;
 
     fn check(package: &str, dependencies: &[&str], expected: &[&str]) {
-        let mut packages: BTreeMap<String, Vec<String>> =
-            MAY_DEPEND_ON.iter().map(|(name, _)| ((*name).to_owned(), Vec::new())).collect();
-        packages.insert(package.to_owned(), dependencies.iter().map(|name| (*name).to_owned()).collect());
+        let mut packages: BTreeMap<String, Vec<String>> = MAY_DEPEND_ON
+            .iter()
+            .map(|(name, _)| ((*name).to_owned(), Vec::new()))
+            .collect();
+        packages.insert(
+            package.to_owned(),
+            dependencies.iter().map(|name| (*name).to_owned()).collect(),
+        );
         assert_eq!(broken_rules(&packages), expected);
     }
 
     #[test]
     fn arrows_point_one_way() {
         check("pitcrew-engine", &["pitcrew-model", "serde"], &[]);
-        check("pitcrew-engine", &["pitcrew-probe"], &["pitcrew-engine may not depend on pitcrew-probe"]);
-        check("pitcrew-probe", &["pitcrew-act", "tokio"], &["pitcrew-probe may not depend on pitcrew-act"]);
+        check(
+            "pitcrew-engine",
+            &["pitcrew-probe"],
+            &["pitcrew-engine may not depend on pitcrew-probe"],
+        );
+        check(
+            "pitcrew-probe",
+            &["pitcrew-act", "tokio"],
+            &["pitcrew-probe may not depend on pitcrew-act"],
+        );
     }
 
     #[test]
     fn crates_that_decide_use_no_runtime() {
-        check("pitcrew-interlock", &["tokio"], &["pitcrew-interlock decides and stays pure: it may not use tokio"]);
+        check(
+            "pitcrew-interlock",
+            &["tokio"],
+            &["pitcrew-interlock decides and stays pure: it may not use tokio"],
+        );
     }
 
     #[test]
     fn an_unknown_crate_is_an_error() {
-        check("pitcrew-extra", &[], &["pitcrew-extra is not in the table of crates: decide its place in xtask's rules first"]);
+        check(
+            "pitcrew-extra",
+            &[],
+            &[
+                "pitcrew-extra is not in the table of crates: decide its place in xtask's rules first",
+            ],
+        );
     }
 }

@@ -1,0 +1,128 @@
+//! `cargo xtask bench`: speed beside a peer or a physical limit, measured in the same run.
+//!
+//! Machines are shared and noisy, so only ratios mean much. Each section prints the figures, the goal and the
+//! commands that made them; nothing here passes or fails.
+
+mod checks;
+mod machine;
+mod reaction;
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Context, ensure};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Only these: checks, reaction, engine, ledger
+    sections: Vec<Section>,
+    /// Seconds each measurement of the checks runs
+    #[arg(long, default_value_t = 8)]
+    seconds: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Section {
+    Checks,
+    Reaction,
+    Engine,
+    Ledger,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    println!("{}\n", machine::describe()?);
+    let wanted = |section| arguments.sections.is_empty() || arguments.sections.contains(&section);
+    if wanted(Section::Checks) {
+        checks::run(arguments.seconds)?;
+    }
+    if wanted(Section::Reaction) {
+        reaction::run()?;
+    }
+    if wanted(Section::Engine) {
+        println!(
+            "== engine: observations a second on one core, memory per target (engine and interlock)"
+        );
+        show(&example(
+            "pitcrew-engine",
+            "observations",
+            &["1000", "10000", "100000"],
+        )?);
+    }
+    if wanted(Section::Ledger) {
+        println!(
+            "== ledger: decisions a second with full fsync, beside SQLite alone and the disk's own fsync"
+        );
+        show(&example("pitcrew-ledger", "commits", &[])?);
+    }
+    Ok(())
+}
+
+fn show(text: &str) {
+    for line in text.lines() {
+        println!("   {line}");
+    }
+    println!();
+}
+
+/// Builds and runs an example in release; what it prints.
+fn example(package: &str, name: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    let program = build(&["--package", package, "--example", name])?;
+    println!(
+        "   $ cargo run --release -p {package} --example {name} -- {}",
+        arguments.join(" ")
+    );
+    let output = Command::new(&program)
+        .args(arguments)
+        .output()
+        .with_context(|| format!("failed to run {}", program.display()))?;
+    ensure!(
+        output.status.success(),
+        "{name} failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Builds one program in release; where it is.
+fn build(what: &[&str]) -> anyhow::Result<PathBuf> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--message-format",
+            "json-render-diagnostics",
+        ])
+        .args(what)
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("failed to run cargo build")?;
+    ensure!(
+        output.status.success(),
+        "cargo build {} failed",
+        what.join(" ")
+    );
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .last()
+        .with_context(|| format!("cargo build {} made no program", what.join(" ")))
+}
+
+/// User and system time of a process and the children it has waited for, in seconds.
+/// `/proc/PID/stat` counts in ticks of 10 ms on Linux.
+fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .context("failed to read a process's times")?;
+    let fields: Vec<&str> = text
+        .rsplit_once(')')
+        .context("a malformed stat line")?
+        .1
+        .split_ascii_whitespace()
+        .collect();
+    let ticks: u32 = [11, 12]
+        .iter()
+        .filter_map(|at| fields.get(*at)?.parse::<u32>().ok())
+        .sum();
+    Ok(f64::from(ticks) / 100.0)
+}
