@@ -48,6 +48,9 @@ struct State {
 impl Scheduler {
     /// Spawns onto the current tokio runtime. `clock` must not go back. `sink` gets every observation,
     /// in batches and in the order of answers, on a runtime thread: it must not block.
+    ///
+    /// Rounds are short and many: on a runtime of its own with one worker a check costs about a fifth
+    /// less CPU than on one whose workers wake each other (`examples/http_checks.rs` measures it).
     pub fn start(
         observer: ObserverName,
         tools: Tools,
