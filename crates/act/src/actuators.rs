@@ -7,23 +7,14 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use pitcrew_model::{Action, OperationId, Order, Outcome, OutcomeKind, Runner, Timestamp};
 use tokio::sync::watch;
 
 use crate::{
-    Answer, Supervisor, command, container, journal::Known, listener::Listener, supervise::Verb,
-    unit, webhook,
+    Answer, Supervisor, command, journal::Known, runner::can_run, supervise::Verb, webhook,
 };
-
-/// For commands that run a target: their configuration names no time.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
-/// Beyond what an actuator waits for by itself.
-const MARGIN: Duration = Duration::from_secs(15);
-/// When a process's own grace can't be told.
-const GRACE_UNKNOWN: Duration = Duration::from_secs(60);
 
 type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -33,8 +24,8 @@ pub struct Actuators {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    supervisor: Supervisor,
+pub(crate) struct Inner {
+    pub(crate) supervisor: Supervisor,
     clock: Clock,
     http: Result<reqwest::Client, String>,
     /// Operations under way; ended ones are in the journal.
@@ -198,119 +189,6 @@ impl Inner {
         }
     }
 
-    async fn run(&self, order: &Order, verb: Verb) -> Answer {
-        let (target, id) = (&order.target, &order.operation);
-        if let Err(why) = can_run(verb, order.runner.as_ref()) {
-            return Answer::failed(why);
-        }
-        match &order.runner {
-            None => Answer::failed("nothing is known that runs it"),
-            Some(Runner::Supervised) => self.supervisor.carry(&target.id, verb, id).await,
-            Some(Runner::Unit { name, bus }) => unit::carry_out(name, bus.as_deref(), verb).await,
-            Some(Runner::Container { name, socket }) => {
-                container::carry_out(name, socket.as_deref(), verb).await
-            }
-            Some(runner @ Runner::Listener { .. }) => match self.listener(runner) {
-                Some(listener) => listener.carry_out(verb, id).await,
-                None => Answer::failed("not a listener"),
-            },
-            Some(Runner::Command {
-                start,
-                stop,
-                restart,
-            }) => match (verb, start, stop, restart) {
-                (Verb::Start, Some(command), ..)
-                | (Verb::Stop, _, Some(command), _)
-                | (Verb::Restart, _, _, Some(command)) => {
-                    command::carry_out(command, target, id, COMMAND_TIMEOUT).await
-                }
-                (Verb::Restart, Some(start), Some(stop), None) => {
-                    restart_by_commands(stop, start, order).await
-                }
-                _ => Answer::failed("no command is configured for it"),
-            },
-        }
-    }
-
-    /// What the target itself shows of an order.
-    async fn find_out(&self, order: &Order) -> Answer {
-        let verb = match &order.action {
-            Action::Restart => Verb::Restart,
-            Action::Start => Verb::Start,
-            Action::Stop => Verb::Stop,
-            Action::Command { .. } | Action::Webhook { .. } => {
-                return Answer::unknown("only its own effect can show whether it was carried out");
-            }
-            Action::HandOver { .. } => return Answer::done("a person goes on from here"),
-        };
-        let (id, given_at) = (&order.operation, order.given_at);
-        let asking = async {
-            match &order.runner {
-                None => Answer::failed("nothing is known that runs it"),
-                Some(Runner::Supervised) => {
-                    self.supervisor.reconcile(&order.target.id, verb, id).await
-                }
-                Some(Runner::Unit { name, bus }) => {
-                    unit::reconcile(name, bus.as_deref(), verb, given_at).await
-                }
-                Some(Runner::Container { name, socket }) => {
-                    container::reconcile(name, socket.as_deref(), verb, given_at).await
-                }
-                Some(runner @ Runner::Listener { .. }) => match self.listener(runner) {
-                    Some(listener) => listener.reconcile(verb, id, given_at).await,
-                    None => Answer::failed("not a listener"),
-                },
-                Some(Runner::Command { .. }) => {
-                    Answer::unknown("only its own effect can show whether it was carried out")
-                }
-            }
-        };
-        let asked = tokio::time::timeout(COMMAND_TIMEOUT, Box::pin(asking)).await;
-        asked.unwrap_or_else(|_| Answer::unknown("the target's runner does not answer"))
-    }
-
-    fn listener(&self, runner: &Runner) -> Option<Listener> {
-        let Runner::Listener {
-            port,
-            exe,
-            command,
-            user,
-            directory,
-            grace,
-        } = runner
-        else {
-            return None;
-        };
-        Some(Listener {
-            port: *port,
-            exe: exe.clone(),
-            command: command.clone(),
-            user: user.clone(),
-            directory: directory.clone(),
-            grace: *grace,
-            log: self.supervisor.log(&format!("listener-{port}")),
-        })
-    }
-
-    /// How long the operation may take at the very most.
-    fn limit(&self, order: &Order) -> Duration {
-        let own = match (&order.action, &order.runner) {
-            (Action::Command { timeout, .. } | Action::Webhook { timeout, .. }, _) => *timeout,
-            (Action::HandOver { .. }, _) | (_, None) => Duration::ZERO,
-            (_, Some(Runner::Supervised)) => {
-                let grace = self.supervisor.grace(&order.target.id);
-                grace.unwrap_or(GRACE_UNKNOWN)
-            }
-            (_, Some(Runner::Unit { .. })) => unit::LIMIT,
-            (_, Some(Runner::Container { .. })) => container::LIMIT,
-            (_, Some(runner @ Runner::Listener { .. })) => self
-                .listener(runner)
-                .map_or(Duration::ZERO, |listener| listener.limit()),
-            (_, Some(Runner::Command { .. })) => COMMAND_TIMEOUT * 2,
-        };
-        own + MARGIN
-    }
-
     fn known(&self, order: &Order) -> Known {
         let journal = self.supervisor.journal();
         journal.look_up(&order.operation, order.given_at)
@@ -331,51 +209,4 @@ impl Inner {
             detail: answer.detail,
         }
     }
-}
-
-fn can_run(verb: Verb, runner: Option<&Runner>) -> Result<(), String> {
-    match (runner, verb) {
-        (None, _) => Err("nothing is known that runs it; name it with `runs_as`".to_owned()),
-        (Some(Runner::Listener { command, .. }), Verb::Start | Verb::Restart)
-            if command.is_empty() =>
-        {
-            Err("no command is configured that starts it".to_owned())
-        }
-        (
-            Some(Runner::Command {
-                start,
-                stop,
-                restart,
-            }),
-            verb,
-        ) => {
-            let (is_there, what) = match verb {
-                Verb::Start => (start.is_some(), "start"),
-                Verb::Stop => (stop.is_some(), "stop"),
-                Verb::Restart => (
-                    restart.is_some() || (start.is_some() && stop.is_some()),
-                    "restart",
-                ),
-            };
-            if is_there {
-                Ok(())
-            } else {
-                Err(format!("no command is configured to {what} it"))
-            }
-        }
-        (Some(_), _) => Ok(()),
-    }
-}
-
-async fn restart_by_commands(stop: &[String], start: &[String], order: &Order) -> Answer {
-    let (target, id) = (&order.target, &order.operation);
-    let stopped = command::carry_out(stop, target, id, COMMAND_TIMEOUT).await;
-    if stopped.kind != OutcomeKind::Done {
-        return stopped;
-    }
-    let started = command::carry_out(start, target, id, COMMAND_TIMEOUT).await;
-    if started.kind == OutcomeKind::Failed {
-        return Answer::unknown(format!("stopped, but not started: {}", started.detail));
-    }
-    started
 }

@@ -20,6 +20,7 @@ mod listener;
 mod log_file;
 mod notify;
 mod process;
+mod runner;
 mod signal;
 mod socket;
 mod supervise;

@@ -210,7 +210,8 @@ impl Bus {
             let reset = self.call(ROOT, MANAGER, "ResetFailedUnit", &name).await;
             reset.map_err(not_asked)?;
         }
-        if unit.active == "active" && verb != Verb::Start {
+        let is_down = matches!(unit.active.as_str(), "inactive" | "failed");
+        if !is_down && verb != Verb::Start {
             let continued = (unit.name.as_str(), "all", 18_i32);
             // A unit without processes can't be signalled, which is nothing to stop for.
             if let Err(error) = self.call(ROOT, MANAGER, "KillUnit", &continued).await {

@@ -20,6 +20,8 @@ mod found;
 mod gate;
 mod instance;
 mod record;
+mod rotation;
+mod running;
 mod settle;
 mod spec;
 
@@ -27,28 +29,26 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use pitcrew_model::{LogPolicy, OperationId, Run, Target, TargetId, Timestamp};
+use pitcrew_model::{OperationId, Run, Target, TargetId, Timestamp};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::{Answer, fence::Fence, journal::Journal, log_file, process};
+use crate::{Answer, fence::Fence, journal::Journal, process};
 
 use instance::{Instance, Place};
 use spec::Spec;
 
 pub(crate) use found::OPERATION;
-pub(crate) use instance::describe_exit;
+pub(crate) use running::describe_exit;
 pub use settle::{Change, ChangeKind};
 
 /// How long the directory of a Pitcrew that has just died may still be locked: by a fork of it that hasn't
 /// become its program yet.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
-
-const ROTATE_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum SuperviseError {
@@ -150,7 +150,7 @@ impl Supervisor {
             _lock: lock,
             place,
         });
-        tokio::spawn(rotate_logs(Arc::downgrade(&inner)));
+        tokio::spawn(rotation::rotate_logs(Arc::downgrade(&inner)));
         Ok(Self { inner })
     }
 
@@ -302,39 +302,4 @@ fn lock(directory: &Path) -> Result<fs::File, SuperviseError> {
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(file)
-}
-
-async fn rotate_logs(inner: Weak<Inner>) {
-    let mut every = tokio::time::interval(ROTATE_EVERY);
-    loop {
-        every.tick().await;
-        let Some(inner) = inner.upgrade() else {
-            return;
-        };
-        let instances = inner.instances.lock();
-        let policies: BTreeMap<PathBuf, LogPolicy> = instances
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .filter_map(|instance| Some((instance.log(), instance.log_policy()?)))
-            .collect();
-        let logs = inner.place.directory.join("logs");
-        drop(inner);
-        let rotated = tokio::task::spawn_blocking(move || rotate(&logs, &policies)).await;
-        match rotated {
-            Ok(Err(error)) => tracing::warn!("logs can't be rotated: {error}"),
-            Ok(Ok(())) => {}
-            Err(_) => return,
-        }
-    }
-}
-
-fn rotate(logs: &Path, policies: &BTreeMap<PathBuf, LogPolicy>) -> io::Result<()> {
-    let usual = LogPolicy::default();
-    for entry in fs::read_dir(logs)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "log") {
-            log_file::rotate(&path, policies.get(&path).unwrap_or(&usual))?;
-        }
-    }
-    Ok(())
 }

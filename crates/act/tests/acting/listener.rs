@@ -238,8 +238,11 @@ async fn postgresql_is_restarted_by_its_fast_shutdown_with_clients_connected() {
         .await;
     assert_eq!(started.kind, OutcomeKind::Done, "{started:?}");
     let before = server.holders();
-    // A client that stays: TERM would wait for it.
-    let client = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    // A client that stays: TERM would wait for it. It has asked for TLS and been told no, so it is known to
+    // the server before that hangs.
+    let mut client = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    client.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).unwrap();
+    client.read_exact(&mut [0]).unwrap();
     kill("STOP", before[0]);
     let outcome = actuators
         .carry_out(&server.order("op-2", Action::Restart))

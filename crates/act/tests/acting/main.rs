@@ -1,5 +1,10 @@
 //! Actuators against real processes, services, containers and units.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "in the helpers of tests too: what is not there is a failure"
+)]
+
 mod container;
 mod listener;
 mod notice;
