@@ -1,16 +1,20 @@
 //! What can only be seen when everything is read: names, references, ports, who claims which target, and
 //! whether anything runs what is to be restarted.
 
+mod claims;
+
 use std::collections::HashMap;
 
-use pitcrew_model::{Autonomy, Labels, Runner, Source, SourceKind};
+use pitcrew_model::{Autonomy, Source, SourceKind};
 
 use crate::{
     place::Span,
-    read::{Draft, runner::why_not, service::ReadService},
+    read::{Draft, runner::why_not},
     reader::Reader,
     suggest::nearest,
 };
+
+use claims::{Claim, Claims, Index, check_claims, check_selectors};
 
 pub(crate) fn check(reader: &mut Reader<'_>, draft: &Draft) {
     check_names(reader, draft);
@@ -129,188 +133,6 @@ fn check_receivers(reader: &mut Reader<'_>, draft: &Draft) {
             read.name_at,
             "nobody is told when a repair doesn't help: there are no receivers",
             "add one under `notify`",
-        );
-    }
-}
-
-/// Services by the rarest pair of their selector, so that a target meets only services it may belong to.
-struct Index<'d> {
-    services: &'d [ReadService],
-    by_pair: HashMap<(&'d str, &'d str), Vec<usize>>,
-}
-
-impl<'d> Index<'d> {
-    fn new(services: &'d [ReadService]) -> Self {
-        let pairs = |at: usize| {
-            let labels = services[at].service.select.0.iter();
-            labels.map(|(name, value)| (&**name, &**value))
-        };
-        let mut uses: HashMap<(&str, &str), usize> = HashMap::new();
-        for pair in (0..services.len()).flat_map(pairs) {
-            *uses.entry(pair).or_default() += 1;
-        }
-        let mut by_pair: HashMap<_, Vec<usize>> = HashMap::new();
-        for at in 0..services.len() {
-            if let Some(rarest) = pairs(at).min_by_key(|pair| uses[pair]) {
-                by_pair.entry(rarest).or_default().push(at);
-            }
-        }
-        Self { services, by_pair }
-    }
-
-    /// Services that select a target with these labels.
-    fn selecting(&self, labels: &Labels) -> Vec<usize> {
-        let pairs = labels.iter();
-        let mut found: Vec<usize> = pairs
-            .filter_map(|(name, value)| self.by_pair.get(&(&**name, &**value)))
-            .flatten()
-            .copied()
-            .filter(|at| self.services[*at].service.select.selects(labels))
-            .collect();
-        found.sort_unstable();
-        found
-    }
-}
-
-/// A target belongs to one service, so a selector that contains another's pairs can never be right.
-/// The pairs of services that were reported.
-fn check_selectors(
-    reader: &mut Reader<'_>,
-    services: &[ReadService],
-    index: &Index<'_>,
-) -> Vec<(usize, usize)> {
-    let mut reported = Vec::new();
-    for (narrow, read) in services.iter().enumerate() {
-        for wide in index.selecting(&read.service.select.0) {
-            let pair = (narrow.min(wide), narrow.max(wide));
-            if wide == narrow || reported.contains(&pair) {
-                continue;
-            }
-            let other = &services[wide];
-            let (name, other_name) = (&read.service.name, &other.service.name);
-            let place = reader.place(other.select_at);
-            let message = if read.service.select == other.service.select {
-                format!(
-                    "`{name}` and `{other_name}` select the same targets; the other is at {place}"
-                )
-            } else {
-                format!("every target of `{name}` is claimed by `{other_name}` too, at {place}")
-            };
-            reader.error_with_help(
-                read.select_at,
-                message,
-                "a target belongs to one service: make the labels exclude each other",
-            );
-            reported.push(pair);
-        }
-    }
-    reported
-}
-
-/// What is known of the targets that are written down, by service.
-struct Claims<'d> {
-    by_service: Vec<Claim<'d>>,
-    /// Two services, a target that both select, and how many there are.
-    disputed: Vec<Disputed>,
-}
-
-struct Disputed {
-    services: (usize, usize),
-    target: String,
-    count: usize,
-}
-
-#[derive(Default)]
-struct Claim<'d> {
-    targets: usize,
-    without_runner: Option<&'d str>,
-    runners: Vec<&'d Runner>,
-    has_run: bool,
-}
-
-impl<'d> Claims<'d> {
-    fn new(draft: &'d Draft, index: &Index<'d>) -> Self {
-        let mut claims = Self {
-            by_service: draft.services.iter().map(|_| Claim::default()).collect(),
-            disputed: Vec::new(),
-        };
-        for read in &draft.sources {
-            let Some(first) = static_targets(&read.source).first() else {
-                continue;
-            };
-            let count = static_targets(&read.source).len();
-            for at in claims.claim(index, &read.source.labels, first, count) {
-                let claim = &mut claims.by_service[at];
-                match &read.source.runs_as {
-                    Some(runner) => claim.runners.push(runner),
-                    None => claim.without_runner = claim.without_runner.or(Some(first)),
-                }
-            }
-        }
-        for read in &draft.runs {
-            for (number, id) in (1..=read.run.instances).zip(read.ids()) {
-                for at in claims.claim(index, &read.labels_of(number), &id, 1) {
-                    claims.by_service[at].has_run = true;
-                }
-            }
-        }
-        claims
-    }
-
-    /// The services that select these targets.
-    fn claim(
-        &mut self,
-        index: &Index<'_>,
-        labels: &Labels,
-        target: &str,
-        count: usize,
-    ) -> Vec<usize> {
-        let selecting = index.selecting(labels);
-        for at in &selecting {
-            self.by_service[*at].targets += count;
-        }
-        if let [first, second, ..] = selecting[..] {
-            let services = (first, second);
-            match self
-                .disputed
-                .iter_mut()
-                .find(|disputed| disputed.services == services)
-            {
-                Some(disputed) => disputed.count += count,
-                None => self.disputed.push(Disputed {
-                    services,
-                    target: target.to_owned(),
-                    count,
-                }),
-            }
-        }
-        selecting
-    }
-}
-
-fn check_claims(
-    reader: &mut Reader<'_>,
-    draft: &Draft,
-    claims: &Claims<'_>,
-    reported: &[(usize, usize)],
-) {
-    for disputed in &claims.disputed {
-        if reported.contains(&disputed.services) {
-            continue;
-        }
-        let (first, second) = disputed.services;
-        let (first, second) = (&draft.services[first], &draft.services[second]);
-        let more = match disputed.count - 1 {
-            0 => String::new(),
-            more => format!(", and {more} more"),
-        };
-        reader.error_with_help(
-            second.select_at,
-            format!(
-                "target `{}` is claimed by `{}` and `{}`{more}",
-                disputed.target, first.service.name, second.service.name
-            ),
-            "a target belongs to one service: make the labels exclude each other",
         );
     }
 }

@@ -8,6 +8,7 @@
 //! format, each with the table of its keys, see [`shape`]) → [`check`] (the parts against each other).
 
 mod check;
+mod fields;
 mod load;
 mod place;
 mod problem;

@@ -62,8 +62,8 @@ impl<'t> TextFile<'t> {
         (line, start, text.strip_suffix('\r').unwrap_or(text))
     }
 
-    /// The place of `span`, cut to its first line, and that line.
-    pub(crate) fn place(&self, span: Span) -> (Place, &'t str) {
+    /// The place of `span`, cut to its first line; that line's text before it, and from it on.
+    pub(crate) fn place(&self, span: Span) -> (Place, &'t str, &'t str) {
         let byte = self.text.floor_char_boundary(span.start);
         let (line, start, text) = self.line_of(byte);
         let from = (byte - start).min(text.len());
@@ -74,7 +74,7 @@ impl<'t> TextFile<'t> {
             column: text[..from].chars().count() + 1,
             length: text[from..to].trim_end().chars().count(),
         };
-        (place, text)
+        (place, &text[..from], &text[from..])
     }
 }
 
@@ -84,7 +84,7 @@ mod tests {
 
     fn place(text: &str, start: usize, end: usize) -> (usize, usize, usize) {
         let file = TextFile::new("x", text, Path::new(""));
-        let (place, _) = file.place(Span {
+        let (place, ..) = file.place(Span {
             file: 0,
             start,
             end,

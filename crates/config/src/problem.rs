@@ -35,18 +35,16 @@ pub(crate) struct Excerpt {
 const EXCERPT_CHARS: usize = 60;
 
 impl Excerpt {
-    fn new(line: &str, place: Place) -> Self {
-        let start = (place.column - 1).saturating_sub(EXCERPT_CHARS);
-        let end = place.column - 1 + place.length.min(EXCERPT_CHARS) + EXCERPT_CHARS;
-        let text: String = line
-            .chars()
-            .skip(start)
-            .take(end - start)
-            .map(printable)
-            .collect();
+    fn new(place: Place, before: &str, from: &str) -> Self {
+        // Only what is shown is walked over: a line may have a million places with mistakes.
+        let shown_before = before.char_indices().rev().take(EXCERPT_CHARS);
+        let (start, shown) =
+            shown_before.fold((before.len(), 0), |(_, shown), (at, _)| (at, shown + 1));
+        let shown_from = place.length.min(EXCERPT_CHARS) + EXCERPT_CHARS;
+        let text = before[start..].chars().chain(from.chars().take(shown_from));
         Self {
-            text: text.into(),
-            skipped: start,
+            text: text.map(printable).collect::<String>().into(),
+            skipped: place.column - 1 - shown,
         }
     }
 }
@@ -69,7 +67,7 @@ impl Problem {
         message: &str,
         help: Option<String>,
     ) -> Self {
-        let (place, line) = file.place(span);
+        let (place, before, from) = file.place(span);
         Self {
             file: file.name.to_owned(),
             line: place.line,
@@ -77,7 +75,7 @@ impl Problem {
             length: place.length,
             message: message.chars().map(printable).collect(),
             help: help.map(|help| help.chars().map(printable).collect()),
-            excerpt: Excerpt::new(line, place),
+            excerpt: Excerpt::new(place, before, from),
         }
     }
 

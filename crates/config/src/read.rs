@@ -18,8 +18,9 @@ mod test_store;
 use pitcrew_model::{FleetLimits, ServerSettings};
 
 use crate::{
+    fields::Fields,
     place::Span,
-    reader::{Fields, Reader},
+    reader::Reader,
     shape::{Kind, Shape, optional},
     tree::{Entry, Node, Value},
 };

@@ -90,6 +90,16 @@ fn many_mistakes_are_counted_and_the_first_thousand_kept() {
 }
 
 #[test]
+fn many_mistakes_in_one_line_are_as_quick() {
+    let targets = vec!["\"http://host.example\""; 200_000].join(", ");
+    let text = format!("find: [{{ static: [{{ targets: [{targets}] }}] }}]");
+    let problems = read(&text).unwrap_err();
+    assert_eq!(problems.problems.len() + problems.omitted, 200_000);
+    let longest = problems.render(false).lines().map(str::len).max();
+    assert!(longest < Some(400), "{longest:?}");
+}
+
+#[test]
 fn a_million_listed_targets_are_read() {
     let mut text =
         "find:\n  - static:\n      - labels: { service: web }\n        targets:\n".to_owned();

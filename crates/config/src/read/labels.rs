@@ -3,8 +3,9 @@
 use pitcrew_model::Labels;
 
 use crate::{
+    fields::Fields,
     place::Span,
-    reader::{Fields, Reader},
+    reader::Reader,
     shape::Kind,
     suggest::nearest,
     tree::{Entry, Node},

@@ -3,7 +3,8 @@
 use pitcrew_model::{BreakerRule, FleetLimits, Lemon, Limits, Release};
 
 use crate::{
-    reader::{Fields, Reader},
+    fields::Fields,
+    reader::Reader,
     shape::{Kind, Shape, defaulted, optional},
     suggest::nearest,
     values,

@@ -7,8 +7,9 @@ use super::{
     secret::{from_file, from_text, secret},
 };
 use crate::{
+    fields::Fields,
     place::Span,
-    reader::{Fields, Reader},
+    reader::Reader,
     shape::{Kind, Shape, optional, required},
     tree::{Entry, Node, Value},
     values,

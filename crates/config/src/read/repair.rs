@@ -6,8 +6,9 @@ use pitcrew_model::{Action, ReceiverName, Repair, RepairName, Step, TestName};
 
 use super::labels::{Placeholders, command};
 use crate::{
+    fields::Fields,
     place::Span,
-    reader::{Fields, Reader},
+    reader::Reader,
     shape::{Kind, Shape, defaulted, optional, quoted, required},
     suggest::nearest,
     tree::{Entry, Node, Value},

@@ -6,8 +6,9 @@ use pitcrew_model::{Labels, LogPolicy, Ports, Run, StopPolicy, TargetId};
 
 use super::labels::{Placeholders, check_placeholders, command, labels};
 use crate::{
+    fields::Fields,
     place::Span,
-    reader::{Fields, Reader},
+    reader::Reader,
     shape::{Kind, Shape, defaulted, optional, required},
     tree::Node,
     values,

@@ -6,7 +6,8 @@ use pitcrew_model::Runner;
 
 use super::labels::{Placeholders, check_placeholders, command};
 use crate::{
-    reader::{Fields, Reader},
+    fields::Fields,
+    reader::Reader,
     shape::{Kind, Shape, defaulted, optional, required},
     tree::{Entry, Value},
     values,

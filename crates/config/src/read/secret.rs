@@ -5,7 +5,8 @@ use std::io::Read as _;
 use pitcrew_model::Secret;
 
 use crate::{
-    reader::{Fields, Reader, placeholder},
+    fields::Fields,
+    reader::{Reader, placeholder},
     shape::Kind,
     tree::Node,
 };

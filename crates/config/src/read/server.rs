@@ -3,8 +3,9 @@
 use pitcrew_model::ServerSettings;
 
 use crate::{
+    fields::Fields,
     place::Span,
-    reader::{Fields, Reader},
+    reader::Reader,
     shape::{Kind, Shape, defaulted, optional},
     values,
 };

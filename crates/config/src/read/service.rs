@@ -12,8 +12,9 @@ use super::{
     test::{ReadTest, TEST, test},
 };
 use crate::{
+    fields::Fields,
     place::Span,
-    reader::{Fields, Reader},
+    reader::Reader,
     shape::{Kind, Shape, defaulted, optional, required},
     suggest::nearest,
     tree::{Node, Value},

@@ -9,8 +9,9 @@ use super::{
     runner::{RUNS_AS, runs_as},
 };
 use crate::{
+    fields::Fields,
     place::Span,
-    reader::{Fields, Reader},
+    reader::Reader,
     shape::{Kind, Shape, defaulted, optional, required},
     tree::{Entry, Node},
     values,

@@ -6,8 +6,9 @@ use pitcrew_model::{Place, Proves, Test, TestKind, TestName};
 
 use super::{test_network as network, test_store as store};
 use crate::{
+    fields::Fields,
     place::Span,
-    reader::{Fields, Reader},
+    reader::Reader,
     shape::{Kind, Shape, defaulted, optional, required},
     tree::{Entry, Node, Value},
     values,

@@ -7,7 +7,8 @@ use pitcrew_model::{
 };
 
 use crate::{
-    reader::{Fields, Reader},
+    fields::Fields,
+    reader::Reader,
     shape::{Kind, Shape, defaulted, optional, required},
     tree::Value,
     values,

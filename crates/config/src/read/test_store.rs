@@ -10,7 +10,8 @@ use super::{
     test_network::{TLS_DOC, TLS_OPTIONS, tls_or_options},
 };
 use crate::{
-    reader::{Fields, Reader},
+    fields::Fields,
+    reader::Reader,
     shape::{Key, Kind, Shape, defaulted, optional, required},
     values,
 };
