@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use pitcrew_model::{AmqpTest, Secret, TestKind, Verdict};
+use pitcrew_model::{AmqpTest, Secret, StoreProtocol, TestKind, Verdict};
 use pitcrew_probe::Answer;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{PATIENCE, Server, ask_port, check, free_port, is_missing, until};
+use crate::support::{PATIENCE, Server, ask_port, check, free_port, hello, is_missing, until};
 
 /// The Debian wrapper changes to its package's user; the script behind it runs as whoever calls it.
 const BINARY: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
@@ -234,6 +234,9 @@ async fn a_broker_is_asked_about_its_queues_and_refusals_are_not_its_failure() {
         Verdict::Unknown,
         "longer than AMQP's names can be",
     );
+
+    let greeted = hello(rabbitmq.port, StoreProtocol::Amqp, Duration::from_secs(5)).await;
+    check(&greeted, Verdict::Pass, "RabbitMQ 3.");
 
     rabbitmq.signal(Signal::STOP);
     let kind = TestKind::Amqp(app(None));

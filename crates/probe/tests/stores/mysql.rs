@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use pitcrew_model::{MysqlTest, Secret, SqlExpectation, TestKind, Verdict};
+use pitcrew_model::{MysqlTest, Secret, SqlExpectation, StoreProtocol, TestKind, Verdict};
 use pitcrew_probe::Answer;
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::support::{
-    PATIENCE, Server, ask_port, check, free_port, is_missing, peer_that_sends, run, until,
+    PATIENCE, Server, ask_port, check, free_port, hello, is_missing, peer_that_sends, run, until,
 };
 
 const BINARY: &str = "/usr/sbin/mariadbd";
@@ -33,7 +33,11 @@ impl Mariadb {
     async fn start(options: &[&str]) -> Self {
         let (port, directory) = (free_port(), TempDir::new().unwrap());
         let data = directory.path().join("data");
+        // A server that starts removes what others left in the directory for temporary files.
+        let temporary = directory.path().join("tmp");
+        std::fs::create_dir(&temporary).unwrap();
         run(Command::new("mariadb-install-db")
+            .env("TMPDIR", &temporary)
             .args(["--no-defaults", "--user=root", "--skip-test-db"])
             .args([
                 "--auth-root-authentication-method=normal",
@@ -54,6 +58,7 @@ impl Mariadb {
                 "--pid-file={}",
                 directory.path().join("pid").display()
             ))
+            .arg(format!("--tmpdir={}", temporary.display()))
             .arg(format!("--port={port}"))
             .args(options);
         let mariadb = Self {
@@ -121,6 +126,8 @@ async fn a_healthy_mariadb_answers_queries_and_refusals_are_not_its_failure() {
     }
     let mariadb = Mariadb::start(&[]).await;
     check(&mariadb.ask(app()).await, Verdict::Pass, "MariaDB 10.");
+    let greeted = hello(mariadb.port, StoreProtocol::Mysql, Duration::from_secs(5)).await;
+    check(&greeted, Verdict::Pass, "it answers: ERROR 1045 (28000)");
     for (sql, matches, verdict, words) in [
         ("SELECT 42", Some("^42$"), Verdict::Pass, "returned \"42\""),
         (
@@ -269,6 +276,8 @@ async fn a_mariadb_without_room_for_clients_fails_in_its_own_words() {
         stream.read_u8().await.unwrap();
         held.push(stream);
     }
+    let greeted = hello(mariadb.port, StoreProtocol::Mysql, Duration::from_secs(5)).await;
+    check(&greeted, Verdict::Fail, "ERROR 1040");
     let answer = mariadb.ask(app()).await;
     check(&answer, Verdict::Fail, "ERROR 1040: Too many connections");
     drop(held);
@@ -320,5 +329,117 @@ async fn a_host_that_is_not_allowed_in_is_not_the_servers_failure() {
         &answer,
         Verdict::Unknown,
         "ERROR 1130: Host '10.0.0.9' is not allowed",
+    );
+}
+
+/// A MySQL 8 whose cache doesn't know the user: greets, wants the full login, gives its key, and lets in
+/// whoever seals the right password with it. Debian has no MySQL to do this with.
+fn mysql_that_wants_the_password_sealed() -> u16 {
+    use aws_lc_rs::{
+        encoding::{AsDer, PublicKeyX509Der},
+        rsa::{KeySize, OAEP_SHA1_MGF1SHA1, OaepPrivateDecryptingKey, PrivateDecryptingKey},
+    };
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+    };
+
+    let packet = |sequence: u8, payload: &[u8]| {
+        let length = u32::try_from(payload.len()).unwrap().to_le_bytes();
+        [&length[..3], &[sequence], payload].concat()
+    };
+    let private = PrivateDecryptingKey::generate(KeySize::Rsa2048).unwrap();
+    let public: PublicKeyX509Der<'_> = private.public_key().as_der().unwrap();
+    let key = format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        base64(public.as_ref())
+    );
+    let private = OaepPrivateDecryptingKey::new(private).unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let nonce = b"abcdefghijklmnopqrst";
+        let greeting = [
+            b"\x0a8.4.0\0\x01\0\0\0",
+            &nonce[..8],
+            b"\0\xff\xff\x2d\x02\0\xff\xff\x15",
+            &[0; 10],
+            &nonce[8..],
+            b"\0caching_sha2_password\0",
+        ]
+        .concat();
+        let ok = b"\0\0\0\x02\0\0\0";
+        let refused = b"\xff\x15\x04#28000Access denied for user 'app'";
+        while let Ok((mut stream, _)) = listener.accept() {
+            let receive = |stream: &mut std::net::TcpStream| {
+                let mut head = [0; 4];
+                stream.read_exact(&mut head).unwrap();
+                let length = u32::from_le_bytes([head[0], head[1], head[2], 0]);
+                let mut payload = vec![0; usize::try_from(length).unwrap()];
+                stream.read_exact(&mut payload).unwrap();
+                payload
+            };
+            stream.write_all(&packet(0, &greeting)).unwrap();
+            receive(&mut stream);
+            stream.write_all(&packet(2, b"\x01\x04")).unwrap();
+            assert_eq!(receive(&mut stream), [2]);
+            let key = [b"\x01", key.as_bytes()].concat();
+            stream.write_all(&packet(4, &key)).unwrap();
+            let (sealed, mut opened) = (receive(&mut stream), [0; 256]);
+            let masked = private
+                .decrypt(&OAEP_SHA1_MGF1SHA1, &sealed, &mut opened, None)
+                .unwrap();
+            let bytes = masked.iter().zip(nonce.iter().cycle());
+            let password: Vec<u8> = bytes.map(|(byte, mask)| byte ^ mask).collect();
+            if password != b"correct\0" {
+                stream.write_all(&packet(6, refused)).unwrap();
+                continue;
+            }
+            stream.write_all(&packet(6, ok)).unwrap();
+            receive(&mut stream);
+            stream.write_all(&packet(1, ok)).unwrap();
+            receive(&mut stream);
+        }
+    });
+    port
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let group = chunk
+            .iter()
+            .fold(0, |group, byte| (group << 8) | u32::from(*byte));
+        let group = group << (8 * (3 - chunk.len()));
+        for at in 0..4 {
+            let letter = usize::try_from((group >> (18 - 6 * at)) & 63).unwrap();
+            let is_padding = at > u32::try_from(chunk.len()).unwrap();
+            text.push(if is_padding {
+                '='
+            } else {
+                char::from(LETTERS[letter])
+            });
+        }
+    }
+    text
+}
+
+#[tokio::test]
+async fn a_password_is_sealed_with_the_servers_key_when_its_cache_does_not_know_the_user() {
+    let port = mysql_that_wants_the_password_sealed();
+    let kind = |password: &'static str| {
+        TestKind::Mysql(MysqlTest {
+            password: Some(Secret::new(password)),
+            ..app()
+        })
+    };
+    let answer = ask_port(port, kind("correct"), Duration::from_secs(5)).await;
+    check(&answer, Verdict::Pass, "MySQL 8.4.0, ping answered");
+    let answer = ask_port(port, kind("wrong"), Duration::from_secs(5)).await;
+    check(
+        &answer,
+        Verdict::Unknown,
+        "ERROR 1045 (28000): Access denied",
     );
 }

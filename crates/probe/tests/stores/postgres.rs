@@ -11,14 +11,16 @@ use std::{
     time::Duration,
 };
 
-use pitcrew_model::{PostgresTest, Secret, SqlExpectation, TestKind, TlsOptions, Verdict};
+use pitcrew_model::{
+    PostgresTest, Secret, SqlExpectation, StoreProtocol, TestKind, TlsOptions, Verdict,
+};
 use pitcrew_probe::Answer;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{Client, NoTls};
 
-use crate::support::{PATIENCE, Server, ask_port, check, free_port, is_missing, run, until};
+use crate::support::{PATIENCE, Server, ask_port, check, free_port, hello, is_missing, run, until};
 
 const BINARIES: &str = "/usr/lib/postgresql/15/bin";
 
@@ -181,6 +183,10 @@ impl Postgres {
         }
     }
 
+    async fn hello(&self) -> Answer {
+        hello(self.port, StoreProtocol::Postgres, Duration::from_secs(5)).await
+    }
+
     async fn ask(&self, test: PostgresTest) -> Answer {
         ask_port(self.port, TestKind::Postgres(test), Duration::from_secs(5)).await
     }
@@ -217,6 +223,8 @@ async fn a_healthy_postgres_answers_queries_and_refusals_are_not_its_failure() {
     }
     let postgres = Postgres::start(&[]).await;
     check(&postgres.ask(app()).await, Verdict::Pass, "PostgreSQL 15.");
+    let greeted = postgres.hello().await;
+    check(&greeted, Verdict::Pass, "PostgreSQL asks who it is");
 
     for (sql, matches, verdict, words) in [
         ("SELECT 42", Some("^42$"), Verdict::Pass, "returned \"42\""),
@@ -423,6 +431,7 @@ async fn a_postgres_that_lets_nobody_in_yet_fails_in_its_own_words() {
         let answer = replica.ask(app()).await;
         if answer.evidence.as_str().contains("FATAL 57P03: ") {
             assert_eq!(answer.verdict, Verdict::Fail);
+            check(&replica.hello().await, Verdict::Fail, "FATAL 57P03: ");
             break;
         }
         assert!(Instant::now() < deadline, "{answer:?}");

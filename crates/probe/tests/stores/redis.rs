@@ -2,7 +2,7 @@
 
 use std::{process::Command, time::Duration};
 
-use pitcrew_model::{RedisTest, Secret, TestKind, Verdict};
+use pitcrew_model::{RedisTest, Secret, StoreProtocol, TestKind, Verdict};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::{
@@ -10,7 +10,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Server, ask_port, check, free_port, is_missing, until};
+use crate::support::{Server, ask_port, check, free_port, hello, is_missing, until};
 
 const BINARY: &str = "/usr/bin/redis-server";
 
@@ -144,7 +144,11 @@ async fn credentials_that_redis_refuses_are_no_failure_of_redis() {
         Verdict::Unknown,
         "WRONGPASS",
     );
+    let answer = hello(redis.port, StoreProtocol::Redis, Duration::from_secs(2)).await;
+    check(&answer, Verdict::Pass, "it answers: NOAUTH");
     let open = Redis::start(&[]).await;
+    let answer = hello(open.port, StoreProtocol::Redis, Duration::from_secs(2)).await;
+    check(&answer, Verdict::Pass, "PONG");
     check(
         &open.ask(with(None, Some("any"))).await,
         Verdict::Unknown,
@@ -229,6 +233,8 @@ async fn a_hung_redis_is_given_up_at_the_deadline_and_recovers() {
         Verdict::Fail,
         "no answer within 300ms (connected, then silence)",
     );
+    let answer = hello(redis.port, StoreProtocol::Redis, Duration::from_millis(300)).await;
+    check(&answer, Verdict::Fail, "no answer within 300ms");
     redis.server.signal(Signal::CONT);
     until(redis.port, &kind, Verdict::Pass).await;
 }

@@ -10,8 +10,8 @@ use std::{
 };
 
 use pitcrew_model::{
-    Address, Labels, Place, Proves, Runner, SourceName, Target, TargetId, Test, TestKind, TestName,
-    Verdict,
+    Address, HelloTest, Labels, Place, Proves, Runner, SourceName, StoreProtocol, Target, TargetId,
+    Test, TestKind, TestName, Verdict,
 };
 use pitcrew_probe::{Answer, ProcessState, ProcessStates, Question, Tools, ask};
 use rustix::process::{Pid, Signal, kill_process};
@@ -129,6 +129,15 @@ pub(crate) async fn ask_port(port: u16, kind: TestKind, timeout: Duration) -> An
     let tools = Tools::new(Arc::new(NoProcesses));
     let test = test(kind, timeout);
     ask(Question::new(&target, None, &test, &tools)).await
+}
+
+/// What a store answers to somebody who has no credentials.
+pub(crate) async fn hello(port: u16, protocol: StoreProtocol, timeout: Duration) -> Answer {
+    let test = HelloTest {
+        port: None,
+        protocol,
+    };
+    ask_port(port, TestKind::Hello(test), timeout).await
 }
 
 /// Asks until the verdict is as wanted; the answer that was.

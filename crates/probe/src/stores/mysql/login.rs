@@ -81,3 +81,43 @@ pub(super) fn sealed(password: &str, nonce: &[u8], key_pem: &[u8]) -> Result<Vec
     room.truncate(length);
     Ok(room)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The server knows only the password's double hash: it unmasks the proof with that and hashes once.
+        #[test]
+        fn a_proof_convinces_a_server_that_knows_only_the_double_hash(
+            password in ".{1,40}",
+            nonce in proptest::collection::vec(1u8.., 20),
+        ) {
+            let sha1 = |bytes: &[u8]| digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes);
+            let stored = sha1(sha1(password.as_bytes()).as_ref());
+            let mask = sha1(&[&nonce[..], stored.as_ref()].concat());
+            let proof = Plugin::NativePassword.proof(&password, &nonce);
+            let once: Vec<u8> = proof.iter().zip(mask.as_ref()).map(|(byte, mask)| byte ^ mask).collect();
+            prop_assert!(sha1(&once).as_ref() == stored.as_ref());
+
+            let sha256 = |bytes: &[u8]| digest(&SHA256, bytes);
+            let stored = sha256(sha256(password.as_bytes()).as_ref());
+            let mask = sha256(&[stored.as_ref(), &nonce[..]].concat());
+            let proof = Plugin::CachingSha2.proof(&password, &nonce);
+            let once: Vec<u8> = proof.iter().zip(mask.as_ref()).map(|(byte, mask)| byte ^ mask).collect();
+            prop_assert!(sha256(&once).as_ref() == stored.as_ref());
+        }
+
+        #[test]
+        fn no_key_panics_the_sealer(key in proptest::collection::vec(any::<u8>(), 0..200), nonce in proptest::collection::vec(any::<u8>(), 0..20)) {
+            prop_assert!(sealed("secret", &nonce, &key).is_err());
+        }
+    }
+
+    #[test]
+    fn an_empty_password_is_proven_by_nothing() {
+        assert!(Plugin::NativePassword.proof("", b"nonce").is_empty());
+        assert!(Plugin::CachingSha2.proof("", b"nonce").is_empty());
+    }
+}
