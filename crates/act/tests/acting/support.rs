@@ -111,6 +111,13 @@ impl Drop for Home {
         for pid in self.marked("") {
             kill("KILL", pid);
         }
+        // A supervisor that sees its processes go may still write that down while files are removed.
+        for _ in 0..100 {
+            match std::fs::remove_dir_all(self.directory.path()) {
+                Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
+                _ => return,
+            }
+        }
     }
 }
 
