@@ -12,6 +12,7 @@ Exit codes: 0 fine, 1 the answer is no (unhealthy, refused), 2 bad usage or conf
 3 the server can't be reached, 70 a bug.
 
 First steps:
+  pitcrew init production              what is here? writes a configuration that only watches
   pitcrew check production/            is the configuration right?
   pitcrew serve --config production/   find, test and repair
   pitcrew status                       what is, now
@@ -64,6 +65,15 @@ pub(crate) enum Command {
     /// The service that the demo breaks.
     #[command(hide = true)]
     DemoService(DemoServiceOptions),
+    /// Look at this machine and write a configuration that only watches, ready to serve.
+    #[command(after_help = "\
+Examples:
+  pitcrew init                         writes production/pitcrew.yaml
+  pitcrew init web --port 80 --port 443
+
+It looks at who listens, what speaks there and what runs it (unit, container or command), and asks each once.
+It changes nothing else, and overwrites nothing. As root it sees everybody's processes.")]
+    Init(InitOptions),
     /// Run the loop and the API: find, test, decide, repair, verify.
     #[command(after_help = "\
 Examples:
@@ -154,6 +164,16 @@ pub(crate) struct DemoServiceOptions {
     /// Of the demo: its lease and its faults.
     #[arg(long)]
     pub(crate) directory: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitOptions {
+    /// Directory of the new configuration.
+    #[arg(default_value = "production")]
+    pub(crate) dir: PathBuf,
+    /// Only look at what listens on this port; may be given more than once.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Vec<u16>,
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ mod client;
 mod demo;
 mod explain;
 mod failure;
+mod init;
 mod ledger;
 mod look;
 mod output;
@@ -38,6 +39,7 @@ fn run(arguments: Arguments) -> Answered {
     match command {
         Command::Demo(options) => demo::demo(&options, &general),
         Command::DemoService(options) => demo::service::run(&options),
+        Command::Init(options) => init::init(&options, &general),
         Command::Serve(options) => serve::serve(options),
         Command::Check(options) => check::check(&options, &general),
         Command::Status => look::status(&general),

@@ -37,6 +37,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "pitcrew-model",
             "pitcrew-config",
             "pitcrew-ledger",
+            "pitcrew-probe",
             "pitcrew-server",
         ],
     ),
