@@ -666,3 +666,62 @@ notify:
     production.says(&["close", &case, "--why", "it was doomed"], 0);
     production.says(&["close", &case, "--why", "it was doomed"], 1);
 }
+
+/// Whoever broke an inventory must not make production vanish from under its repairs, not even across a restart.
+#[test]
+fn a_source_that_turns_empty_keeps_its_targets_over_a_restart_too() {
+    let mut production = Production::new(
+        "
+find:
+  - file: { paths: ['targets.json'], refresh: 1s }
+services:
+  - { name: web, select: { service: web }, tests: [{ name: answers, tcp: {}, interval: 1h, timeout: 1s }] }
+",
+    );
+    let inventory = production.configuration().join("targets.json");
+    std::fs::write(
+        &inventory,
+        r#"[{"targets":["127.0.0.1:1","127.0.0.1:2","127.0.0.1:3"],"labels":{"service":"web"}}]"#,
+    )
+    .expect("the inventory");
+    production.serve();
+    let all_three = |production: &Production| {
+        production.wait_until("three targets", "/api/v1/report", |report| {
+            (report["services"][0]["targets"] == 3)
+                .then_some(())
+                .ok_or_else(|| report.to_string())
+        });
+    };
+    let refused = |production: &Production, after: u64| {
+        wait_for("the empty answer to be refused", || {
+            let records = production.records();
+            let refused = records.iter().any(|entry| {
+                entry["seq"].as_u64() > Some(after)
+                    && entry["record"]["fact"]["trouble"]["empty"]["last"] == 3
+            });
+            if refused {
+                Ok(())
+            } else {
+                Err(production::summary(&records))
+            }
+        });
+    };
+    all_three(&production);
+    wait_for("what was found to be kept", || {
+        let kept =
+            std::fs::read_to_string(production.data().join("found.json")).unwrap_or_default();
+        if kept.contains("127.0.0.1:3") {
+            Ok(())
+        } else {
+            Err(kept)
+        }
+    });
+    std::fs::write(&inventory, "[]").expect("the inventory");
+    refused(&production, 0);
+    all_three(&production);
+    let before = production.last_seq();
+    production.kill();
+    production.serve();
+    refused(&production, before);
+    all_three(&production);
+}

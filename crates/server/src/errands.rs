@@ -3,7 +3,10 @@
 //! [`Errands`] are run at once: they disrupt nothing. [`Couriers`] bring orders to the actuators, and only the
 //! ledger's thread calls them, after the commit.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use pitcrew_act::{Actuators, Notifier};
 use pitcrew_model::{Effect, Event, Fact, Notice, Order, Outcome, OutcomeKind};
@@ -85,17 +88,26 @@ impl Couriers {
             return;
         }
         let waited = self.clock.now().since(order.given_at);
-        self.metrics.order_given_seconds.observe(waited.as_secs_f64());
+        self.metrics
+            .order_given_seconds
+            .observe(waited.as_secs_f64());
         self.run(order, |actuators, order| async move {
             actuators.carry_out(&order).await
         });
     }
 
-    /// Finds out what became of an order that a former run gave.
+    /// Finds out what became of an order that a former run gave. The outcome is told when the engine knows the
+    /// target again: only then can it go on with the case from there.
     pub(crate) fn reconcile(&self, order: Order) {
         tracing::info!(order = %order.id, target = %order.target.id, "finding out what became of it");
+        let inbox = self.inbox.clone();
         self.run(order, |actuators, order| async move {
-            actuators.reconcile(&order).await
+            let outcome = actuators.reconcile(&order).await;
+            let known = tokio::time::timeout(TARGETS_GRACE, until_known(&inbox, &order)).await;
+            if known.is_err() {
+                tracing::warn!(order = %order.id, target = %order.target.id, "its target is not found any more");
+            }
+            outcome
         });
     }
 
@@ -127,6 +139,21 @@ impl Couriers {
         let mut under_way = self.under_way.subscribe();
         // The sender is ours: it can't be gone.
         under_way.wait_for(|count| *count == 0).await.ok();
+    }
+}
+
+/// How long sources may take to give a target of a former run again.
+const TARGETS_GRACE: Duration = Duration::from_secs(60);
+
+async fn until_known(inbox: &Inbox, order: &Order) {
+    loop {
+        let target = order.target.id.clone();
+        let known = inbox.ask(move |engine, now| engine.target(now, &target).is_some());
+        match known.await {
+            Ok(false) => tokio::time::sleep(Duration::from_millis(50)).await,
+            // The server may also be stopping: then the next start asks again.
+            Ok(true) | Err(_) => return,
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use std::{
 
 use pitcrew_act::{ChangeKind, Notifier, Supervisor};
 use pitcrew_config::{LoadError, Loaded};
-use pitcrew_find::Finders;
-use pitcrew_model::{Event, Fact, Production, ServerSettings, Target, TargetId};
+use pitcrew_find::{Finders, Roll};
+use pitcrew_model::{Event, Fact, Production, ServerSettings, Source, Target, TargetId};
 use tokio::signal::unix::Signal;
 
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     core::Inbox,
     errands::Receivers,
     recorder::Records,
+    remembered::Remembered,
     standing::Standing,
     warming::Warming,
 };
@@ -34,7 +35,11 @@ pub(crate) struct Following {
     pub(crate) standing: Arc<Standing>,
     pub(crate) receivers: Receivers,
     pub(crate) supervisor: Supervisor,
-    pub(crate) finders: Finders,
+    /// From the first configuration on.
+    pub(crate) finders: Option<Finders>,
+    pub(crate) remembered: Remembered,
+    /// What a former run knew of the sources, until they are first asked.
+    pub(crate) roll: Option<Roll>,
     /// Targets of supervised processes that the engine knows.
     pub(crate) supervised: BTreeSet<TargetId>,
     pub(crate) warming: Warming,
@@ -42,6 +47,9 @@ pub(crate) struct Following {
 
 /// How often the files are looked at.
 const POLL: Duration = Duration::from_secs(1);
+
+/// How often what was found is kept.
+const KEEP: Duration = Duration::from_secs(5);
 
 /// What tells one state of a file from another without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +70,20 @@ impl Following {
         });
         self.receivers.replace(Notifier::new(&production.receivers));
         self.inbox.event(Event::Production(Arc::clone(&production)));
-        self.finders.set(production.sources.clone());
+        self.find(production.sources.clone());
         self.run_processes(&production).await;
+    }
+
+    fn find(&mut self, sources: Vec<Source>) {
+        if let Some(finders) = &mut self.finders {
+            finders.set(sources);
+            return;
+        }
+        let (inbox, roll) = (self.inbox.clone(), self.roll.take().unwrap_or_default());
+        let directory = self.directory.clone();
+        self.finders = Some(Finders::resume(roll, sources, directory, move |event| {
+            inbox.event(event);
+        }));
     }
 
     /// What is no longer wanted is no longer tested before it is stopped; what is started is tested when it is warm.
@@ -109,9 +129,16 @@ impl Following {
         let mut seen = stamps(&self.directory);
         let mut every = tokio::time::interval(POLL);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut keep = tokio::time::interval(KEEP);
+        keep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut changing: Option<Stamps> = None;
         loop {
             tokio::select! {
+                _ = keep.tick() => {
+                    if let Some(finders) = &self.finders {
+                        self.remembered.keep(finders.snapshot()).await;
+                    }
+                }
                 _ = hangups.recv() => {
                     tracing::info!("told to reload the configuration");
                     seen = stamps(&self.directory);

@@ -16,6 +16,7 @@ mod http;
 mod metrics;
 mod processes;
 mod recorder;
+mod remembered;
 mod roster;
 mod running;
 mod serve;

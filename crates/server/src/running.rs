@@ -11,7 +11,6 @@ use std::{
 
 use pitcrew_act::{Actuators, Notifier, Supervisor};
 use pitcrew_engine::{Birth, Engine};
-use pitcrew_find::Finders;
 use pitcrew_interlock::Interlock;
 use pitcrew_ledger::Ledger;
 use pitcrew_model::{Event, Fact, Order, Production, ServerSettings, Timestamp};
@@ -37,6 +36,7 @@ use crate::{
     metrics::Metrics,
     processes::Processes,
     recorder::{Recorder, Records, Work},
+    remembered::Remembered,
     roster::Roster,
     serve::ServeError,
     standing::Standing,
@@ -150,10 +150,7 @@ impl Running {
             clock.clone(),
             is_stopping.clone(),
         );
-        let found = inbox.clone();
-        let finders = Finders::start(Vec::new(), directory.clone(), move |event| {
-            found.event(event)
-        });
+        let (remembered, roll) = Remembered::open(&settings.data);
 
         let core = Core {
             engine,
@@ -196,7 +193,9 @@ impl Running {
             standing: Arc::clone(&standing),
             receivers,
             supervisor,
-            finders,
+            finders: None,
+            remembered,
+            roll: Some(roll),
             supervised: std::collections::BTreeSet::new(),
             warming: crate::warming::Warming::default(),
         };

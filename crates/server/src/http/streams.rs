@@ -159,3 +159,55 @@ impl io::Write for Pipe {
             .map_err(|_closed| io::Error::from(io::ErrorKind::BrokenPipe))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pitcrew_model::{Fact, Record, Timestamp};
+
+    use super::*;
+    use crate::feed::Feed;
+
+    fn records(count: usize) -> Vec<Record> {
+        let record = Record {
+            at: Timestamp::ZERO,
+            case: None,
+            order: None,
+            target: None,
+            service: None,
+            fact: Fact::TargetsChanged {
+                added: 1,
+                removed: 0,
+            },
+        };
+        vec![record; count]
+    }
+
+    async fn streamed(feed: Feed, live: broadcast::Receiver<Item>, from: u64) -> String {
+        // Its end is the end of the stream.
+        drop(feed);
+        let events = live_events(live, from).map(Ok::<_, Infallible>);
+        let body = Sse::new(events).into_response().into_body();
+        let bytes = axum::body::to_bytes(body, 1 << 24).await.unwrap();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_is_too_slow_is_told_and_let_go() {
+        let feed = Feed::new();
+        let live = feed.listen();
+        feed.publish(1, &records(10_000), &[]);
+        let text = streamed(feed, live, 0).await;
+        assert!(text.starts_with("event: behind\n"), "{text}");
+        assert_eq!(text.matches("event:").count(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_was_replayed_is_not_streamed_again() {
+        let feed = Feed::new();
+        let live = feed.listen();
+        feed.publish(1, &records(3), &[]);
+        let text = streamed(feed, live, 2).await;
+        assert_eq!(text.matches("event: record").count(), 1);
+        assert!(text.contains("id: 3\n"), "{text}");
+    }
+}
