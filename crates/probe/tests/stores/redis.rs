@@ -8,9 +8,10 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    time::{Instant, sleep},
 };
 
-use crate::support::{Server, ask_port, check, free_port, hello, is_missing, until};
+use crate::support::{PATIENCE, Server, ask_port, check, free_port, hello, is_missing, until};
 
 const BINARY: &str = "/usr/bin/redis-server";
 
@@ -40,8 +41,10 @@ impl Redis {
     }
 
     async fn wait_until_it_listens(&self) {
-        while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = TcpStream::connect(("127.0.0.1", self.port)).await {
+            assert!(Instant::now() < deadline, "{error}");
+            sleep(Duration::from_millis(10)).await;
         }
     }
 
@@ -53,6 +56,7 @@ impl Redis {
         while text.lines().count() < answers {
             let mut chunk = [0; 4_096];
             let read = stream.read(&mut chunk).await.unwrap();
+            assert!(read > 0, "closed after {text:?}");
             text.push_str(&String::from_utf8_lossy(&chunk[..read]));
         }
         text

@@ -1,6 +1,7 @@
 //! What the tests with real peers share: servers in temporary directories on free ports, and questions.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     io,
     net::{Ipv4Addr, TcpListener},
     path::Path,
@@ -40,9 +41,16 @@ pub(crate) fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }
 
+/// Below the range from which the kernel takes ports for outgoing connections: a port from there can be
+/// taken by any client before its server binds it, and a client that tries it may even meet itself.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    loop {
+        let random = RandomState::new().hash_one(std::process::id());
+        let port = 10_000 + u16::try_from(random % 20_000).unwrap();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A server process that ends with the test.
