@@ -154,7 +154,11 @@ async fn look_up(
     name: &str,
     record_type: RecordType,
 ) -> Result<Vec<RData>, String> {
-    let absolute = format!("{}.", name.trim_end_matches('.'));
+    let relative = name.strip_suffix('.').unwrap_or(name);
+    if relative.is_empty() {
+        return Err("it is no name".to_owned());
+    }
+    let absolute = format!("{relative}.");
     match resolver.lookup(absolute, record_type).await {
         Ok(found) => {
             let records = found.answers().iter().map(|record| record.data.clone());
