@@ -12,7 +12,7 @@ use std::{path::PathBuf, process::Command};
 use anyhow::{Context, ensure};
 
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Only these: checks, reaction, engine, ledger
     sections: Vec<Section>,
     /// Seconds each measurement of the checks runs
@@ -28,7 +28,7 @@ enum Section {
     Ledger,
 }
 
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     println!("{}\n", machine::describe()?);
     let wanted = |section| arguments.sections.is_empty() || arguments.sections.contains(&section);
     if wanted(Section::Checks) {
@@ -105,7 +105,7 @@ fn build(what: &[&str]) -> anyhow::Result<PathBuf> {
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .last()
+        .next_back()
         .with_context(|| format!("cargo build {} made no program", what.join(" ")))
 }
 

@@ -4,6 +4,8 @@ use std::{env, path::Path, process::Command};
 
 use anyhow::{Context, ensure};
 
+use crate::lab::Leased;
+
 /// Debian packages that tests talk to, with a file each that shows it is installed.
 const PACKAGES: &[(&str, &str)] = &[
     ("nginx", "/usr/sbin/nginx"),
@@ -20,6 +22,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("iptables", "/usr/sbin/iptables"),
     ("busybox-static", "/bin/busybox"),
     ("iproute2", "/sbin/ip"),
+    ("dbus-daemon", "/usr/bin/dbus-daemon"),
     ("dnsmasq", "/usr/sbin/dnsmasq"),
     ("systemd-container", "/usr/bin/systemd-nspawn"),
     ("mmdebstrap", "/usr/bin/mmdebstrap"),
@@ -28,9 +31,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("mold", "/usr/bin/mold"),
 ];
 
-pub fn run() -> anyhow::Result<()> {
+pub(crate) fn run() -> anyhow::Result<()> {
     install_packages()?;
-    cargo("format", &["fmt", "--all", "--check"])?;
+    cargo("format", &["fmt", "--all", "--check"], &[])?;
     super::rules::check()?;
     cargo(
         "lints",
@@ -43,40 +46,59 @@ pub fn run() -> anyhow::Result<()> {
             "-D",
             "warnings",
         ],
+        &[],
     )?;
-    if Command::new(env!("CARGO"))
+    tests()
+}
+
+/// On a host with systemd of their own, which ends with this process, however that comes.
+fn tests() -> anyhow::Result<()> {
+    let host = systemd_host()?;
+    let environment = host
+        .as_ref()
+        .map_or(Ok(Vec::new()), |host| host.environment().map(Vec::from))?;
+    let has_nextest = Command::new(env!("CARGO"))
         .args(["nextest", "--version"])
         .output()
-        .is_ok_and(|output| output.status.success())
-    {
-        cargo(
-            "tests",
-            &[
-                "nextest",
-                "run",
-                "--workspace",
-                "--locked",
-                "--no-fail-fast",
-            ],
-        )
+        .is_ok_and(|output| output.status.success());
+    let runner = if has_nextest {
+        &["nextest", "run"][..]
     } else {
         eprintln!("cargo-nextest is not installed; using cargo test (slower)");
-        cargo(
-            "tests",
-            &["test", "--workspace", "--locked", "--no-fail-fast"],
-        )
+        &["test"]
+    };
+    let arguments = [runner, &["--workspace", "--locked", "--no-fail-fast"]].concat();
+    cargo("tests", &arguments, &environment)
+}
+
+fn systemd_host() -> anyhow::Result<Option<Leased>> {
+    println!("== lab: a host with systemd for the tests");
+    match Leased::for_tests() {
+        Ok(host) => Ok(Some(host)),
+        Err(error) if env::var("CI").as_deref() == Ok("true") => {
+            Err(error.context("CI needs a host with systemd for the tests"))
+        }
+        Err(error) => {
+            eprintln!("tests that need systemd are skipped: {error:#}");
+            Ok(None)
+        }
     }
 }
 
-fn cargo(what: &str, arguments: &[&str]) -> anyhow::Result<()> {
+fn cargo(what: &str, arguments: &[&str], environment: &[(&str, String)]) -> anyhow::Result<()> {
     println!("== {what}: cargo {}", arguments.join(" "));
     let status = Command::new(env!("CARGO"))
         .args(arguments)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .status()
         .context("failed to run cargo")?;
     ensure!(
         status.success(),
-        "{what} failed; run it alone with: cargo {}",
+        "{what} failed; run it alone with: {}cargo {}",
+        environment
+            .iter()
+            .map(|(name, _)| format!("{name}=… "))
+            .collect::<String>(),
         arguments.join(" ")
     );
     Ok(())

@@ -1,11 +1,16 @@
-//! What CI runs, the dependency rule and the benchmarks: `cargo xtask --help`.
+//! What CI runs, the dependency rule, the benchmarks and the lab: `cargo xtask --help`.
 //!
 //! The one place in the workspace that calls cargo, apt-get and other tools.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is its purpose")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "its output is its purpose"
+)]
 
 mod bench;
 mod ci;
+mod lab;
 mod rules;
 
 use clap::{Parser, Subcommand};
@@ -25,6 +30,8 @@ enum Task {
     Rules,
     /// Measures speed against peers and physical limits, in one run on this machine
     Bench(bench::Arguments),
+    /// Real hosts on this machine, each with systemd, for tests
+    Lab(lab::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -32,5 +39,6 @@ fn main() -> anyhow::Result<()> {
         Task::Ci => ci::run(),
         Task::Rules => rules::check(),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Lab(arguments) => lab::run(&arguments),
     }
 }

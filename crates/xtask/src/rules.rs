@@ -51,7 +51,7 @@ const PURE: &[(&str, &[&str])] = &[
     ("pitcrew-interlock", &[]),
 ];
 
-pub fn check() -> anyhow::Result<()> {
+pub(crate) fn check() -> anyhow::Result<()> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--locked"])
         .output()

@@ -224,12 +224,13 @@ pub(super) fn wait_for(port: u16) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// By HTTP/1.0, so that the body comes in one piece and not in chunks.
 pub(super) fn get(port: u16, path: &str) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
+        "GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n"
     )?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;

@@ -1,0 +1,247 @@
+//! A host as seen from outside: switched on and off, reached by its bus, told to run something.
+
+use std::{
+    fs::{self, File},
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, bail, ensure};
+
+use super::{cgroup::Cgroup, directory, ensure_possible, image, wait_for};
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+pub(super) struct Host {
+    pub(super) lab: String,
+    pub(super) number: u8,
+}
+
+impl Host {
+    pub(super) fn new(lab: &str, number: u8) -> Self {
+        Self {
+            lab: lab.to_owned(),
+            number,
+        }
+    }
+
+    /// Those of a lab that are on, or that an owner which was killed left behind.
+    pub(super) fn numbers(lab: &str) -> anyhow::Result<Vec<u8>> {
+        let folder = directory().join(lab);
+        if !folder.exists() {
+            return Ok(Vec::new());
+        }
+        let entries = fs::read_dir(&folder)
+            .with_context(|| format!("failed to read {}", folder.display()))?;
+        Ok(entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .collect())
+    }
+
+    pub(super) fn name(&self) -> String {
+        format!("pitcrew-lab-{}-{}", self.lab, self.number)
+    }
+
+    pub(super) fn folder(&self) -> PathBuf {
+        directory().join(&self.lab).join(self.number.to_string())
+    }
+
+    pub(super) fn cgroup(&self) -> Cgroup {
+        Cgroup::new(format!("{}-{}", self.lab, self.number))
+    }
+
+    pub(super) fn write_leader(&self, leader: u32) -> anyhow::Result<()> {
+        let new = self.folder().join("leader.new");
+        fs::write(&new, leader.to_string())?;
+        fs::rename(new, self.folder().join("leader"))?;
+        Ok(())
+    }
+
+    /// The process that is its init, as this machine counts, while it is on.
+    fn find_leader(&self) -> Option<u32> {
+        let leader = fs::read_to_string(self.folder().join("leader")).ok()?;
+        // The number may be another process's by now.
+        leader
+            .parse()
+            .ok()
+            .filter(|pid| *pid > 1 && self.cgroup().contains(*pid))
+    }
+
+    fn leader(&self) -> anyhow::Result<u32> {
+        self.find_leader()
+            .with_context(|| format!("host {} of the lab `{}` is off", self.number, self.lab))
+    }
+
+    pub(super) fn bus(&self) -> anyhow::Result<String> {
+        Ok(format!(
+            "unix:path={}/run/dbus/system_bus_socket",
+            self.root()?
+        ))
+    }
+
+    fn root(&self) -> anyhow::Result<String> {
+        Ok(format!("/proc/{}/root", self.leader()?))
+    }
+
+    /// Nothing when it is on already.
+    pub(super) fn up(&self) -> anyhow::Result<()> {
+        if self.find_leader().is_none() {
+            self.start(false)?;
+        }
+        Ok(())
+    }
+
+    fn start(&self, lease: bool) -> anyhow::Result<Child> {
+        ensure_possible()?;
+        image::build()?;
+        self.off()?;
+        fs::create_dir_all(self.folder())?;
+        let console = self.folder().join("console.log");
+        let log = File::create(&console)?;
+        let mut owner = Command::new("unshare")
+            .args(["--mount", "--propagation", "private"])
+            .arg(std::env::current_exe()?)
+            .args(["lab", "--name", &self.lab, "own", &self.number.to_string()])
+            .args(lease.then_some("--lease"))
+            .stdin(if lease { Stdio::piped() } else { Stdio::null() })
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            // Ctrl-C is for whoever asked for the host.
+            .process_group(0)
+            .spawn()
+            .context("failed to run unshare")?;
+        if let Err(error) = self.wait_until_up(&mut owner) {
+            let said = fs::read(&console).unwrap_or_default();
+            let said = String::from_utf8_lossy(&said)
+                .lines()
+                .rev()
+                .take(5)
+                .collect::<Vec<_>>()
+                .join(" ← ");
+            drop(owner.stdin.take());
+            self.off()?;
+            owner.wait()?;
+            return Err(error.context(format!("host {} did not start: {said}", self.number)));
+        }
+        Ok(owner)
+    }
+
+    fn wait_until_up(&self, owner: &mut Child) -> anyhow::Result<()> {
+        wait_for("systemd to be up", START_LIMIT, || {
+            if let Some(status) = owner.try_wait()? {
+                bail!("its owner ended: {status}");
+            }
+            let Some(leader) = self.find_leader() else {
+                return Ok(None);
+            };
+            let said = enter(leader)
+                .args(["systemctl", "is-system-running"])
+                .output()?;
+            Ok(matches!(said.stdout.trim_ascii(), b"running" | b"degraded").then_some(()))
+        })
+    }
+
+    /// Held by the host's owner for as long as it lives, so that nobody else mistakes the next host for this one.
+    pub(super) fn take_ownership(&self) -> anyhow::Result<File> {
+        let lock = File::create(self.ownership())?;
+        lock.try_lock().context("the host has an owner already")?;
+        Ok(lock)
+    }
+
+    fn ownership(&self) -> PathBuf {
+        self.folder().join("owner")
+    }
+
+    /// As when the plug is pulled. Nothing when it is off already.
+    pub(super) fn off(&self) -> anyhow::Result<()> {
+        self.cgroup().kill()?;
+        if let Ok(owner) = File::open(self.ownership()) {
+            wait_for("the host's owner to end", Duration::from_secs(20), || {
+                Ok(owner.try_lock().is_ok().then_some(()))
+            })?;
+        }
+        self.clean()
+    }
+
+    /// Takes away what is left of it, once nobody owns it.
+    pub(super) fn clean(&self) -> anyhow::Result<()> {
+        self.cgroup().destroy()?;
+        match fs::remove_dir_all(self.folder()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error)
+                    .with_context(|| format!("failed to remove {}", self.folder().display()));
+            }
+            _ => {}
+        }
+        // Stays while the lab has other hosts.
+        fs::remove_dir(directory().join(&self.lab)).ok();
+        Ok(())
+    }
+
+    /// Through its systemd: a process that enters the namespaces alone would belong to no cgroup of the host.
+    pub(super) fn run(&self, command: &[String]) -> anyhow::Result<()> {
+        let status = enter(self.leader()?)
+            .args([
+                "systemd-run",
+                "--quiet",
+                "--pipe",
+                "--wait",
+                "--collect",
+                "--",
+            ])
+            .args(command)
+            .status()?;
+        ensure!(
+            status.success(),
+            "`{}` ended with {status}",
+            command.join(" ")
+        );
+        Ok(())
+    }
+}
+
+/// A command inside the namespaces of the host whose init is `leader`.
+fn enter(leader: u32) -> Command {
+    let mut command = Command::new("nsenter");
+    command.args(["--all", "--target", &leader.to_string()]);
+    command
+}
+
+/// A host that is on until this is dropped, or the process that holds it is dead, however that comes.
+pub(crate) struct Leased {
+    host: Host,
+    owner: Child,
+}
+
+impl Leased {
+    /// In a lab of this process's own.
+    pub(crate) fn for_tests() -> anyhow::Result<Self> {
+        let host = Host::new(&format!("tests{}", std::process::id()), 1);
+        let owner = host.start(true)?;
+        Ok(Self { host, owner })
+    }
+
+    /// What tests look at to find it.
+    pub(crate) fn environment(&self) -> anyhow::Result<[(&'static str, String); 2]> {
+        Ok([
+            ("PITCREW_TEST_SYSTEMD_BUS", self.host.bus()?),
+            ("PITCREW_TEST_SYSTEMD_ROOT", self.host.root()?),
+        ])
+    }
+}
+
+impl Drop for Leased {
+    fn drop(&mut self) {
+        drop(self.owner.stdin.take());
+        if let Err(error) = self
+            .owner
+            .wait()
+            .map_err(anyhow::Error::from)
+            .and_then(|_| self.host.off())
+        {
+            eprintln!("failed to switch the lab's host off: {error:#}");
+        }
+    }
+}

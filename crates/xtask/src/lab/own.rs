@@ -1,0 +1,149 @@
+//! A host's owner: makes its disk and its cgroup, starts its init, waits for the end, takes everything away.
+//!
+//! It runs in a mount namespace of its own, so that the disk is gone with it whatever happens, and outside the
+//! host's cgroup, so that it outlives the host's power by as long as cleaning takes.
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, bail, ensure};
+
+use super::{Host, image, wait_for};
+
+/// Enters every cgroup given before `--`, then becomes what is given after it.
+const ENTER: &str = r#"until [ "$1" = -- ]; do echo $$ > "$1"; shift; done; shift; exec "$@""#;
+
+pub(super) fn own(host: &Host, lease: bool) -> anyhow::Result<()> {
+    // Until this process is dead.
+    let _owned = host.take_ownership()?;
+    let disk = make_disk(host)?;
+    let mut container = start(host, &disk)?;
+    let (name, number) = (host.lab.clone(), host.number);
+    if lease {
+        thread::spawn(move || {
+            io::copy(&mut io::stdin().lock(), &mut io::sink()).ok();
+            // Its end is noticed below.
+            Host::new(&name, number).cgroup().kill().ok();
+        });
+    }
+    let ran = run_to_its_end(host, &mut container);
+    host.cgroup().destroy()?;
+    unmount(&disk_folder(host))?;
+    host.clean()?;
+    ran
+}
+
+fn run_to_its_end(host: &Host, container: &mut Child) -> anyhow::Result<()> {
+    let leader = wait_for("the host's init", Duration::from_secs(20), || {
+        if let Some(status) = container.try_wait()? {
+            bail!("systemd-nspawn ended at once: {status}");
+        }
+        Ok(child_that_is_systemd(container.id()))
+    })?;
+    host.write_leader(leader)?;
+    container.wait()?;
+    Ok(())
+}
+
+fn disk_folder(host: &Host) -> PathBuf {
+    host.folder().join("disk")
+}
+
+/// The image below, and above it what this host writes, in memory.
+fn make_disk(host: &Host) -> anyhow::Result<PathBuf> {
+    let image = image::build()?;
+    let disk = disk_folder(host);
+    fs::create_dir_all(&disk)?;
+    mount("tmpfs", &disk, "mode=0755")?;
+    let [root, written, work] = ["root", "written", "work"].map(|name| disk.join(name));
+    for folder in [&root, &written, &work] {
+        fs::create_dir(folder)?;
+    }
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        image.display(),
+        written.display(),
+        work.display()
+    );
+    mount("overlay", &root, &options)?;
+    // What systemd-nspawn leaves there is gone with this namespace.
+    fs::create_dir_all("/run/systemd/nspawn")?;
+    mount("tmpfs", Path::new("/run/systemd/nspawn"), "mode=0755")?;
+    Ok(root)
+}
+
+fn mount(kind: &str, place: &Path, options: &str) -> anyhow::Result<()> {
+    let status = Command::new("mount")
+        .args(["-t", kind, "-o", options, kind])
+        .arg(place)
+        .status()
+        .context("failed to run mount")?;
+    ensure!(
+        status.success(),
+        "failed to mount a {kind} at {}",
+        place.display()
+    );
+    Ok(())
+}
+
+fn unmount(place: &Path) -> anyhow::Result<()> {
+    let status = Command::new("umount")
+        .args(["--lazy", "--recursive"])
+        .arg(place)
+        .status()?;
+    ensure!(status.success(), "failed to unmount {}", place.display());
+    Ok(())
+}
+
+fn start(host: &Host, root: &Path) -> anyhow::Result<Child> {
+    Command::new("sh")
+        .args(["-euc", ENTER, "sh"])
+        .args(host.cgroup().make()?)
+        .args([
+            "--",
+            "systemd-nspawn",
+            "--quiet",
+            "--settings=no",
+            "--register=no",
+            "--keep-unit",
+        ])
+        .arg(format!("--machine={}", host.name()))
+        .arg(format!("--hostname=host{}", host.number))
+        .arg("--directory")
+        .arg(root)
+        .args([
+            "--link-journal=no",
+            "--resolv-conf=off",
+            "--timezone=off",
+            "--console=read-only",
+        ])
+        .args(["--kill-signal=SIGRTMIN+3", "--boot"])
+        .stdin(Stdio::null())
+        .spawn()
+        .context("failed to start systemd-nspawn")
+}
+
+fn child_that_is_systemd(parent: u32) -> Option<u32> {
+    let pids = fs::read_dir("/proc").ok()?;
+    let mut pids = pids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    pids.find(|pid| {
+        parent_of(*pid) == Some(parent)
+            && fs::read_link(format!("/proc/{pid}/exe"))
+                .is_ok_and(|exe| exe.ends_with("systemd/systemd"))
+    })
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    let mut stat = String::new();
+    fs::File::open(format!("/proc/{pid}/stat"))
+        .ok()?
+        .read_to_string(&mut stat)
+        .ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
