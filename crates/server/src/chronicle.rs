@@ -76,20 +76,24 @@ fn evidence(findings: &[Finding]) -> String {
     each.collect::<Vec<_>>().join("; ")
 }
 
-/// Absent parts are left out of the line.
-fn about(record: &Record) -> String {
+/// `believed (case-1 web-2): answers: connection refused`
+fn sentence(record: &Record, what: &str, text: &str) -> String {
     let parts = [
         record.case.map(|case| case.to_string()),
         record.order.map(|order| order.to_string()),
         record.target.as_ref().map(ToString::to_string),
     ];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    let about: Vec<String> = parts.into_iter().flatten().collect();
+    if about.is_empty() {
+        return format!("{what}: {text}");
+    }
+    format!("{what} ({}): {text}", about.join(" "))
 }
 
 fn line(record: &Record, what: &str, text: &str) {
-    tracing::info!(about = about(record), "{what}: {text}");
+    tracing::info!("{}", sentence(record, what, text));
 }
 
 fn warning(record: &Record, what: &str, text: &str) {
-    tracing::warn!(about = about(record), "{what}: {text}");
+    tracing::warn!("{}", sentence(record, what, text));
 }
