@@ -55,6 +55,26 @@ impl Process {
             .to_owned()
     }
 
+    /// What a person would call it: the name it was called by or gave itself (`redis-server`, whose program is
+    /// `redis-check-rdb`), else its program's. Whatever it calls itself, this is one short word.
+    pub(super) fn called(&self) -> Option<String> {
+        let title = self.title();
+        let first = title
+            .split([' ', ':'])
+            .next()
+            .and_then(|word| word.rsplit('/').next());
+        let is_word = |word: &&str| {
+            let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+            word.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && word.len() <= 40
+                && word.chars().all(is_fine)
+        };
+        let word = first
+            .filter(is_word)
+            .or_else(|| self.program().filter(is_word));
+        word.map(str::to_owned)
+    }
+
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         let found = self.environment.iter().find(|(have, _)| have == name);
         found.map(|(_, value)| value.as_str())

@@ -91,13 +91,7 @@ impl Asker {
         port: Option<u16>,
         name: &str,
     ) -> Option<Asked> {
-        const DAY: Duration = Duration::from_secs(86_400);
-        let kind = TestKind::Tls(TlsTest {
-            port,
-            warn_before: 14 * DAY,
-            fail_before: 3 * DAY,
-            options: any_certificate(),
-        });
+        let kind = certificate_test(port);
         let notes = vec!["Watches when the certificate expires, not who signed it.".to_owned()];
         let asked = self.ask(address, name, Candidate { kind, notes }).await;
         (asked.answer.verdict != Verdict::Unknown).then_some(Asked {
@@ -141,6 +135,16 @@ impl Asker {
     }
 }
 
+fn certificate_test(port: Option<u16>) -> TestKind {
+    const DAY: Duration = Duration::from_secs(86_400);
+    TestKind::Tls(TlsTest {
+        port,
+        warn_before: 14 * DAY,
+        fail_before: 3 * DAY,
+        options: any_certificate(),
+    })
+}
+
 fn any_certificate() -> TlsOptions {
     TlsOptions {
         insecure: true,
@@ -171,7 +175,7 @@ fn candidates(
             })),
             hello(
                 StoreProtocol::Redis,
-                "It wants a password, so this only asks whether it answers at all. To ask more: \
+                "It wants a password, so this only asks whether it answers at all. To ask more:\n\
                  redis: { password: \"${REDIS_PASSWORD}\" }, or password_file instead.",
             ),
         ],
@@ -181,7 +185,7 @@ fn candidates(
                 StoreProtocol::Postgres,
                 "It lets nobody in without credentials, so this only asks whether it answers a login at all: it \
                  sees a PostgreSQL that is gone, hangs, starts up or is full. To run a query as well, create a \
-                 user for it (createuser pitcrew --pwprompt), and write \
+                 user for it (createuser pitcrew --pwprompt), and write\n\
                  postgres: { user: pitcrew, password: \"${PITCREW_PG_PASSWORD}\", database: postgres }.",
             ));
             candidates
@@ -191,14 +195,14 @@ fn candidates(
             candidates.push(hello(
                 StoreProtocol::Mysql,
                 "It lets nobody in without credentials, so this only asks whether it answers a login at all. To \
-                 ask more: mysql: { user: pitcrew, password: \"${PITCREW_MYSQL_PASSWORD}\" }.",
+                 ask more:\nmysql: { user: pitcrew, password: \"${PITCREW_MYSQL_PASSWORD}\" }.",
             ));
             candidates
         }
         Speech::Memcached => vec![plain(TestKind::Memcached(MemcachedTest { port }))],
         Speech::Amqp => vec![hello(
             StoreProtocol::Amqp,
-            "This only asks whether it answers. To log in and look at a queue as well: \
+            "This only asks whether it answers. To log in and look at a queue as well:\n\
              amqp: { user: pitcrew, password: \"${PITCREW_AMQP_PASSWORD}\", queue: orders }.",
         )],
         Speech::Other { .. } => Vec::new(),
@@ -322,4 +326,22 @@ fn of_mysql(port: Option<u16>, hints: &Hints) -> Vec<Candidate> {
             "It lets `{user}` in by the name of the system's user."
         )],
     }]
+}
+
+/// Every test that may be asked of what says this.
+#[cfg(test)]
+pub(super) fn kinds(
+    listens_on: u16,
+    port: Option<u16>,
+    speech: &Speech,
+    hints: &Hints,
+) -> Vec<TestKind> {
+    let mut kinds: Vec<TestKind> = candidates(listens_on, port, speech, hints)
+        .into_iter()
+        .map(|candidate| candidate.kind)
+        .collect();
+    if let Speech::Http { status: None } = speech {
+        kinds.push(certificate_test(port));
+    }
+    kinds
 }

@@ -163,14 +163,8 @@ fn listener(
         mut arguments,
         mut notes,
     } = command;
-    let Some(exe) = process
-        .exe
-        .as_deref()
-        .and_then(Path::to_str)
-        .map(str::to_owned)
-    else {
-        return Choice::none("The path of its program can't be written in a configuration.");
-    };
+    // The name that leads to the program rather than the program itself: links survive an upgrade.
+    let exe = arguments[0].clone();
     let user = user_of(machine, process, &mut arguments, &mut notes);
     if process.uid != machine.own_uid && !machine.is_root {
         let owner = machine.user_words(process.uid);

@@ -132,15 +132,16 @@ fn group<'m>(
     let mut groups: BTreeMap<Owner, Group<'m>> = BTreeMap::new();
     for socket in sockets.iter().copied() {
         let process = machine.owner(socket);
-        let container = process.and_then(|process| {
-            if process.program() == Some("docker-proxy") {
-                return containers.by_port(socket.port);
-            }
-            containers.by_id(containers::id_of(process, &own_cgroups)?)
-        });
-        let is_contained =
-            process.is_some_and(|process| containers::id_of(process, &own_cgroups).is_some());
-        if let Some(why) = why_not(machine, socket, process, container, is_contained) {
+        let home = home(containers, process, socket.port, &own_cgroups);
+        let why = match process {
+            Some(process) => why_left_alone(process, socket.port, &home),
+            None if machine.is_root => Some(
+                "it belongs to no process that can be seen: the kernel's, or of another namespace"
+                    .to_owned(),
+            ),
+            None => None,
+        };
+        if let Some(why) = why {
             seen.push(Seen {
                 address: SocketAddr::new(socket.address, socket.port),
                 what: what(machine, socket, process),
@@ -148,6 +149,10 @@ fn group<'m>(
             });
             continue;
         }
+        let container = match home {
+            Home::Container(container) => Some(container),
+            Home::UnknownContainer | Home::Machine => None,
+        };
         let owner = match (container, process) {
             (Some(container), _) => Owner::Container(container.name.clone()),
             (None, Some(process)) => Owner::Process(process.pid),
@@ -171,14 +176,38 @@ fn group<'m>(
     groups
 }
 
-/// Why something is only listed: it isn't production, or a restart of it is never Pitcrew's.
-fn why_not(
-    machine: &Machine,
-    socket: &Socket,
+/// What a process lives in.
+enum Home<'c> {
+    Machine,
+    Container(&'c Container),
+    /// Its engine doesn't tell of it.
+    UnknownContainer,
+}
+
+fn home<'c>(
+    containers: &'c Containers,
     process: Option<&Process>,
-    container: Option<&Container>,
-    is_contained: bool,
-) -> Option<String> {
+    port: u16,
+    own_cgroups: &[String],
+) -> Home<'c> {
+    let Some(process) = process else {
+        return Home::Machine;
+    };
+    if process.program() == Some("docker-proxy") {
+        return containers
+            .by_port(port)
+            .map_or(Home::UnknownContainer, Home::Container);
+    }
+    match containers::id_of(process, own_cgroups) {
+        Some(id) => containers
+            .by_id(id)
+            .map_or(Home::UnknownContainer, Home::Container),
+        None => Home::Machine,
+    }
+}
+
+/// Why something is only listed: it isn't production, or a restart of it is never Pitcrew's.
+fn why_left_alone(process: &Process, port: u16, home: &Home<'_>) -> Option<String> {
     const SYSTEM: [&str; 27] = [
         "sshd",
         "dropbear",
@@ -208,12 +237,6 @@ fn why_not(
         "epmd",
         "xinetd",
     ];
-    let Some(process) = process else {
-        return machine.is_root.then(|| {
-            "it belongs to no process that can be seen: the kernel's, or of another namespace"
-                .to_owned()
-        });
-    };
     let program = process.program().unwrap_or_default();
     if process.exe == std::env::current_exe().ok() || program == "pitcrew" {
         return Some("Pitcrew itself".to_owned());
@@ -224,23 +247,24 @@ fn why_not(
     if process.cgroups.iter().any(|path| path.contains("kubepods")) {
         return Some("Kubernetes keeps it running".to_owned());
     }
-    if container.is_some() {
-        return None;
-    }
-    if is_contained {
-        return Some("it is in a container whose engine can't be asked".to_owned());
+    match home {
+        Home::Container(_) => return None,
+        Home::UnknownContainer => {
+            return Some("it is in a container whose engine can't be asked".to_owned());
+        }
+        Home::Machine => {}
     }
     if process.pid == 1 || SYSTEM.contains(&program) || program.starts_with("systemd-") {
         return Some("part of the system, never repaired by Pitcrew".to_owned());
     }
-    (socket.port == 53)
+    (port == 53)
         .then(|| "DNS; test it with a name of your own: dns: { name: example.org }".to_owned())
 }
 
 fn what(machine: &Machine, socket: &Socket, process: Option<&Process>) -> String {
     let uid = process.map_or(socket.uid, |process| process.uid);
     let user = machine.user_words(uid);
-    match process.and_then(Process::program) {
+    match process.and_then(Process::called) {
         Some(program) => format!("{program} of {user}"),
         None => format!("something of {user}"),
     }
@@ -327,7 +351,11 @@ async fn look_at(
             Some((listener, *address, speech.clone()))
         })
         .collect();
-    let Some(main) = main_port(&said, guess) else {
+    let words: Vec<(SocketAddr, &Speech)> = said
+        .iter()
+        .map(|(_, address, speech)| (*address, speech))
+        .collect();
+    let Some(main) = main_port(&words, guess) else {
         return Err(said
             .iter()
             .map(|(listener, address, speech)| unknown(machine, group, listener, *address, speech))
@@ -373,21 +401,21 @@ async fn look_at(
 }
 
 /// The port it is known by: that of the program's own protocol, or the first that says something known.
-fn main_port(said: &[(&Port<'_>, SocketAddr, Speech)], guess: Option<Guess>) -> Option<usize> {
+fn main_port(said: &[(SocketAddr, &Speech)], guess: Option<Guess>) -> Option<usize> {
     let own = said
         .iter()
-        .position(|(_, _, speech)| guess.is_some() && guess_of(speech) == guess);
+        .position(|(_, speech)| guess.is_some() && guess_of(speech) == guess);
     let known = || {
         said.iter()
-            .position(|(_, _, speech)| guess_of(speech).is_some())
+            .position(|(_, speech)| guess_of(speech).is_some())
     };
     // A store that is known by its name and says nothing hangs just now.
     let usual = || {
-        let guess = guess.filter(|guess| *guess != Guess::Http);
+        let guess = guess.filter(|guess| *guess != Guess::Http)?;
         let usual = said
             .iter()
-            .position(|(_, address, _)| hello::guess_by_port(address.port()) == guess);
-        guess.and_then(|_| usual.or_else(|| (said.len() == 1).then_some(0)))
+            .position(|(address, _)| hello::guess_by_port(address.port()) == Some(guess));
+        usual.or_else(|| (said.len() == 1).then_some(0))
     };
     own.or_else(known).or_else(usual)
 }
@@ -508,12 +536,13 @@ fn base_name(group: &Group<'_>, speech: &Speech) -> String {
     let Some(process) = group.process else {
         return "web".to_owned();
     };
-    let unit = runner::unit_of(process).map(|unit| unit.trim_end_matches(".service"));
-    clean(unit.or_else(|| process.program()).unwrap_or("web"))
+    let unit = runner::unit_of(process).map(|unit| unit.trim_end_matches(".service").to_owned());
+    let name = unit.or_else(|| process.called());
+    name.map_or_else(|| "web".to_owned(), |name| clean(&name))
 }
 
 /// Lower case letters, digits and dashes.
-fn clean(name: &str) -> String {
+pub(super) fn clean(name: &str) -> String {
     let mut clean = String::new();
     for c in name.chars().take(60) {
         match c.to_ascii_lowercase() {
@@ -546,6 +575,127 @@ fn name(found: &mut [Found]) {
         while !taken.insert(one.name.clone()) {
             number += 1;
             one.name = format!("{base}-{number}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn process(exe: &str) -> Process {
+        Process {
+            pid: 77,
+            exe: Some(PathBuf::from(exe)),
+            ..Process::default()
+        }
+    }
+
+    #[test]
+    fn what_keeps_the_machine_alive_is_never_configured() {
+        for exe in [
+            "/usr/sbin/sshd",
+            "/lib/systemd/systemd-resolved",
+            "/usr/bin/dockerd",
+            "/usr/bin/dbus-daemon",
+        ] {
+            assert!(
+                why_left_alone(&process(exe), 1_000, &Home::Machine).is_some(),
+                "{exe}"
+            );
+        }
+        assert!(why_left_alone(&process("/usr/sbin/dnsmasq"), 53, &Home::Machine).is_some());
+        assert!(
+            why_left_alone(
+                &process("/usr/bin/anything"),
+                1_000,
+                &Home::UnknownContainer
+            )
+            .is_some()
+        );
+        let first = Process {
+            pid: 1,
+            ..process("/sbin/anything")
+        };
+        assert!(why_left_alone(&first, 1_000, &Home::Machine).is_some());
+        let supervised = vec![("PITCREW_SUPERVISED".to_owned(), "x/web-1".to_owned())];
+        let own = Process {
+            environment: supervised,
+            ..process("/usr/bin/web")
+        };
+        assert!(why_left_alone(&own, 1_000, &Home::Machine).is_some());
+        assert_eq!(
+            why_left_alone(&process("/usr/sbin/nginx"), 80, &Home::Machine),
+            None
+        );
+    }
+
+    #[test]
+    fn names_are_clean_and_each_is_used_once() {
+        for (name, cleaned) in [
+            ("redis-server", "redis-server"),
+            ("My App@2 (x)", "my-app-2-x"),
+            ("--\u{1b}[31m", "31m"),
+            ("…", "service"),
+        ] {
+            assert_eq!(clean(name), cleaned);
+        }
+        let found = |name: &str, port: u16| Found {
+            name: name.to_owned(),
+            what: String::new(),
+            pid: None,
+            address: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port),
+            tests: Vec::new(),
+            choice: Choice::default(),
+            is_store: false,
+            untested: Vec::new(),
+        };
+        let mut all = [
+            found("redis", 1),
+            found("web", 2),
+            found("redis", 3),
+            found("redis", 3),
+            found("redis-3", 4),
+        ];
+        name(&mut all);
+        let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["redis-1", "web", "redis-3", "redis-3-2", "redis-3-3"]
+        );
+    }
+
+    #[test]
+    fn the_own_protocol_of_a_known_program_is_its_main_port() {
+        let socket = |port: u16| (port, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
+        let http = Speech::Http { status: Some(200) };
+        let other = Speech::Other {
+            words: String::new(),
+        };
+        for (said, guess, main) in [
+            (
+                vec![(15_672, http.clone()), (5_672, Speech::Amqp)],
+                Some(Guess::Amqp),
+                Some(1),
+            ),
+            (vec![(1, other.clone()), (2, http.clone())], None, Some(1)),
+            (vec![(1, other.clone())], None, None),
+            // A hung one that is known by its name.
+            (vec![(6_400, other.clone())], Some(Guess::Redis), Some(0)),
+            (
+                vec![(1, other.clone()), (6_379, other.clone())],
+                Some(Guess::Redis),
+                Some(1),
+            ),
+            (vec![(80, other.clone())], Some(Guess::Http), None),
+        ] {
+            let said: Vec<(SocketAddr, &Speech)> = said
+                .iter()
+                .map(|(port, speech)| (socket(*port).1, speech))
+                .collect();
+            assert_eq!(main_port(&said, guess), main, "{said:?}");
         }
     }
 }
