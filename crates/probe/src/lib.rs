@@ -14,6 +14,7 @@ mod http;
 mod local;
 mod question;
 mod resolve;
+mod route;
 mod scheduler;
 mod stores;
 mod tcp;

@@ -1,18 +1,18 @@
-//! From the name in a target's address to IP addresses, and whether such an address is this machine's.
+//! From the name in a target's address to IP addresses, and whether one of them is this machine's.
 //!
 //! A name that doesn't resolve is `Unknown`: an outage of DNS must never look like the death of every
 //! target that has a name.
 
 use std::{
-    fs, io,
-    net::{IpAddr, SocketAddr, UdpSocket},
+    fs,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
 use hickory_resolver::{TokioResolver, net::NetError};
 
-use crate::{Answer, Question};
+use crate::{Answer, Question, route};
 
 /// The system's resolver, read again when its files change.
 #[derive(Default)]
@@ -68,26 +68,15 @@ pub(crate) async fn on_this_host(question: &Question<'_>) -> Result<(), Answer> 
     if host == "localhost" {
         return Ok(());
     }
-    if addresses(question, host).await?.into_iter().any(is_local) {
-        Ok(())
-    } else {
-        Err(Answer::unknown(format!("no agent on the host {host}")))
+    for address in addresses(question, host).await? {
+        match route::ends_here(address) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(error) => {
+                let words = format!("can't tell whether {address} is this host: {error}");
+                return Err(Answer::unknown(words));
+            }
+        }
     }
-}
-
-/// Only an address of this machine can be bound to; asking the kernel needs no list of interfaces.
-fn is_local(address: IpAddr) -> bool {
-    let bound: io::Result<UdpSocket> = UdpSocket::bind(SocketAddr::new(address, 0));
-    bound.is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loopback_is_local_and_a_documentation_address_is_not() {
-        assert!(is_local(IpAddr::from([127, 0, 0, 1])));
-        assert!(!is_local(IpAddr::from([192, 0, 2, 1])));
-    }
+    Err(Answer::unknown(format!("no agent on the host {host}")))
 }
