@@ -30,6 +30,8 @@ const FREE_WAIT: Duration = Duration::from_secs(5);
 /// How long the command may take until something listens.
 const LISTEN_WAIT: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// Where a program's bare name may be a link to it.
+const PROGRAMS: [&str; 4] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
 
 /// A listener's runner, with what it needs of this host.
 #[derive(Clone, Debug)]
@@ -59,7 +61,7 @@ impl Listener {
         };
         let heads = match self.heads().await {
             Ok(heads) => heads,
-            Err(why) => return Answer::failed(why),
+            Err(why) => return Answer::failed(format!("{why}; nothing was touched")),
         };
         if let (Verb::Start, Some(head)) = (verb, heads.first()) {
             let (exe, pid) = (&self.exe, head.pid);
@@ -174,10 +176,13 @@ impl Listener {
         match waited {
             Ok(Ok(head)) => Answer::done(format!("{before}started, process {} listens", head.pid)),
             Ok(Err(exit)) => Answer::done(format!("{before}started, but it {exit}{words}")),
-            Err(_) => Answer::done(format!(
-                "{before}started as process {pid}, but nothing listens on port {} yet{words}",
-                self.port
-            )),
+            Err(_) => {
+                let nobody = format!("nothing listens on port {} yet", self.port);
+                let why = self.heads().await.err().unwrap_or(nobody);
+                Answer::done(format!(
+                    "{before}started as process {pid}, but {why}{words}"
+                ))
+            }
         }
     }
 
@@ -259,20 +264,26 @@ fn heads(port: u16, exe: &str) -> Result<Vec<Identity>, String> {
             let who =
                 process::exe(*pid).map_or_else(|| "?".into(), |exe| exe.display().to_string());
             Err(format!(
-                "port {port} is held by {who} (process {pid}), not by {exe}; nothing was touched"
+                "port {port} is held by {who} (process {pid}), not by {exe}"
             ))
         }
     }
 }
 
-/// `exe` is a whole path, or the name of a file.
+/// `exe` is a whole path, or the name of a file; either may be a link to what `/proc` calls the program
+/// (Debian's `redis-server` is one).
 fn runs(pid: u32, exe: &str) -> bool {
+    let leads_to =
+        |path: &Path, link: &Path| std::fs::canonicalize(link).is_ok_and(|it| it == path);
     process::exe(pid).is_some_and(|path| {
         if exe.contains('/') {
-            let real = std::fs::canonicalize(exe);
-            path == Path::new(exe) || real.is_ok_and(|real| real == path)
+            path == Path::new(exe) || leads_to(&path, Path::new(exe))
         } else {
             path.file_name().is_some_and(|name| name == exe)
+                || leads_to(&path, &path.with_file_name(exe))
+                || PROGRAMS
+                    .iter()
+                    .any(|folder| leads_to(&path, &Path::new(folder).join(exe)))
         }
     })
 }
