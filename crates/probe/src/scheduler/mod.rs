@@ -84,7 +84,7 @@ impl Scheduler {
         self.0.changed.notify_one();
     }
 
-    /// Forgets that target; an answer still under way is thrown away.
+    /// Forgets that target; a round under way is ended without an answer.
     pub fn unwatch(&self, target: &TargetId) {
         self.0.lock().roster.unwatch(target);
         self.0.changed.notify_one();

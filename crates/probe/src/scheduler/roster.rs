@@ -80,8 +80,6 @@ struct Entry {
 struct Asking {
     /// Not a regular round: it stands in for one that falls due under way.
     extra: bool,
-    /// The target changed under way: the answer is about something that is no more.
-    void: bool,
     waiters: Vec<UnboundedSender<Observation>>,
     task: Option<AbortHandle>,
 }
@@ -104,7 +102,7 @@ impl Roster {
     }
 
     /// Replaces all jobs of that target. A test that is unchanged keeps its rhythm; a round under way
-    /// about a target that changed is void and asked again.
+    /// about a target that changed is ended and asked again.
     pub(super) fn watch(
         &mut self,
         now_ms: u64,
@@ -270,7 +268,7 @@ impl Roster {
         self.queue.pop_front().map(|ticket| (ticket, false))
     }
 
-    /// Remembers the task of a round, so that stopping can end it.
+    /// Remembers the task of a round, so that it can be ended before its deadline.
     pub(super) fn started(&mut self, ticket: Ticket, task: AbortHandle) {
         if let Some(Entry {
             asking: Some(asking),
@@ -281,24 +279,20 @@ impl Roster {
         }
     }
 
-    /// A round has ended; gives the observation back when it still counts.
+    /// A round has ended; gives the observation back when it still counts. An answer that comes after
+    /// its round was ended from here is about something that is no more, and holds no permit.
     pub(super) fn finish(
         &mut self,
         ticket: Ticket,
         observation: Observation,
     ) -> Option<Observation> {
-        self.in_flight -= 1;
         let entry = self.current(ticket)?;
         let asking = entry.asking.take()?;
         let kind = entry.job.test.kind.name();
         if let Some(not_before_ms) = entry.wanted_at_ms {
             self.urgent.push_back((ticket, not_before_ms));
         }
-        if asking.void {
-            let entry = self.current(ticket)?;
-            entry.waiters.extend(asking.waiters);
-            return None;
-        }
+        self.in_flight -= 1;
         self.counters.count(kind, observation.verdict);
         for waiter in asking.waiters {
             // A waiter that went away needs no answer.
@@ -393,13 +387,34 @@ impl Roster {
             return;
         }
         entry.job = Arc::new(job);
-        if let Some(asking) = &mut entry.asking {
-            asking.void = true;
+        if let Some(asking) = self.end_round(slot) {
+            if let Some(entry) = self.slots[slot as usize].as_mut() {
+                entry.waiters.extend(asking.waiters);
+                // What was wanted under way has no place in the queue yet, and gets this one.
+                entry.wanted_at_ms = None;
+            }
             self.urge(slot, now_ms + 1);
         }
     }
 
+    /// Ends the round under way without its answer. Its permit is back at once: a hung target that
+    /// nobody asks about any more must not keep it until its deadline.
+    fn end_round(&mut self, slot: u32) -> Option<Asking> {
+        let entry = self.slots[slot as usize].as_mut()?;
+        let asking = entry.asking.take()?;
+        if let Some(task) = &asking.task {
+            task.abort();
+        }
+        // The task may be past its question already: its answer must find nothing. A job that is being
+        // asked is in no queue, so no ticket of this generation is missed.
+        self.generations += 1;
+        entry.generation = self.generations;
+        self.in_flight -= 1;
+        Some(asking)
+    }
+
     fn remove(&mut self, slot: u32) {
+        self.end_round(slot);
         self.wheel.cancel(slot);
         self.slots[slot as usize] = None;
         self.free.push(slot);
@@ -676,39 +691,46 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_about_a_changed_target_is_void_and_asked_again() {
-        let mut world = World::new(4);
+    fn a_round_about_a_target_that_changed_is_ended_and_asked_again() {
+        let mut world = World::new(1);
         let test = test("answers", 60_000);
         world.watch(&target("web", "10.0.0.1:80"), &[&test]);
         let old = world.run(1_000).remove(0).1;
+        world.want(&old.job.target);
         world.watch(&target("web", "10.0.0.2:80"), &[&test]);
-        assert!(world.finish(&old).is_none());
         let again = world.run(1_010);
-        assert_eq!(again.len(), 1);
+        assert_eq!(again.len(), 1, "the permit is back at once");
         assert_eq!(
             again[0].1.job.target.address,
             Some(Address("10.0.0.2:80".into()))
         );
+        assert!(world.finish(&old).is_none(), "an answer that comes late");
+        assert_eq!(world.roster.in_flight(), 1);
         assert!(world.finish(&again[0].1).is_some());
+        assert_eq!((world.roster.in_flight(), world.roster.queued()), (0, 0));
     }
 
     #[test]
-    fn what_is_unwatched_is_forgotten_with_its_round_under_way() {
+    fn what_is_unwatched_is_forgotten_and_its_round_under_way_gives_its_permit_back() {
         let mut world = World::new(1);
         let (web, other) = (target("web", "10.0.0.1:80"), target("other", "10.0.0.2:80"));
         let test = test("answers", 5_000);
         world.watch(&web, &[&test]);
         let round = world.run(1_000).remove(0).1;
         world.roster.unwatch(&web.id);
-        assert_eq!(world.roster.wake_at(), None);
-        world.watch(&other, &[&test]);
-        assert!(world.run(2_500).is_empty(), "its permit is not back yet");
-        assert!(world.finish(&round).is_none());
-        let next = world.run(2_500);
         assert_eq!(
-            next[0].1.job.target.id, other.id,
+            (world.roster.wake_at(), world.roster.in_flight()),
+            (None, 0)
+        );
+        world.watch(&other, &[&test]);
+        let next = world.run(2_500);
+        assert_eq!(next[0].1.job.target.id, other.id);
+        assert!(
+            world.finish(&round).is_none(),
             "the slot's new owner is not confused"
         );
+        assert_eq!(world.roster.in_flight(), 1);
+        assert!(world.finish(&next[0].1).is_some());
     }
 
     #[test]

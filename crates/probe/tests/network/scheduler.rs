@@ -10,7 +10,7 @@ use pitcrew_model::{
     Address, Observation, ObserverName, Runner, Target, TargetId, TcpTest, Test, TestKind,
     TestName, Timestamp, Verdict,
 };
-use pitcrew_probe::{ProcessState, ProcessStates, Scheduler, Tools};
+use pitcrew_probe::{ProcessState, ProcessStates, Scheduler, Statistics, Tools};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -63,6 +63,18 @@ impl Watcher {
         next.await
             .expect("an observation comes")
             .expect("the scheduler runs")
+    }
+
+    async fn until(&self, is_so: impl Fn(&Statistics) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let statistics = self.scheduler.statistics();
+            if is_so(&statistics) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{statistics:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// The next observation of that target; others are passed over.
@@ -234,14 +246,34 @@ async fn stopping_does_not_wait_for_hung_targets() {
         None,
         vec![speaks(3_600 * SECOND, 3_600 * SECOND)],
     );
-    let deadline = Instant::now() + PATIENCE;
-    while watcher.scheduler.statistics().in_flight == 0 {
-        assert!(Instant::now() < deadline, "the first round starts");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    watcher.until(|statistics| statistics.in_flight == 1).await;
     tokio::time::timeout(PATIENCE, watcher.scheduler.stop())
         .await
         .expect("it stops");
+}
+
+#[tokio::test]
+async fn a_hung_target_that_is_no_longer_watched_gives_its_permit_to_the_next() {
+    let (hung_port, well_port) = (lie(Lie::Silence).await, lie(Lie::Answers("ok")).await);
+    let mut watcher = Watcher::start(1);
+    let (hung, well) = (instance("hung", hung_port), instance("well", well_port));
+    watcher.scheduler.watch(
+        Arc::clone(&hung),
+        None,
+        vec![speaks(3_600 * SECOND, 3_600 * SECOND)],
+    );
+    watcher.until(|statistics| statistics.in_flight == 1).await;
+    watcher
+        .scheduler
+        .watch(Arc::clone(&well), None, vec![speaks(SECOND / 10, SECOND)]);
+    watcher.until(|statistics| statistics.queued == 1).await;
+    watcher.scheduler.unwatch(&hung.id);
+    let observation = watcher.next().await;
+    assert_eq!(
+        (observation.target, observation.verdict),
+        (well.id.clone(), Verdict::Pass)
+    );
+    watcher.scheduler.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
