@@ -131,9 +131,7 @@ impl Machine {
     /// The process that a listening socket belongs to: the oldest that holds it, or its topmost ancestor with
     /// the same program (nginx's master, PostgreSQL's postmaster).
     pub(super) fn owner(&self, socket: &Socket) -> Option<&Process> {
-        let holders = self.holders.get(&socket.inode)?;
-        let holding = holders.iter().filter_map(|pid| self.processes.get(pid));
-        let mut head = holding.min_by_key(|process| (process.started_ticks, process.pid))?;
+        let mut head = self.holder(socket)?;
         while let Some(parent) = self.parent(head)
             && parent.exe.is_some()
             && parent.exe == head.exe
@@ -143,7 +141,7 @@ impl Machine {
         Some(head)
     }
 
-    /// The first process that holds a socket, without looking at its ancestors.
+    /// The oldest process that holds a socket, without looking at its ancestors.
     pub(super) fn holder(&self, socket: &Socket) -> Option<&Process> {
         let holders = self.holders.get(&socket.inode)?;
         let holding = holders.iter().filter_map(|pid| self.processes.get(pid));

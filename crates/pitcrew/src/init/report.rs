@@ -75,7 +75,7 @@ fn table(found: &[Found]) -> String {
             .map(|asked| asked.test.kind.name())
             .collect();
         let runner = match &one.choice.runner {
-            Some(runner) => cell(runner),
+            Some(runner) => cell(printable(&runner.to_string())),
             None => cell("not known: see the file").style(BUSY),
         };
         rows.push(vec![
@@ -86,6 +86,13 @@ fn table(found: &[Found]) -> String {
         ]);
     }
     columns(&rows)
+}
+
+/// A path may hold what a terminal would obey.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
 }
 
 pub(super) fn for_scripts(survey: &Survey, file: &Path) -> Value {

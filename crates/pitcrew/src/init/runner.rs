@@ -107,13 +107,12 @@ pub(super) fn unit_of(process: &Process) -> Option<&str> {
 
 /// Programs that restart what they started.
 fn other_keeper(machine: &Machine, process: &Process) -> Option<&'static str> {
-    const KEEPERS: [&str; 10] = [
+    const KEEPERS: [&str; 9] = [
         "supervisord",
         "runsv",
         "s6-supervise",
         "pm2",
         "monit",
-        "daemontools",
         "supervise",
         "circusd",
         "god",
