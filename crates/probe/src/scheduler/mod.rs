@@ -2,7 +2,8 @@
 //!
 //! The rhythm and the queue are [`roster`]'s, which is pure; here is the thin shell around it: one task
 //! that sleeps until the roster says so, one short-lived task per round. A test that panics is an
-//! unknown answer, not the end of the scheduler.
+//! unknown answer, and a sink that panics has lost its batch; neither ends the scheduler. A roster that
+//! panics does, because it can't be trusted with what is left, and says so.
 
 mod roster;
 mod statistics;
@@ -42,12 +43,15 @@ struct State {
     roster: Roster,
     /// Observations not yet handed on, oldest first.
     outbox: Vec<Observation>,
+    lost_observations: u64,
+    broken: Option<String>,
     has_ended: bool,
 }
 
 impl Scheduler {
     /// Spawns onto the current tokio runtime. `clock` must not go back. `sink` gets every observation,
-    /// in batches and in the order of answers, on a runtime thread: it must not block.
+    /// in batches and in the order of answers, on a runtime thread: it must not block. A batch at which
+    /// it panics is lost, logged and counted.
     ///
     /// Rounds are short and many: on a runtime of its own with one worker a check costs about a fifth
     /// less CPU than on one whose workers wake each other (`examples/http_checks.rs` measures it).
@@ -66,12 +70,25 @@ impl Scheduler {
             state: Mutex::new(State {
                 roster,
                 outbox: Vec::new(),
+                lost_observations: 0,
+                broken: None,
                 has_ended: false,
             }),
             changed: Notify::new(),
             ended: Notify::new(),
         });
-        tokio::spawn(run(Arc::clone(&shared), sink));
+        let end = End(Arc::clone(&shared));
+        tokio::spawn(async move {
+            let looping = AssertUnwindSafe(run(&end.0, sink)).catch_unwind();
+            if let Err(panic) = looping.await {
+                let words = words_of(&*panic);
+                tracing::error!(
+                    panic = words,
+                    "the scheduler broke: nothing is tested any more"
+                );
+                end.0.lock().broken = Some(words.to_owned());
+            }
+        });
         Self(shared)
     }
 
@@ -126,10 +143,13 @@ impl Scheduler {
             in_flight: roster.in_flight(),
             queued: roster.queued(),
             lateness: counters.lateness.clone(),
+            lost_observations: state.lost_observations,
+            broken: state.broken.clone(),
         }
     }
 
-    /// Ends every round under way without an answer and returns once the sink has all answers given.
+    /// Ends every round under way without an answer and returns once the sink has all answers given,
+    /// or the scheduler has ended otherwise: by a bug of its own, or with its runtime.
     pub async fn stop(self) {
         self.0.lock().roster.stop();
         self.0.changed.notify_one();
@@ -153,25 +173,47 @@ impl Shared {
     }
 }
 
+/// Dropped with the loop, however that ends: nobody must wait any longer for it, or for an answer.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.roster.stop();
+        state.has_ended = true;
+        drop(state);
+        self.0.ended.notify_waiters();
+    }
+}
+
 /// The loop: hands on what was answered, starts what is due, sleeps until there is more.
-async fn run(shared: Arc<Shared>, sink: impl Fn(Vec<Observation>)) {
-    let hand_on = || {
-        let batch = std::mem::take(&mut shared.lock().outbox);
-        if !batch.is_empty() {
-            sink(batch);
-        }
-    };
+async fn run(shared: &Arc<Shared>, sink: impl Fn(Vec<Observation>)) {
     loop {
-        hand_on();
-        let Some(pause) = turn(&shared) else { break };
+        hand_on(shared, &sink);
+        let Some(pause) = turn(shared) else { break };
         tokio::select! {
             () = shared.changed.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }
-    hand_on();
-    shared.lock().has_ended = true;
-    shared.ended.notify_waiters();
+    hand_on(shared, &sink);
+}
+
+fn hand_on(shared: &Shared, sink: &impl Fn(Vec<Observation>)) {
+    let batch = std::mem::take(&mut shared.lock().outbox);
+    if batch.is_empty() {
+        return;
+    }
+    let count = batch.len();
+    if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| sink(batch))) {
+        let words = words_of(&*panic);
+        tracing::error!(
+            panic = words,
+            count,
+            "observations are lost: their sink broke"
+        );
+        shared.lock().lost_observations += u64::try_from(count).unwrap_or(u64::MAX);
+    }
 }
 
 /// Starts what can be started; how long there is nothing more to do, or `None` when it is stopped.
@@ -232,4 +274,135 @@ fn words_of(panic: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("without words")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Once,
+        atomic::{AtomicU64, Ordering},
+    };
+
+    use pitcrew_model::{Labels, Place, Proves, SourceName, TcpTest, TestKind};
+
+    use super::*;
+    use crate::{ProcessState, ProcessStates};
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    struct NoProcesses;
+
+    impl ProcessStates for NoProcesses {
+        fn state(&self, _target: &Target, _runner: &Runner) -> ProcessState {
+            ProcessState::Unknown {
+                why: "nothing is supervised here".to_owned(),
+            }
+        }
+    }
+
+    fn start(
+        now: impl Fn() -> Timestamp + Send + Sync + 'static,
+        sink: impl Fn(Vec<Observation>) + Send + Sync + 'static,
+    ) -> Scheduler {
+        let observer = ObserverName::new("local").unwrap();
+        let tools = Tools::new(Arc::new(NoProcesses));
+        Scheduler::start(observer, tools, 4, Arc::new(now), sink)
+    }
+
+    /// A target without an address: asked, and answered at once with an unknown.
+    fn watch(scheduler: &Scheduler) -> TargetId {
+        let id = TargetId::new("web").unwrap();
+        let target = Target {
+            id: id.clone(),
+            address: None,
+            labels: Labels::default(),
+            run_on: None,
+            runner: None,
+            source: SourceName::new("tests").unwrap(),
+        };
+        let test = Test {
+            name: TestName::new("answers").unwrap(),
+            kind: TestKind::Tcp(TcpTest {
+                port: None,
+                send: None,
+                expect: None,
+            }),
+            interval: Duration::from_secs(3_600),
+            timeout: Duration::from_secs(1),
+            failure_threshold: 3,
+            success_threshold: 2,
+            proves: Proves::Down,
+            place: Place::Server,
+        };
+        scheduler.watch(Arc::new(target), None, vec![Arc::new(test)]);
+        id
+    }
+
+    /// A clock that moves on by a millisecond whenever it is read.
+    fn ticking() -> impl Fn() -> Timestamp + Send + Sync + 'static {
+        let reads = AtomicU64::new(1_000);
+        move || Timestamp::from_millis(reads.fetch_add(1, Ordering::Relaxed))
+    }
+
+    #[tokio::test]
+    async fn a_sink_that_panics_loses_its_batch_and_testing_goes_on() {
+        let (sender, mut observations) = mpsc::unbounded_channel();
+        let first = Once::new();
+        let scheduler = start(ticking(), move |batch| {
+            let mut breaks = false;
+            first.call_once(|| breaks = true);
+            assert!(!breaks, "the sink is a bug");
+            sender.send(batch).ok();
+        });
+        let web = watch(&scheduler);
+        let lost = scheduler.run_once(&web, None).await;
+        let given = scheduler.run_once(&web, None).await;
+        assert_eq!((lost.len(), given.len()), (1, 1));
+        let reached = tokio::time::timeout(PATIENCE, observations.recv()).await;
+        assert!(reached.unwrap().unwrap().contains(&given[0]));
+        let statistics = scheduler.statistics();
+        assert!(statistics.lost_observations >= 1, "{statistics:?}");
+        assert_eq!(statistics.broken, None);
+        tokio::time::timeout(PATIENCE, scheduler.stop())
+            .await
+            .expect("it stops");
+    }
+
+    #[tokio::test]
+    async fn a_loop_that_panics_says_so_and_nobody_waits_for_it() {
+        let reads_left = Arc::new(AtomicU64::new(u64::MAX));
+        let (tick, left) = (ticking(), Arc::clone(&reads_left));
+        let breaking = move || {
+            let before = left.fetch_sub(1, Ordering::Relaxed);
+            assert!(before > 0, "the clock is a bug");
+            tick()
+        };
+        let scheduler = start(breaking, |_batch| {});
+        let web = watch(&scheduler);
+        assert_eq!(scheduler.run_once(&web, None).await.len(), 1);
+        // One for the call itself; the loop's next one breaks.
+        reads_left.store(1, Ordering::Relaxed);
+        let answers = tokio::time::timeout(PATIENCE, scheduler.run_once(&web, None)).await;
+        assert!(answers.expect("its end is noticed").is_empty());
+        let broken = scheduler.statistics().broken;
+        assert_eq!(broken.as_deref(), Some("the clock is a bug"));
+        tokio::time::timeout(PATIENCE, scheduler.stop())
+            .await
+            .expect("it stops");
+    }
+
+    #[test]
+    fn a_scheduler_whose_runtime_is_gone_can_still_be_stopped() {
+        let runtime = || {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap()
+        };
+        let first = runtime();
+        let scheduler = first.block_on(async { start(ticking(), |_batch| {}) });
+        drop(first);
+        let stopped = async { tokio::time::timeout(PATIENCE, scheduler.stop()).await };
+        runtime().block_on(stopped).expect("it stops");
+    }
 }

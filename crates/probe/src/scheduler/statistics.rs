@@ -17,6 +17,10 @@ pub struct Statistics {
     /// Due, waiting for one of the `concurrency` permits.
     pub queued: usize,
     pub lateness: Lateness,
+    /// Answers that were given and never reached anybody, because the sink panicked.
+    pub lost_observations: u64,
+    /// The words of the panic that ended all testing. It is a bug; only a new scheduler tests again.
+    pub broken: Option<String>,
 }
 
 /// How much later than due regular rounds started.
