@@ -165,15 +165,17 @@ impl<'r> Reader<'r> {
 
     fn check_keys(&mut self, fields: &Fields<'_>) {
         let shape = fields.shape;
-        let mut unknown = false;
+        let (mut unknown, mut meant) = (false, Vec::new());
         for entry in fields.entries {
             if shape.key(&entry.key).is_none() {
-                self.unknown_key(entry, shape);
+                meant.extend(self.unknown_key(entry, shape));
                 unknown = true;
             }
         }
         for key in shape.keys {
-            if matches!(key.need, Need::Required) && !fields.has(key.name) {
+            // A misspelt key is there: said once is enough.
+            let is_there = fields.has(key.name) || meant.contains(&key.name);
+            if matches!(key.need, Need::Required) && !is_there {
                 self.error_with_help(
                     fields.at,
                     format!("{} needs `{}`", shape.noun(), key.name),
@@ -207,15 +209,17 @@ impl<'r> Reader<'r> {
         }
     }
 
-    fn unknown_key(&mut self, entry: &Entry<'_>, shape: &'static Shape) {
+    /// The key that was meant, if it can be told.
+    fn unknown_key(&mut self, entry: &Entry<'_>, shape: &'static Shape) -> Option<&'static str> {
         let key = &*entry.key;
         if let Some((_, why)) = shape.refused.iter().find(|(name, _)| *name == key) {
             self.error(entry.key_at, format!("unknown key `{key}`: {why}"));
-            return;
+            return None;
         }
-        let known: Vec<_> = shape.keys.iter().map(|known| known.name).collect();
+        let known: Vec<&'static str> = shape.keys.iter().map(|known| known.name).collect();
         let shown: String = key.chars().take(80).collect();
-        match nearest(key, known.iter().copied()) {
+        let meant = nearest(key, known.iter().copied());
+        match meant {
             Some(meant) => self.error(
                 entry.key_at,
                 format!("unknown key `{shown}`, did you mean `{meant}`?"),
@@ -233,6 +237,7 @@ impl<'r> Reader<'r> {
                 format!("{} has the keys {}", shape.noun(), quoted(&known)),
             ),
         }
+        meant
     }
 
     /// A scalar's text, if it has the form of `kind`.

@@ -167,7 +167,8 @@ impl<'t> Builder<'t> {
             ErrorKind::TabNotAllowed
             | ErrorKind::TabInBlockIndentation
             | ErrorKind::TabInIndentation
-            | ErrorKind::TabAtBlockScalarStart => Some("indent with spaces"),
+            | ErrorKind::TabInPlainScalar
+            | ErrorKind::TabAtBlockScalarStart => Some("indent with spaces, not with tabs"),
             ErrorKind::ExpectedBlockMappingKey
             | ErrorKind::ExpectedBlockSequenceEntry
             | ErrorKind::InvalidIndentation
