@@ -122,6 +122,10 @@ impl Fleet {
             .expect("an index comes from the lookup and lives as long as its member")
     }
 
+    pub(crate) fn crew_at(&self, name: &ServiceName) -> Option<usize> {
+        self.crew_index.get(name).copied()
+    }
+
     pub(crate) fn crew(&self, name: &ServiceName) -> Option<&Crew> {
         self.crew_index.get(name).map(|at| &self.crews[*at])
     }
@@ -279,6 +283,8 @@ impl Fleet {
         member.service = service;
         let Some(service) = service else { return };
         let crew = &mut self.crews[service];
+        // Also still in flight in the service that it was given for: no limit loses sight of it.
+        crew.in_flight.extend(member.in_flight);
         member.place = crew.members.len();
         crew.members.push(at);
         if member.tests.len() != crew.service.tests.len() {
@@ -331,6 +337,26 @@ impl Fleet {
             self.member_mut(moved).place = place;
         }
         self.member_mut(at).service = None;
+    }
+
+    /// The order is in flight on this member.
+    pub(crate) fn take_off(&mut self, at: usize, order: OrderId) {
+        self.member_mut(at).in_flight = Some(order);
+        if let Some(service) = self.member(at).service {
+            self.crews[service].in_flight.insert(order);
+        }
+    }
+
+    /// The order no longer counts as in flight, wherever its target has been meanwhile.
+    pub(crate) fn land(&mut self, target: &TargetId, order: OrderId) {
+        if let Some(at) = self.find(target)
+            && self.member(at).in_flight == Some(order)
+        {
+            self.member_mut(at).in_flight = None;
+        }
+        for crew in &mut self.crews {
+            crew.in_flight.remove(&order);
+        }
     }
 
     /// Replaces all services. Tests that did not change keep what is known of them; returns every member.

@@ -21,7 +21,7 @@ mod timers;
 mod verify;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -35,7 +35,7 @@ use pitcrew_model::{
 };
 use timers::{Timer, Timers};
 
-pub use status::{HoldStatus, LimitStatus, ServiceStatus, TargetStatus, TestStatus};
+pub use status::{HoldStatus, LimitStatus, PauseStatus, ServiceStatus, TargetStatus, TestStatus};
 
 /// What an engine is born with.
 #[derive(Clone, Debug)]
@@ -81,9 +81,12 @@ pub struct Engine {
     closed: VecDeque<CaseId>,
     /// When the extra round before the first step was asked for.
     rechecks: BTreeMap<CaseId, Timestamp>,
-    /// Orders a person approved: the case goes on with them as soon as nothing else holds it.
-    approvals: BTreeMap<CaseId, (OrderId, String)>,
+    /// The order of each case that a person is asked to approve. Once approved, by the name in its authority,
+    /// the case goes on with it as soon as nothing else holds it.
+    pending: BTreeMap<CaseId, OrderId>,
     orders: BTreeMap<OrderId, OrderState>,
+    /// Given and not ended.
+    flying: BTreeSet<OrderId>,
     ended: VecDeque<OrderId>,
     memories: BTreeMap<TargetId, CaseMemory>,
     holds: BTreeMap<TargetId, HoldStatus>,
@@ -97,6 +100,8 @@ pub struct Engine {
     timers: Timers,
     /// What a former run gave lately, until its service is configured.
     restored_given: BTreeMap<ServiceName, Vec<Timestamp>>,
+    /// Open cases of a former run whose targets discovery has not given again yet.
+    unplaced: BTreeMap<TargetId, CaseId>,
 }
 
 /// Effects of one call, in order.
@@ -115,8 +120,9 @@ impl Engine {
             cases: BTreeMap::new(),
             closed: VecDeque::new(),
             rechecks: BTreeMap::new(),
-            approvals: BTreeMap::new(),
+            pending: BTreeMap::new(),
             orders: BTreeMap::new(),
+            flying: BTreeSet::new(),
             ended: VecDeque::new(),
             memories: BTreeMap::new(),
             holds: BTreeMap::new(),
@@ -128,6 +134,7 @@ impl Engine {
             trust_after: Timestamp::ZERO,
             timers: Timers::default(),
             restored_given: BTreeMap::new(),
+            unplaced: BTreeMap::new(),
         }
     }
 
@@ -193,9 +200,10 @@ impl Engine {
     /// Given, and no outcome known yet.
     #[must_use]
     pub fn orders_in_flight(&self) -> Vec<Order> {
-        self.orders
-            .values()
-            .filter(|state| state.given && state.outcome.is_none() && state.ended_at.is_none())
+        self.flying
+            .iter()
+            .filter_map(|id| self.orders.get(id))
+            .filter(|state| state.outcome.is_none())
             .map(|state| state.order.clone())
             .collect()
     }

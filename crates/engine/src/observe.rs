@@ -81,7 +81,7 @@ impl Engine {
 
     fn reconsider(&mut self, now: Timestamp, at: usize, judge: &mut Judge<'_>, out: &mut Out) {
         let Some(id) = self.fleet.member(at).case else {
-            if self.fleet.member(at).in_flight.is_none() && self.is_failing(at) {
+            if self.fleet.member(at).in_flight.is_none() && self.is_failing(now, at) {
                 self.open(now, at, out);
                 let id = self.fleet.member(at).case.expect("just opened");
                 self.weigh_suspicion(now, at, id, judge, out);
@@ -98,8 +98,8 @@ impl Engine {
     }
 
     /// Whether any trusted observer's last round failed, or flaps.
-    fn is_failing(&self, at: usize) -> bool {
-        self.views(at)
+    fn is_failing(&self, now: Timestamp, at: usize) -> bool {
+        self.current_views(now, at)
             .any(|(_, view)| view.fails > 0 || view.is_flapping())
     }
 
@@ -109,6 +109,25 @@ impl Engine {
         tests
             .flat_map(|(position, state)| state.views.iter().map(move |view| (position, view)))
             .filter(|(_, view)| self.is_trusted(view))
+    }
+
+    /// The views that count now: where some observer of a test reported lately, one that has fallen silent has
+    /// no say, or an observer that went away while it saw a failure would keep it up for ever.
+    pub(crate) fn current_views(
+        &self,
+        now: Timestamp,
+        at: usize,
+    ) -> impl Iterator<Item = (usize, &View)> {
+        let tests = self.fleet.crew_of(at).map(|crew| &crew.service.tests);
+        let fresh = move |position: usize, view: &View| {
+            tests.is_some_and(|tests| view.is_fresh(&tests[position], now, self.trust_after))
+        };
+        self.views(at).filter(move |(position, view)| {
+            fresh(*position, view)
+                || !self
+                    .views(at)
+                    .any(|(other, view)| other == *position && fresh(other, view))
+        })
     }
 
     pub(crate) fn is_trusted(&self, view: &View) -> bool {
@@ -147,20 +166,14 @@ impl Engine {
                 handed_over: None,
             },
         );
-        self.count_failing(now, at, (now, id), out);
+        self.count_failing(now, at, id, out);
     }
 
     /// Counts a newly failing case in the breakers of all its scopes and tells a person when one trips.
-    pub(crate) fn count_failing(
-        &mut self,
-        now: Timestamp,
-        at: usize,
-        case: (Timestamp, CaseId),
-        out: &mut Out,
-    ) {
+    pub(crate) fn count_failing(&mut self, now: Timestamp, at: usize, case: CaseId, out: &mut Out) {
         for scope in self.fleet.scopes_of(at) {
             let (rule, of) = (self.breaker_rule(&scope), self.fleet.size_of(&scope));
-            if let Some(trip) = self.breakers.opened(now, &scope, &rule, of, case) {
+            if let Some(trip) = self.breakers.fails(now, &scope, &rule, of, case) {
                 self.announce_trip(now, trip, out);
             }
         }
@@ -288,32 +301,41 @@ impl Engine {
         findings
     }
 
-    /// Percent of changes, when a majority of a target's trusted observers sees it flap.
-    pub(crate) fn flapping_percent(&self, at: usize) -> Option<u8> {
-        let worst = self
-            .views(at)
-            .filter(|(_, view)| view.is_flapping())
-            .map(|(_, view)| view.flapping_percent())
-            .max()?;
-        Some(u8::try_from(worst).unwrap_or(100))
+    /// Percent of changes, when a majority of the observers of a test sees it flap.
+    pub(crate) fn flapping_percent(&self, now: Timestamp, at: usize) -> Option<u8> {
+        let tests = &self.fleet.crew_of(at)?.service.tests;
+        let worst = (0..tests.len()).filter_map(|wanted| {
+            let views = || {
+                self.current_views(now, at)
+                    .filter(move |(position, _)| *position == wanted)
+                    .map(|(_, view)| view)
+            };
+            let flapping = || views().filter(|view| view.is_flapping());
+            if flapping().count() * 2 <= views().count() {
+                return None;
+            }
+            flapping().map(View::flapping_percent).max()
+        });
+        Some(u8::try_from(worst.max()?).unwrap_or(100))
     }
 
     /// Whether nothing of the target fails or is on its way, and each finding of `id` is disproved by a streak
     /// of passes. A test that has not answered disproves nothing.
-    fn is_settled(&self, at: usize, id: CaseId) -> bool {
+    fn is_settled(&self, now: Timestamp, at: usize, id: CaseId) -> bool {
         let Some(crew) = self.fleet.crew_of(at) else {
             return false;
         };
         let tests = &crew.service.tests;
-        if self
-            .views(at)
-            .any(|(position, view)| view.is_unsettled(&tests[position]) || view.is_flapping())
+        let mut views = self.current_views(now, at).peekable();
+        if views.peek().is_none()
+            || views
+                .any(|(position, view)| view.is_unsettled(&tests[position]) || view.is_flapping())
         {
             return false;
         }
         self.open_case(id).findings.iter().all(|finding| {
             crew.test(&finding.test).is_none_or(|wanted| {
-                self.views(at).any(|(position, view)| {
+                self.current_views(now, at).any(|(position, view)| {
                     position == wanted
                         && view.opinion == Opinion::Passing
                         && view.passes >= u16::from(tests[wanted].success_threshold)
@@ -331,7 +353,7 @@ impl Engine {
         judge: &mut Judge<'_>,
         out: &mut Out,
     ) {
-        if self.is_settled(at, id) {
+        if self.is_settled(now, at, id) {
             self.close(
                 now,
                 at,
@@ -347,7 +369,7 @@ impl Engine {
             return;
         }
         self.open_case_mut(id).findings.clone_from(&findings);
-        if self.flapping_percent(at).is_none() {
+        if self.flapping_percent(now, at).is_none() {
             let Some(asked) = self.rechecks.get(&id).copied() else {
                 self.ask_again(now, at, id, &findings, out);
                 return;
@@ -425,20 +447,13 @@ impl Engine {
         judge: &mut Judge<'_>,
         out: &mut Out,
     ) {
-        if self.is_settled(at, id) {
+        if self.is_settled(now, at, id) {
             self.recovered_without_order(now, at, id, out);
             return;
         }
         let findings = self.beliefs(now, at);
         let case = self.open_case_mut(id);
-        let same = case
-            .findings
-            .iter()
-            .map(|finding| &finding.test)
-            .eq(findings.iter().map(|finding| &finding.test));
-        if findings.is_empty() {
-            return;
-        }
+        let known = case.findings.len();
         for finding in findings {
             match case
                 .findings
@@ -449,12 +464,7 @@ impl Engine {
                 None => case.findings.push(finding),
             }
         }
-        if !same
-            && !matches!(
-                case.phase,
-                Phase::Held(pitcrew_model::Hold::HandedOver { .. })
-            )
-        {
+        if case.findings.len() > known && case.handed_over.is_none() {
             self.plan(now, at, id, judge, out);
         }
     }
@@ -496,7 +506,7 @@ impl Engine {
         if findings.is_empty() {
             return;
         }
-        self.count_failing(now, at, (self.open_case(id).opened_at, id), out);
+        self.count_failing(now, at, id, out);
         let case = self.open_case_mut(id);
         case.phase = Phase::Confirmed;
         case.findings.clone_from(&findings);
@@ -521,9 +531,8 @@ impl Engine {
 
     /// The case no longer counts as newly failing.
     pub(crate) fn stop_counting(&mut self, at: usize, id: CaseId) {
-        let opened_at = self.open_case(id).opened_at;
         for scope in self.fleet.scopes_of(at) {
-            self.breakers.recovered(&scope, (opened_at, id));
+            self.breakers.recovered(&scope, id);
         }
     }
 
@@ -538,8 +547,10 @@ impl Engine {
     ) {
         self.timers.clear(&Timer::Case(id));
         self.rechecks.remove(&id);
-        self.approvals.remove(&id);
-        self.drop_pending_orders(now, id, out);
+        self.drop_pending_order(now, id, out);
+        self.let_order_settle(id);
+        let target = self.open_case(id).target.clone();
+        self.unplaced.remove(&target);
         let case = self.open_case_mut(id);
         let confirmed = case.confirmed_at.is_some();
         case.phase = Phase::Closed(ending);
@@ -561,6 +572,13 @@ impl Engine {
         }
     }
 
+    /// A case that ends while its order is being verified leaves that order in flight: it ends by its own timer.
+    fn let_order_settle(&mut self, id: CaseId) {
+        if let Phase::Verifying { order, until, .. } = self.open_case(id).phase {
+            self.timers.set(Timer::Order(order), until);
+        }
+    }
+
     pub(crate) fn weigh_observer(
         &mut self,
         now: Timestamp,
@@ -577,8 +595,9 @@ impl Engine {
         }
     }
 
-    /// After a pause nothing seen before it counts: deadlines move on by the pause, and every test of an open
-    /// case is asked anew.
+    /// After a pause nothing seen before it counts: the tests get their time to settle again, a probation goes
+    /// on where it was (and never lasts longer than a whole one, however far the clock stepped), and every test
+    /// of an open case is asked anew.
     pub(crate) fn wake(&mut self, now: Timestamp, paused_for: Duration, out: &mut Out) {
         self.trust_after = now;
         self.rechecks.clear();
@@ -590,23 +609,27 @@ impl Engine {
             .map(|case| case.id)
             .collect();
         for id in open {
-            let case = self.open_case_mut(id);
-            match &mut case.phase {
-                Phase::Verifying { until, .. } | Phase::Probation { until } => {
-                    *until = (*until).max(now) + paused_for;
-                    let until = *until;
-                    self.timers.set(Timer::Case(id), until);
+            let service = self.open_case(id).service.clone();
+            let probation = self.probation_of(&service);
+            let moved = match &mut self.open_case_mut(id).phase {
+                Phase::Verifying { since, until, .. } => {
+                    (*since, *until) = (now, now + until.since(*since));
+                    Some(*until)
+                }
+                Phase::Probation { until } => {
+                    *until = (*until + paused_for).clamp(now, now + probation);
+                    Some(*until)
                 }
                 Phase::Suspected
                 | Phase::Confirmed
                 | Phase::Held(_)
                 | Phase::Repairing { .. }
-                | Phase::Closed(_) => {}
+                | Phase::Closed(_) => None,
+            };
+            if let Some(until) = moved {
+                self.timers.set(Timer::Case(id), until);
             }
-            let (target, service) = (
-                self.open_case(id).target.clone(),
-                self.open_case(id).service.clone(),
-            );
+            let target = self.open_case(id).target.clone();
             let tests = self
                 .fleet
                 .crew(&service)

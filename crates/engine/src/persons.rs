@@ -10,7 +10,7 @@ use pitcrew_model::{
     Record, Request, Saved, Scope, TargetId, Timestamp,
 };
 
-use crate::{Engine, HoldStatus, Judge, Out, Pause, timers::Timer};
+use crate::{Engine, HoldStatus, Judge, Out, Pause, plan::is_approved, timers::Timer};
 
 /// How long a person's order has to show its effect before it no longer counts as in flight.
 const SETTLE: Duration = Duration::from_secs(60);
@@ -41,7 +41,7 @@ impl Engine {
             PersonAct::Resume { scope } => self.resume(now, scope, &by, out),
             PersonAct::Hold { target, until, why } => {
                 about.target = Some(target.clone());
-                self.hold_target(now, target, *until, &by, why, out)
+                self.hold_by_person(now, target, *until, &by, why, out)
             }
             PersonAct::Release { target } => {
                 about.target = Some(target.clone());
@@ -108,8 +108,39 @@ impl Engine {
         }
     }
 
+    /// A misspelt part of a service would look paused and hold nothing back.
+    fn known_domain(&self, scope: &Scope) -> Result<(), String> {
+        let Scope::Domain {
+            service,
+            label,
+            value,
+        } = scope
+        else {
+            return Ok(());
+        };
+        let known: Vec<&str> = self
+            .fleet
+            .crew(service)
+            .into_iter()
+            .flat_map(|crew| crew.values(label))
+            .map(|(value, _)| value.as_ref())
+            .collect();
+        if known.contains(&value.as_str()) {
+            return Ok(());
+        }
+        let instead = if known.is_empty() {
+            format!("`{label}` is not one of the domains of `{service}`")
+        } else {
+            format!("there are: {}", known.join(", "))
+        };
+        Err(format!(
+            "no target of `{service}` has {label}={value}; {instead}"
+        ))
+    }
+
     fn pause(&mut self, scope: &Scope, by: &str, why: &str, out: &mut Out) -> Result<(), String> {
         self.known_scope(scope)?;
+        self.known_domain(scope)?;
         let pause = Pause {
             by: by.to_owned(),
             why: why.to_owned(),
@@ -158,10 +189,21 @@ impl Engine {
             }));
         }
         if !lifted {
-            return Err(format!("{scope} is neither paused nor held by a breaker"));
+            return Err(self.nothing_to_resume(scope));
         }
         self.ask_held_cases_again(now);
         Ok(())
+    }
+
+    /// Names what is paused instead: whoever resumes means something.
+    fn nothing_to_resume(&self, scope: &Scope) -> String {
+        let paused: Vec<String> = self.pauses.keys().map(ToString::to_string).collect();
+        let instead = if paused.is_empty() {
+            "nothing is paused".to_owned()
+        } else {
+            format!("paused: {}", paused.join(", "))
+        };
+        format!("{scope} is neither paused nor held by a breaker; {instead}")
     }
 
     /// Something that may have held any case is gone.
@@ -179,7 +221,7 @@ impl Engine {
             .ok_or_else(|| format!("there is no target `{target}`; see: pitcrew targets"))
     }
 
-    fn hold_target(
+    fn hold_by_person(
         &mut self,
         now: Timestamp,
         target: &TargetId,
@@ -192,17 +234,27 @@ impl Engine {
         if until <= now {
             return Err(format!("the hold would have ended already, at {until}"));
         }
-        let (by, why) = (by.to_owned(), why.to_owned());
-        out.push(Effect::Save(Saved::Hold {
-            target: target.clone(),
-            by: by.clone(),
-            why: why.clone(),
-            until: Some(until),
-        }));
-        self.timers.set(Timer::Hold(target.clone()), until);
-        self.holds
-            .insert(target.clone(), HoldStatus { by, why, until });
+        if let Some(stop) = self.holds.get(target).filter(|hold| hold.stopped) {
+            // A shorter hold in its place would end the stop, too.
+            return Err(format!(
+                "`{target}` was stopped by {} and is left alone until it is started",
+                stop.by
+            ));
+        }
+        let hold = HoldStatus {
+            by: by.to_owned(),
+            why: why.to_owned(),
+            until,
+            stopped: false,
+        };
+        self.hold_target(target, hold, out);
         Ok(())
+    }
+
+    fn hold_target(&mut self, target: &TargetId, hold: HoldStatus, out: &mut Out) {
+        out.push(Effect::Save(saved_hold(target, &hold, Some(hold.until))));
+        self.timers.set(Timer::Hold(target.clone()), hold.until);
+        self.holds.insert(target.clone(), hold);
     }
 
     fn release_target(
@@ -223,19 +275,20 @@ impl Engine {
         let Some(hold) = self.holds.remove(target) else {
             return;
         };
-        out.push(Effect::Save(Saved::Hold {
-            target: target.clone(),
-            by: hold.by,
-            why: hold.why,
-            until: None,
-        }));
-        if let Some(case) = self
+        out.push(Effect::Save(saved_hold(target, &hold, None)));
+        let freed = self
             .fleet
             .find(target)
-            .and_then(|at| self.fleet.member(at).case)
-            && matches!(self.open_case(case).phase, Phase::Held(_))
+            .map(|at| self.fleet.touched_by(at))
+            .unwrap_or_default();
+        // What runs on it was held with it.
+        for case in freed
+            .into_iter()
+            .filter_map(|at| self.fleet.member(at).case)
         {
-            self.timers.set(Timer::Case(case), now);
+            if matches!(self.open_case(case).phase, Phase::Held(_)) {
+                self.timers.set(Timer::Case(case), now);
+            }
         }
     }
 
@@ -245,16 +298,10 @@ impl Engine {
             .orders
             .get(&order)
             .ok_or_else(|| format!("there is no {order}; see: pitcrew orders"))?;
-        let case = state.order.case.and_then(|case| self.cases.get(&case));
-        match case.map(|case| (&case.id, &case.phase)) {
-            Some((
-                id,
-                Phase::Held(Hold::AwaitingApproval {
-                    order: waiting,
-                    digest,
-                }),
-            )) if *waiting == order => Ok((*id, digest.clone())),
-            _ => Err(format!("{order} does not wait for approval")),
+        let case = state.order.case;
+        match case.filter(|case| self.pending.get(case) == Some(&order)) {
+            Some(case) if !is_approved(&state.order) => Ok((case, state.order.digest.clone())),
+            Some(_) | None => Err(format!("{order} does not wait for approval")),
         }
     }
 
@@ -280,7 +327,10 @@ impl Engine {
         }
         about.case = Some(case);
         about.target = Some(self.open_case(case).target.clone());
-        self.approvals.insert(case, (order, by.to_owned()));
+        if let Some(state) = self.orders.get_mut(&order) {
+            state.order.authority = Authority::Approval { by: by.to_owned() };
+            out.push(Effect::Save(Saved::Order(Box::new(state.clone()))));
+        }
         let at = self.known_target(&self.open_case(case).target.clone())?;
         self.plan(now, at, case, judge, out);
         Ok(())
@@ -298,7 +348,7 @@ impl Engine {
         about.case = Some(case);
         about.target = Some(self.open_case(case).target.clone());
         let at = self.known_target(&self.open_case(case).target.clone())?;
-        self.drop_pending_orders(now, case, out);
+        self.drop_pending_order(now, case, out);
         self.hold(now, at, case, None, Hold::Denied { by: by.to_owned() }, out);
         Ok(())
     }
@@ -328,6 +378,8 @@ impl Engine {
         }
         self.lift_stop(now, target, action, by, why, out);
         if let Some(case) = order.case {
+            self.drop_pending_order(now, case, out);
+            self.leave_waiting(case);
             let open = self.open_case_mut(case);
             open.phase = Phase::Repairing { order: order.id };
             open.orders.push(order.id);
@@ -355,12 +407,16 @@ impl Engine {
                 } else {
                     format!("stopped: {why}")
                 };
-                self.holds.remove(target);
-                self.hold_target(now, target, now + STOPPED, by, &why, out)
-                    .expect("the target was found, and a year is ahead");
+                let hold = HoldStatus {
+                    by: by.to_owned(),
+                    why,
+                    until: now + STOPPED,
+                    stopped: true,
+                };
+                self.hold_target(target, hold, out);
             }
             Action::Start | Action::Restart => {
-                if self.holds.get(target).is_some_and(is_stop) {
+                if self.holds.get(target).is_some_and(|hold| hold.stopped) {
                     self.end_hold(now, target, out);
                 }
             }
@@ -379,12 +435,12 @@ impl Engine {
         let refuse = |hold: Hold| hold.to_string();
         let target = self.fleet.member(at).target.clone();
         let service = self.fleet.crew_of(at).map(|crew| crew.service.clone());
-        if !self.holds.get(&target.id).is_some_and(is_stop) {
+        if !self.holds.get(&target.id).is_some_and(|hold| hold.stopped) {
             self.free_of_people(now, at).map_err(refuse)?;
         }
         self.free_of_pauses(at).map_err(refuse)?;
         if action.is_disruptive() {
-            self.breakers_are_closed(at).map_err(refuse)?;
+            self.breakers_are_closed(now, at).map_err(refuse)?;
         }
         let runner = match &service {
             Some(service) => service.runner_for(&target),
@@ -461,8 +517,14 @@ impl Engine {
     }
 }
 
-fn is_stop(hold: &HoldStatus) -> bool {
-    hold.why.starts_with("stopped")
+fn saved_hold(target: &TargetId, hold: &HoldStatus, until: Option<Timestamp>) -> Saved {
+    Saved::Hold {
+        target: target.clone(),
+        by: hold.by.clone(),
+        why: hold.why.clone(),
+        until,
+        stopped: hold.stopped,
+    }
 }
 
 /// Whether `outer` is `inner` or contains it.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use pitcrew_model::{
-    Effect, Ending, Fact, Phase, Production, ServiceName, Target, TargetId, Timestamp,
+    Effect, Ending, Fact, OrderId, Phase, Production, ServiceName, Target, TargetId, Timestamp,
 };
 
 use crate::{Engine, Out, fact, fleet::Placed};
@@ -28,6 +28,9 @@ impl Engine {
             .map(|receiver| receiver.name.clone())
             .collect();
         let members = self.fleet.reassign(&production.services);
+        for (crew, id) in self.flights_by_service() {
+            self.fleet.crews[crew].in_flight.insert(id);
+        }
         for (service, given) in std::mem::take(&mut self.restored_given) {
             if let Some(crew) = self.fleet.crew_mut(&service) {
                 crew.given = given.into();
@@ -105,37 +108,36 @@ impl Engine {
     /// A case or order restored before its target was found again.
     fn adopt_open_case(&mut self, at: usize) {
         let id = self.fleet.member(at).target.id.clone();
-        if self.fleet.member(at).case.is_none() {
-            let case = self
-                .cases
-                .values()
-                .rev()
-                .find(|case| case.is_open() && case.target == id);
-            let (case, opened_at) = (case.map(|case| case.id), case.map(|case| case.opened_at));
-            self.fleet.member_mut(at).case = case;
-            if let (Some(case), Some(opened_at)) = (case, opened_at)
-                && !matches!(self.open_case(case).phase, Phase::Probation { .. })
-            {
+        if self.fleet.member(at).case.is_none()
+            && let Some(case) = self.unplaced.remove(&id)
+        {
+            self.fleet.member_mut(at).case = Some(case);
+            let (opened_at, phase) = (self.open_case(case).opened_at, &self.open_case(case).phase);
+            if !matches!(phase, Phase::Probation { .. }) {
                 for scope in self.fleet.scopes_of(at) {
-                    self.breakers.count(&scope, (opened_at, case));
+                    self.breakers.count(&scope, opened_at, case);
                 }
             }
         }
         if self.fleet.member(at).in_flight.is_none() {
             let order = self
-                .orders
-                .values()
-                .find(|state| {
-                    state.given && state.ended_at.is_none() && state.order.target.id == id
-                })
-                .map(|state| (state.order.id, state.order.service.clone()));
-            if let Some((order, service)) = order {
-                self.fleet.member_mut(at).in_flight = Some(order);
-                if let Some(crew) = service.and_then(|service| self.fleet.crew_mut(&service)) {
-                    crew.in_flight.insert(order);
-                }
+                .flying
+                .iter()
+                .find(|order| self.orders[order].order.target.id == id)
+                .copied();
+            if let Some(order) = order {
+                self.fleet.take_off(at, order);
             }
         }
+    }
+
+    /// Orders in flight count in the service that they were given for, also while their target is not known.
+    fn flights_by_service(&self) -> Vec<(usize, OrderId)> {
+        let flights = self.flying.iter().filter_map(|id| {
+            let service = self.orders[id].order.service.as_ref()?;
+            Some((self.fleet.crew_at(service)?, *id))
+        });
+        flights.collect()
     }
 
     /// Tests follow the target's service, and so does its case.

@@ -3,7 +3,7 @@
 //! Nothing is concluded from old rows: orders without an outcome count as in flight until somebody found out
 //! what became of them, and cases go on only with answers to questions asked from now on.
 
-use pitcrew_model::{Case, Order, Phase, Saved, Timestamp};
+use pitcrew_model::{Case, Order, OrderState, Phase, Saved, Timestamp};
 
 use crate::{Engine, HoldStatus, Pause, learn::Score, timers::Timer};
 
@@ -15,6 +15,17 @@ impl Engine {
         for row in rows {
             self.restore_row(now, row);
         }
+        self.free_of_lost_orders(now);
+    }
+
+    /// A case that waits for an order nobody knows of would wait for ever: it is decided anew.
+    fn free_of_lost_orders(&mut self, now: Timestamp) {
+        for case in self.cases.values_mut() {
+            if matches!(&case.phase, Phase::Repairing { order } if !self.flying.contains(order)) {
+                case.phase = Phase::Confirmed;
+                self.timers.set(Timer::Case(case.id), now);
+            }
+        }
     }
 
     fn restore_row(&mut self, now: Timestamp, row: Saved) {
@@ -23,14 +34,7 @@ impl Engine {
             Saved::Order(state) => {
                 self.birth.last_order = self.birth.last_order.max(state.order.id.0);
                 if state.ended_at.is_none() {
-                    if state.given {
-                        let due = match (&state.outcome, state.order.case) {
-                            (Some(outcome), None) => outcome.at + state.order.settle,
-                            _ => state.order.given_at + Order::OUTCOME_OVERDUE,
-                        };
-                        self.timers.set(Timer::Order(state.order.id), due.max(now));
-                    }
-                    self.orders.insert(state.order.id, *state);
+                    self.restore_order(now, *state);
                 }
             }
             Saved::Memory { target, memory } => {
@@ -41,9 +45,16 @@ impl Engine {
                 by,
                 why,
                 until: Some(until),
+                stopped,
             } => {
                 self.timers.set(Timer::Hold(target.clone()), until);
-                self.holds.insert(target, HoldStatus { by, why, until });
+                let hold = HoldStatus {
+                    by,
+                    why,
+                    until,
+                    stopped,
+                };
+                self.holds.insert(target, hold);
             }
             Saved::Pause {
                 scope,
@@ -95,6 +106,23 @@ impl Engine {
         }
     }
 
+    fn restore_order(&mut self, now: Timestamp, state: OrderState) {
+        let id = state.order.id;
+        if state.given {
+            let due = match (&state.outcome, state.order.case) {
+                (Some(outcome), None) => outcome.at + state.order.settle,
+                // Not before the tests had the time that its case gives them again.
+                (Some(_), Some(_)) => now + state.order.settle,
+                (None, _) => state.order.given_at + Order::OUTCOME_OVERDUE,
+            };
+            self.timers.set(Timer::Order(id), due.max(now));
+            self.flying.insert(id);
+        } else if let Some(case) = state.order.case {
+            self.pending.insert(case, id);
+        }
+        self.orders.insert(id, state);
+    }
+
     fn restore_case(&mut self, now: Timestamp, case: Case) {
         self.birth.last_case = self.birth.last_case.max(case.id.0);
         let due = match &case.phase {
@@ -105,6 +133,7 @@ impl Engine {
             Phase::Closed(_) => return,
         };
         self.timers.set(Timer::Case(case.id), due);
+        self.unplaced.insert(case.target.clone(), case.id);
         self.cases.insert(case.id, case);
     }
 }

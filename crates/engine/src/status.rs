@@ -8,7 +8,7 @@ use pitcrew_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Engine, fleet::Crew, plan::domain_limit};
+use crate::{Engine, diagnose::Opinion, fleet::Crew, plan::domain_limit};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceStatus {
@@ -26,9 +26,23 @@ pub struct ServiceStatus {
     /// Targets that may be unavailable at once, and that are.
     pub unavailable_max: u32,
     pub unavailable: u32,
+    /// All of it: by a pause of its own or of the fleet.
     pub paused: bool,
+    /// Every pause that touches it: of the fleet, its own and of its parts.
+    #[serde(default)]
+    pub pauses: Vec<PauseStatus>,
+    /// Targets under a person's hand.
+    #[serde(default)]
+    pub on_hold: u32,
     /// Scopes of this service whose breaker has tripped.
     pub breakers: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseStatus {
+    pub scope: Scope,
+    pub by: String,
+    pub why: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +61,9 @@ pub struct HoldStatus {
     pub by: String,
     pub why: String,
     pub until: Timestamp,
+    /// Stopped on purpose: it stays so until it is started or released.
+    #[serde(default)]
+    pub stopped: bool,
 }
 
 /// One test of one target, as one observer sees it.
@@ -97,15 +114,15 @@ impl Engine {
         else {
             return Health::Unknown;
         };
+        if self
+            .current_views(now, at)
+            .any(|(_, view)| view.fails > 0 || view.opinion == Opinion::Failing)
+        {
+            return Health::Failing;
+        }
         let mut unknown = false;
         for (position, test) in crew.service.tests.iter().enumerate() {
             let views = &member.tests[position].views;
-            if views.iter().any(|view| {
-                self.is_trusted(view)
-                    && (view.fails > 0 || view.opinion == crate::diagnose::Opinion::Failing)
-            }) {
-                return Health::Failing;
-            }
             let fresh = |view: &&crate::diagnose::View| {
                 self.is_trusted(view) && view.is_fresh(test, now, self.trust_after)
             };
@@ -127,8 +144,9 @@ impl Engine {
         let crew = self.fleet.crew(name)?;
         let service = &crew.service;
         let mut counts = [0u32; 5];
-        let mut available = 0;
+        let (mut available, mut on_hold) = (0, 0);
         for member in &crew.members {
+            on_hold += u32::from(self.hold_on(now, *member).is_some());
             counts[self.health(now, *member) as usize] += 1;
             available += u32::from(self.is_available(now, *member));
         }
@@ -148,6 +166,8 @@ impl Engine {
             unavailable: targets - available,
             paused: self.pauses.contains_key(&Scope::Fleet)
                 || self.pauses.contains_key(&Scope::Service(name.clone())),
+            pauses: self.pauses_of(name),
+            on_hold,
             breakers: self
                 .breakers
                 .tripped()
@@ -158,6 +178,27 @@ impl Engine {
                 .map(ToString::to_string)
                 .collect(),
         })
+    }
+
+    fn pauses_of(&self, name: &ServiceName) -> Vec<PauseStatus> {
+        let touches = |scope: &Scope| match scope {
+            Scope::Fleet => true,
+            Scope::Service(service) | Scope::Domain { service, .. } => service == name,
+        };
+        self.pauses
+            .iter()
+            .filter(|(scope, _)| touches(scope))
+            .map(|(scope, pause)| PauseStatus {
+                scope: scope.clone(),
+                by: pause.by.clone(),
+                why: pause.why.clone(),
+            })
+            .collect()
+    }
+
+    fn hold_on(&self, now: Timestamp, at: usize) -> Option<&HoldStatus> {
+        let hold = self.holds.get(&self.fleet.member(at).target.id);
+        hold.filter(|hold| now < hold.until)
     }
 
     /// Up to `count` targets in order of their ids, after `after`.
@@ -218,11 +259,7 @@ impl Engine {
             health: self.health(now, at),
             tests,
             case: member.case,
-            hold: self
-                .holds
-                .get(&member.target.id)
-                .filter(|hold| now < hold.until)
-                .cloned(),
+            hold: self.hold_on(now, at).cloned(),
         }
     }
 
@@ -309,7 +346,7 @@ impl Engine {
             &scope,
             "breaker",
             format!("{} and {}%", rule.count, rule.percent),
-            self.breakers.failing(&scope),
+            self.breakers.failing(now, &scope, rule.within),
             self.breakers.is_tripped(&scope),
         );
         for label in &service.domains {
@@ -327,7 +364,7 @@ impl Engine {
                         &scope,
                         "breaker",
                         format!("{} and {}%", rule.count, rule.percent),
-                        self.breakers.failing(&scope),
+                        self.breakers.failing(now, &scope, rule.within),
                         self.breakers.is_tripped(&scope),
                     );
                 }

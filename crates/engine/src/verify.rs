@@ -3,9 +3,11 @@
 //! Only answers to questions that were put after the outcome count. What passes long enough goes on
 //! probation; what does not within the step's time to settle is another try, then another step.
 
+use std::time::Duration;
+
 use pitcrew_model::{
-    CaseId, Effect, Ending, Fact, OrderId, Outcome, OutcomeKind, Phase, Proves, Record, Saved,
-    TestKind, Timestamp,
+    Action, Authority, CaseId, Effect, Ending, Fact, OrderId, Outcome, OutcomeKind, Phase, Proves,
+    Record, Saved, ServiceName, TestKind, Timestamp,
 };
 
 use crate::{Engine, Judge, Out, diagnose::Opinion, timers::Timer};
@@ -56,7 +58,7 @@ impl Engine {
         let case = order.case.filter(|case| {
             matches!(self.cases.get(case), Some(case) if matches!(case.phase, Phase::Repairing { order } if order == id))
         });
-        let (Some(case), Some(at)) = (case, at) else {
+        let Some(case) = case else {
             if outcome.kind == OutcomeKind::Failed {
                 self.end_order(now, id, out);
             }
@@ -66,7 +68,12 @@ impl Engine {
         if outcome.kind == OutcomeKind::Failed {
             self.end_order(now, id, out);
             self.open_case_mut(case).phase = Phase::Confirmed;
-            self.plan(now, at, case, judge, out);
+            self.save_case(case, out);
+            match at {
+                Some(at) => self.plan(now, at, case, judge, out),
+                // After a restart its target may be found later.
+                None => self.timers.set(Timer::Case(case), now),
+            }
             return;
         }
         let until = now + order.settle;
@@ -193,13 +200,9 @@ impl Engine {
 
     pub(crate) fn begin_probation(&mut self, now: Timestamp, at: usize, id: CaseId, out: &mut Out) {
         self.stop_counting(at, id);
+        self.drop_pending_order(now, id, out);
         let service = self.open_case(id).service.clone();
-        let probation = self
-            .fleet
-            .crew(&service)
-            .map(|crew| crew.service.limits.probation)
-            .unwrap_or_default();
-        let until = now + probation;
+        let until = now + self.probation_of(&service);
         if let Some(crew) = self.fleet.crew_mut(&service) {
             crew.waiting.remove(&id);
         }
@@ -207,6 +210,12 @@ impl Engine {
         self.timers.set(Timer::Case(id), until);
         self.record(now, id, None, Fact::Probation { until }, out);
         self.save_case(id, out);
+    }
+
+    pub(crate) fn probation_of(&self, service: &ServiceName) -> Duration {
+        let crew = self.fleet.crew(service);
+        crew.map(|crew| crew.service.limits.probation)
+            .unwrap_or_default()
     }
 
     /// Quiet for all of its probation: cured. While a failure is suspected, or nothing is heard, it goes on.
@@ -219,12 +228,12 @@ impl Engine {
     ) {
         let crew = self.fleet.crew_of(at);
         let patience = crew
-            .and_then(|crew| crew.service.tests.iter().map(|test| test.interval).max())
-            .unwrap_or(std::time::Duration::from_secs(10));
+            .and_then(|crew| crew.service.tests.iter().map(|test| test.interval).min())
+            .unwrap_or(Duration::from_secs(10));
         let quiet = crew.is_some_and(|crew| {
             self.views(at).any(|(position, view)| {
                 view.is_fresh(&crew.service.tests[position], now, self.trust_after)
-            }) && self.views(at).all(|(_, view)| view.fails == 0)
+            }) && self.current_views(now, at).all(|(_, view)| view.fails == 0)
         });
         if quiet {
             let orders = self.open_case(id).orders.len();
@@ -254,7 +263,14 @@ impl Engine {
             return;
         };
         if state.outcome.is_some() {
-            return self.end_order(now, id, out);
+            // While its case is being verified, its effect is what is being looked at.
+            let verifying = state.order.case.and_then(|case| self.cases.get(&case));
+            return match verifying.map(|case| &case.phase) {
+                Some(Phase::Verifying { order, until, .. }) if *order == id && now < *until => {
+                    self.timers.set(Timer::Order(id), *until);
+                }
+                _ => self.end_order(now, id, out),
+            };
         }
         let detail = "the actuator never reported".to_owned();
         self.take_outcome(
@@ -283,14 +299,20 @@ impl Engine {
             let Some(state) = self.orders.get(id).filter(|state| state.ended_at.is_none()) else {
                 continue;
             };
-            let case = state.order.case;
+            let (case, on_a_rung) = (state.order.case, state.order.repair.is_some());
+            let stopped = (state.order.action == Action::Stop
+                && matches!(state.order.authority, Authority::Person { .. }))
+            .then(|| state.order.target.id.clone());
             self.end_order(now, *id, out);
+            if let Some(target) = stopped {
+                self.end_hold(now, &target, out);
+            }
             let Some(case) = case.and_then(|case| self.cases.get_mut(&case)) else {
                 continue;
             };
             if matches!(case.phase, Phase::Repairing { order } if order == *id) {
                 case.orders.retain(|order| order != id);
-                if let Some(progress) = &mut case.progress {
+                if let Some(progress) = case.progress.as_mut().filter(|_| on_a_rung) {
                     progress.tries = progress.tries.saturating_sub(1);
                 }
                 case.phase = Phase::Held(pitcrew_model::Hold::LedgerUnwritable);

@@ -191,6 +191,9 @@ pub enum Saved {
         by: String,
         why: String,
         until: Option<Timestamp>,
+        /// Because an operator stopped the target.
+        #[serde(default)]
+        stopped: bool,
     },
     Pause {
         scope: Scope,
@@ -256,7 +259,8 @@ impl Saved {
             Self::Pause { why, .. } => why.is_none(),
             Self::Breaker { tripped_at, .. } => tripped_at.is_none(),
             Self::Given { at, .. } => at.is_empty(),
-            Self::Memory { .. } | Self::FleetBrake { .. } | Self::Learned { .. } => false,
+            Self::Memory { memory, .. } => *memory == CaseMemory::default(),
+            Self::FleetBrake { .. } | Self::Learned { .. } => false,
         }
     }
 }

@@ -12,18 +12,32 @@ use pitcrew_model::{BreakerRule, CaseId, Release, Scope, Timestamp};
 
 #[derive(Clone, Debug, Default)]
 struct Breaker {
-    /// Newly failing: open cases by when they opened.
+    /// Newly failing cases, by when that began: a relapse begins anew.
     failing: BTreeSet<(Timestamp, CaseId)>,
+    since: BTreeMap<CaseId, Timestamp>,
     tripped_at: Option<Timestamp>,
     calm_since: Option<Timestamp>,
 }
 
 impl Breaker {
     fn expire(&mut self, now: Timestamp, within: Duration) {
-        while let Some(&(opened_at, _)) = self.failing.first()
-            && now.since(opened_at) > within
+        while let Some(&(since, case)) = self.failing.first()
+            && now.since(since) > within
         {
             self.failing.pop_first();
+            self.since.remove(&case);
+        }
+    }
+
+    fn insert(&mut self, since: Timestamp, case: CaseId) {
+        self.remove(case);
+        self.failing.insert((since, case));
+        self.since.insert(case, since);
+    }
+
+    fn remove(&mut self, case: CaseId) {
+        if let Some(since) = self.since.remove(&case) {
+            self.failing.remove(&(since, case));
         }
     }
 }
@@ -48,18 +62,18 @@ pub(crate) fn threshold(rule: &BreakerRule, of: u32) -> u32 {
 }
 
 impl Breakers {
-    /// A case opened in `scope`; the trip is returned when this is what trips it.
-    pub(crate) fn opened(
+    /// A case fails newly in `scope`; the trip is returned when this is what trips it.
+    pub(crate) fn fails(
         &mut self,
         now: Timestamp,
         scope: &Scope,
         rule: &BreakerRule,
         of: u32,
-        case: (Timestamp, CaseId),
+        case: CaseId,
     ) -> Option<Trip> {
         let breaker = self.scopes.entry(scope.clone()).or_default();
         breaker.expire(now, rule.within);
-        breaker.failing.insert(case);
+        breaker.insert(now, case);
         let failing = u32::try_from(breaker.failing.len()).unwrap_or(u32::MAX);
         if breaker.tripped_at.is_some() || failing < threshold(rule, of) {
             return None;
@@ -74,18 +88,15 @@ impl Breakers {
     }
 
     /// Counts a case of a former run. It trips nothing by itself: that run has told a person already.
-    pub(crate) fn count(&mut self, scope: &Scope, case: (Timestamp, CaseId)) {
-        self.scopes
-            .entry(scope.clone())
-            .or_default()
-            .failing
-            .insert(case);
+    pub(crate) fn count(&mut self, scope: &Scope, since: Timestamp, case: CaseId) {
+        let breaker = self.scopes.entry(scope.clone()).or_default();
+        breaker.insert(since, case);
     }
 
     /// A case no longer fails.
-    pub(crate) fn recovered(&mut self, scope: &Scope, case: (Timestamp, CaseId)) {
+    pub(crate) fn recovered(&mut self, scope: &Scope, case: CaseId) {
         if let Some(breaker) = self.scopes.get_mut(scope) {
-            breaker.failing.remove(&case);
+            breaker.remove(case);
             if breaker.failing.is_empty() && breaker.tripped_at.is_none() {
                 self.scopes.remove(scope);
             }
@@ -98,9 +109,11 @@ impl Breakers {
             .is_some_and(|breaker| breaker.tripped_at.is_some())
     }
 
-    pub(crate) fn failing(&self, scope: &Scope) -> u32 {
+    /// What newly fails as of `now`: what has failed for longer than `within` is no longer new.
+    pub(crate) fn failing(&self, now: Timestamp, scope: &Scope, within: Duration) -> u32 {
         self.scopes.get(scope).map_or(0, |breaker| {
-            u32::try_from(breaker.failing.len()).unwrap_or(u32::MAX)
+            let new = breaker.failing.range((now - within, CaseId(0))..);
+            u32::try_from(new.count()).unwrap_or(u32::MAX)
         })
     }
 
@@ -119,6 +132,7 @@ impl Breakers {
     pub(crate) fn release(&mut self, scope: &Scope) -> bool {
         self.scopes.get_mut(scope).is_some_and(|breaker| {
             breaker.failing.clear();
+            breaker.since.clear();
             breaker.tripped_at.take().is_some()
         })
     }
@@ -174,9 +188,9 @@ mod tests {
         let mut breakers = Breakers::default();
         let mut tripped = false;
         for (id, second) in opened.iter().enumerate() {
-            let case = (at(*second), CaseId(id as u64));
+            let case = CaseId(id as u64);
             tripped = breakers
-                .opened(at(*second), &Scope::Fleet, &RULE, of, case)
+                .fails(at(*second), &Scope::Fleet, &RULE, of, case)
                 .is_some();
         }
         tripped
@@ -200,17 +214,17 @@ mod tests {
     fn it_releases_itself_after_a_calm_time_below_half() {
         let mut breakers = Breakers::default();
         for id in 0..5 {
-            breakers.opened(at(0), &Scope::Fleet, &RULE, 10, (at(0), CaseId(id)));
+            breakers.fails(at(0), &Scope::Fleet, &RULE, 10, CaseId(id));
         }
         assert!(breakers.is_tripped(&Scope::Fleet));
         for id in 0..2 {
-            breakers.recovered(&Scope::Fleet, (at(0), CaseId(id)));
+            breakers.recovered(&Scope::Fleet, CaseId(id));
         }
         assert!(
             !breakers.calms(at(10), &Scope::Fleet, &RULE, 10),
             "three of a threshold of five still fail"
         );
-        breakers.recovered(&Scope::Fleet, (at(0), CaseId(2)));
+        breakers.recovered(&Scope::Fleet, CaseId(2));
         assert!(!breakers.calms(at(20), &Scope::Fleet, &RULE, 10));
         assert!(!breakers.calms(at(619), &Scope::Fleet, &RULE, 10));
         assert!(breakers.calms(at(620), &Scope::Fleet, &RULE, 10));
@@ -225,7 +239,7 @@ mod tests {
         };
         let mut breakers = Breakers::default();
         for id in 0..5 {
-            breakers.opened(at(0), &Scope::Fleet, &rule, 10, (at(0), CaseId(id)));
+            breakers.fails(at(0), &Scope::Fleet, &rule, 10, CaseId(id));
         }
         assert!(!breakers.calms(at(100_000), &Scope::Fleet, &rule, 10));
         assert!(!breakers.calms(at(200_000), &Scope::Fleet, &rule, 10));

@@ -5,7 +5,7 @@
 
 mod permit;
 
-pub(crate) use permit::domain_limit;
+pub(crate) use permit::{domain_limit, is_approved};
 
 use std::time::Duration;
 
@@ -70,20 +70,18 @@ impl Engine {
         out: &mut Out,
     ) {
         if self.open_case(id).handed_over.is_some() {
-            return;
+            return self.leave_to_person(id, out);
         }
         let wanted = self.wanted(at, id);
         if let Err(hold) = self.may_touch(now, at) {
             return self.hold(now, at, id, wanted.as_ref(), hold, out);
         }
         let Some(wanted) = wanted else {
-            return self.hand_over(
-                now,
-                id,
-                None,
-                "no repair is configured for this finding".to_owned(),
-                out,
-            );
+            let why = "no repair is configured for this finding".to_owned();
+            return match self.may_escalate(now, at, id) {
+                Err(hold) => self.hold(now, at, id, None, hold, out),
+                Ok(()) => self.hand_over(now, id, None, why, out),
+            };
         };
         if let Action::HandOver { to } = &wanted.action {
             return match self.may_escalate(now, at, id) {
@@ -174,10 +172,11 @@ impl Engine {
         wanted: &Wanted,
         authority: Authority,
     ) -> Order {
-        let approved = self.approvals.get(&id).map(|(order, _)| *order);
-        let (order_id, operation) = match approved.and_then(|order| self.orders.get(&order)) {
-            Some(pending) => (pending.order.id, pending.order.operation.clone()),
-            None => self.next_operation(),
+        let (order_id, operation) = match (&authority, self.pending_order(id)) {
+            (Authority::Approval { by }, Some(pending)) if !by.is_empty() => {
+                (pending.id, pending.operation.clone())
+            }
+            _ => self.next_operation(),
         };
         let target_is_down = self.is_proven_down(now, at);
         let digest = self.digest(id, wanted);
@@ -245,13 +244,8 @@ impl Engine {
     ) {
         let id = order.id;
         let service = order.service.clone();
-        self.fleet.member_mut(at).in_flight = Some(id);
-        if let Some(crew) = service
-            .as_ref()
-            .and_then(|service| self.fleet.crew_mut(service))
-        {
-            crew.in_flight.insert(id);
-        }
+        self.flying.insert(id);
+        self.fleet.take_off(at, id);
         self.timers
             .set(Timer::Order(id), now + Order::OUTCOME_OVERDUE);
         let state = OrderState {
@@ -275,7 +269,10 @@ impl Engine {
             self.spend_rate(now, service.as_ref(), out);
         }
         if let Some((case_id, wanted)) = case {
-            self.approvals.remove(&case_id);
+            if self.pending.get(&case_id) == Some(&id) {
+                self.pending.remove(&case_id);
+            }
+            self.drop_pending_order(now, case_id, out);
             self.leave_waiting(case_id);
             self.timers.clear(&Timer::Case(case_id));
             let case = self.open_case_mut(case_id);
@@ -291,7 +288,7 @@ impl Engine {
         out.push(Effect::Give(order));
     }
 
-    fn leave_waiting(&mut self, id: CaseId) {
+    pub(crate) fn leave_waiting(&mut self, id: CaseId) {
         let service = self.open_case(id).service.clone();
         if let Some(crew) = self.fleet.crew_mut(&service) {
             crew.waiting.remove(&id);
@@ -461,6 +458,7 @@ impl Engine {
         let to: Vec<ReceiverName> = to.map_or_else(|| self.receivers.clone(), |to| vec![to]);
         self.timers.clear(&Timer::Case(id));
         self.leave_waiting(id);
+        self.drop_pending_order(now, id, out);
         let case = self.open_case_mut(id);
         case.handed_over = Some(why.clone());
         case.phase = Phase::Held(Hold::HandedOver {
@@ -489,6 +487,19 @@ impl Engine {
         )));
     }
 
+    /// Whatever came of a person's own order, the case is still theirs.
+    fn leave_to_person(&mut self, id: CaseId, out: &mut Out) {
+        let case = self.open_case_mut(id);
+        if matches!(case.phase, Phase::Held(Hold::HandedOver { .. })) {
+            return;
+        }
+        case.phase = Phase::Held(Hold::HandedOver {
+            to: Vec::new(),
+            why: case.handed_over.clone().unwrap_or_default(),
+        });
+        self.save_case(id, out);
+    }
+
     /// Keeps the exact order that a person is asked to approve.
     fn propose_for_approval(
         &mut self,
@@ -499,13 +510,13 @@ impl Engine {
         out: &mut Out,
     ) -> Hold {
         let digest = self.digest(id, wanted);
-        if let Phase::Held(hold @ Hold::AwaitingApproval { digest: before, .. }) =
-            &self.open_case(id).phase
-            && *before == digest
+        if let Some(pending) = self.pending_order(id)
+            && pending.digest == digest
         {
-            return hold.clone();
+            let order = pending.id;
+            return Hold::AwaitingApproval { order, digest };
         }
-        self.drop_pending_orders(now, id, out);
+        self.drop_pending_order(now, id, out);
         let order = self.order_for(
             now,
             at,
@@ -523,23 +534,20 @@ impl Engine {
             outcome: None,
             ended_at: None,
         };
+        self.pending.insert(id, state.order.id);
         self.keep_order(state, out);
         hold
     }
 
-    /// Orders of a case that were never given are void.
-    pub(crate) fn drop_pending_orders(&mut self, now: Timestamp, id: CaseId, out: &mut Out) {
-        let pending: Vec<OrderId> = match &self.open_case(id).phase {
-            Phase::Held(Hold::AwaitingApproval { order, .. }) => vec![*order],
-            _ => self
-                .approvals
-                .get(&id)
-                .map(|(order, _)| *order)
-                .into_iter()
-                .collect(),
-        };
-        for order in pending {
-            self.approvals.remove(&id);
+    /// The order that a person is or was asked to approve for this case.
+    pub(crate) fn pending_order(&self, id: CaseId) -> Option<&Order> {
+        let order = self.pending.get(&id)?;
+        self.orders.get(order).map(|state| &state.order)
+    }
+
+    /// What was never given is void.
+    pub(crate) fn drop_pending_order(&mut self, now: Timestamp, id: CaseId, out: &mut Out) {
+        if let Some(order) = self.pending.remove(&id) {
             self.end_order(now, order, out);
         }
     }
@@ -556,13 +564,9 @@ impl Engine {
         state.ended_at = Some(now);
         out.push(Effect::Save(Saved::Order(Box::new(state.clone()))));
         let (target, service) = (state.order.target.id.clone(), state.order.service.clone());
-        if let Some(at) = self.fleet.find(&target)
-            && self.fleet.member(at).in_flight == Some(id)
-        {
-            self.fleet.member_mut(at).in_flight = None;
-        }
-        if let Some(crew) = service.and_then(|service| self.fleet.crew_mut(&service)) {
-            crew.in_flight.remove(&id);
+        self.flying.remove(&id);
+        self.fleet.land(&target, id);
+        if let Some(crew) = service.and_then(|service| self.fleet.crew(&service)) {
             for waiting in crew
                 .waiting
                 .iter()
@@ -595,6 +599,8 @@ impl Engine {
             return self.await_target(now, id, out);
         };
         match case.phase {
+            // A denied order is not asked for again: only a new finding makes it another question.
+            Phase::Held(Hold::Denied { .. }) => {}
             Phase::Held(_) | Phase::Confirmed => self.plan(now, at, id, judge, out),
             Phase::Verifying { .. } => self.not_verified(now, at, id, judge, out),
             Phase::Probation { .. } => self.probation_is_due(now, at, id, out),

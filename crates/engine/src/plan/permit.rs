@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use pitcrew_model::{
-    Action, Authority, Autonomy, BreakerRule, CaseId, Effect, Health, Hold, Notice, OrderId, Rate,
-    Saved, Scope, ServiceName, Timestamp, Urgency,
+    Action, Authority, Autonomy, BreakerRule, CaseId, Effect, Health, Hold, Notice, Order, OrderId,
+    Rate, Saved, Scope, ServiceName, Timestamp, Urgency,
 };
 
 use super::Wanted;
@@ -60,8 +60,8 @@ impl Engine {
 
     /// A person is not called for what a breaker or a suspect observer explains.
     pub(crate) fn may_escalate(&self, now: Timestamp, at: usize, id: CaseId) -> Result<(), Hold> {
-        self.observers_are_believable(at)?;
-        self.breakers_are_closed(at)?;
+        self.observers_are_believable(now, at)?;
+        self.breakers_are_closed(now, at)?;
         self.is_believed_now(now, at, id)
     }
 
@@ -73,9 +73,9 @@ impl Engine {
         id: CaseId,
         wanted: &Wanted,
     ) -> Result<Authority, Hold> {
-        self.observers_are_believable(at)?;
-        self.breakers_are_closed(at)?;
-        if let Some(percent) = self.flapping_percent(at) {
+        self.observers_are_believable(now, at)?;
+        self.breakers_are_closed(now, at)?;
+        if let Some(percent) = self.flapping_percent(now, at) {
             return Err(Hold::Flapping { percent });
         }
         self.is_no_lemon(now, at, id)?;
@@ -104,16 +104,11 @@ impl Engine {
             return Ok(Authority::Policy);
         }
         let digest = self.digest(id, wanted);
-        match self.approvals.get(&id) {
-            Some((order, by))
-                if self
-                    .orders
-                    .get(order)
-                    .is_some_and(|pending| pending.order.digest == digest) =>
-            {
-                Ok(Authority::Approval { by: by.clone() })
+        match self.pending_order(id) {
+            Some(pending) if pending.digest == digest && is_approved(pending) => {
+                Ok(pending.authority.clone())
             }
-            _ => Err(Hold::AwaitingApproval {
+            Some(_) | None => Err(Hold::AwaitingApproval {
                 order: OrderId(0),
                 digest,
             }),
@@ -121,9 +116,12 @@ impl Engine {
     }
 
     /// The observer must be proven healthy: its own control test, and not every domain failing at once.
-    pub(crate) fn observers_are_believable(&self, at: usize) -> Result<(), Hold> {
+    pub(crate) fn observers_are_believable(&self, now: Timestamp, at: usize) -> Result<(), Hold> {
         if let Some((observer, trouble)) = self.suspects.first_key_value()
-            && self.suspects.len() >= self.observers.len()
+            && self
+                .observers
+                .iter()
+                .all(|name| self.suspects.contains_key(name))
         {
             return Err(Hold::ObserverSuspect {
                 why: format!("{observer} fails its own control test: {trouble}"),
@@ -132,7 +130,7 @@ impl Engine {
         let Some(crew) = self.fleet.crew_of(at) else {
             return Ok(());
         };
-        match self.failing_everywhere(crew) {
+        match self.failing_everywhere(now, crew) {
             Some(label) => Err(Hold::ObserverSuspect {
                 why: format!(
                     "most targets of {} fail in every {label} at once",
@@ -145,11 +143,11 @@ impl Engine {
 
     /// A domain label in each of whose values most targets newly fail. Below the breaker's count of targets a
     /// mass failure can't be told from two ordinary ones.
-    fn failing_everywhere<'a>(&self, crew: &'a Crew) -> Option<&'a str> {
+    fn failing_everywhere<'a>(&self, now: Timestamp, crew: &'a Crew) -> Option<&'a str> {
         let service = &crew.service;
-        if self.breakers.failing(&Scope::Service(service.name.clone()))
-            < service.limits.breaker.count
-        {
+        let rule = service.limits.breaker;
+        let newly = |scope: &Scope| self.breakers.failing(now, scope, rule.within);
+        if newly(&Scope::Service(service.name.clone())) < rule.count {
             return None;
         }
         service.domains.iter().map(String::as_str).find(|label| {
@@ -161,7 +159,7 @@ impl Engine {
                     label: (*label).to_owned(),
                     value: value.to_string(),
                 };
-                if self.breakers.failing(&scope) * 2 <= size {
+                if newly(&scope).saturating_mul(2) <= size {
                     return false;
                 }
                 seen += 1;
@@ -181,7 +179,7 @@ impl Engine {
         )
     }
 
-    pub(crate) fn breakers_are_closed(&self, at: usize) -> Result<(), Hold> {
+    pub(crate) fn breakers_are_closed(&self, now: Timestamp, at: usize) -> Result<(), Hold> {
         match self
             .fleet
             .scopes_of(at)
@@ -193,7 +191,7 @@ impl Engine {
                 let rule = self.breaker_rule(&scope);
                 Err(Hold::Breaker {
                     scope: scope.to_string(),
-                    failing: self.breakers.failing(&scope),
+                    failing: self.breakers.failing(now, &scope, rule.within),
                     of: self.fleet.size_of(&scope),
                     count: rule.count,
                     percent: rule.percent,
@@ -342,14 +340,10 @@ impl Engine {
 
     /// Orders in flight on targets with this label, over all services: a zone is one zone for everybody.
     pub(crate) fn in_flight_in(&self, label: &str, value: &str) -> u32 {
-        let ids = self.fleet.crews.iter().flat_map(|crew| &crew.in_flight);
-        let matching = ids.filter_map(|id| self.orders.get(id)).filter(|state| {
-            state
-                .order
-                .target
-                .labels
-                .get(label)
-                .is_some_and(|have| &**have == value)
+        let orders = self.flying.iter().filter_map(|id| self.orders.get(id));
+        let matching = orders.filter(|state| {
+            let have = state.order.target.labels.get(label);
+            have.is_some_and(|have| &**have == value)
         });
         u32::try_from(matching.count()).unwrap_or(u32::MAX)
     }
@@ -474,6 +468,11 @@ impl Engine {
             evidence: Vec::new(),
         }));
     }
+}
+
+/// Whether a person has put their name to it.
+pub(crate) fn is_approved(pending: &Order) -> bool {
+    matches!(&pending.authority, Authority::Approval { by } if !by.is_empty())
 }
 
 /// Orders in flight that one value of a domain label of this service allows.

@@ -7,6 +7,7 @@
     clippy::unwrap_used,
     reason = "a broken test world should stop the test"
 )]
+#![expect(dead_code, reason = "each file of tests uses its part of the world")]
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -51,6 +52,10 @@ pub(crate) struct World {
     pub(crate) saved: BTreeMap<String, Saved>,
     pub(crate) given: Vec<Order>,
     pub(crate) ledger_works: bool,
+    /// Whether the interlock is asked; without it the engine's own guards must do.
+    pub(crate) judged: bool,
+    /// What discovery gives after a restart.
+    found: BTreeMap<TargetId, Arc<Target>>,
 }
 
 pub(crate) const START: u64 = 1_795_000_000_000;
@@ -170,6 +175,8 @@ impl World {
             saved: BTreeMap::new(),
             given: Vec::new(),
             ledger_works: true,
+            judged: true,
+            found: BTreeMap::new(),
         };
         world.tell(Event::Production(Arc::new(production)));
         world.found(targets);
@@ -179,6 +186,7 @@ impl World {
     pub(crate) fn found(&mut self, targets: Vec<Arc<Target>>) {
         for target in &targets {
             self.truth.entry(target.id.clone()).or_insert(Truth::Up);
+            self.found.insert(target.id.clone(), target.clone());
         }
         self.tell(Event::Targets {
             upserted: targets,
@@ -187,10 +195,16 @@ impl World {
     }
 
     pub(crate) fn gone(&mut self, target: &str) {
+        self.found.remove(target);
         self.tell(Event::Targets {
             upserted: Vec::new(),
             removed: vec![name(target)],
         });
+    }
+
+    /// Discovery does not give it at the next start.
+    pub(crate) fn gone_at_restart(&mut self, target: &str) {
+        self.found.remove(target);
     }
 
     pub(crate) fn observers(&mut self, names: &[&str]) {
@@ -311,10 +325,13 @@ impl World {
 
     pub(crate) fn tell(&mut self, event: Event) {
         self.interlock.note(self.now, &event);
-        let interlock = &mut self.interlock;
-        let effects = self.engine.handle(self.now, event, &mut |now, order| {
-            interlock.check(now, order)
-        });
+        let (interlock, judged) = (&mut self.interlock, self.judged);
+        let effects = self
+            .engine
+            .handle(self.now, event, &mut |now, order| match judged {
+                true => interlock.check(now, order),
+                false => Vec::new(),
+            });
         self.carry_out(effects);
     }
 
@@ -423,12 +440,56 @@ impl World {
         self.engine.restore(self.now, rows.clone());
         self.interlock.restore(self.now, &rows);
         self.outcomes.clear();
-        let all: Vec<Arc<Target>> = targets("web", self.truth.len(), &["a", "b", "c"]);
+        self.watched.clear();
         self.tell(Event::Production(Arc::new(self.production.clone())));
-        self.tell(Event::Targets {
-            upserted: all,
-            removed: Vec::new(),
-        });
+        let all = self.found.values().cloned().collect();
+        self.found(all);
+    }
+
+    /// The configuration is changed and loaded again.
+    pub(crate) fn reload(&mut self, change: impl FnOnce(&mut Vec<Service>)) {
+        let mut services = self
+            .production
+            .services
+            .iter()
+            .map(|service| (**service).clone())
+            .collect();
+        change(&mut services);
+        self.production.services = services.into_iter().map(Arc::new).collect();
+        self.tell(Event::Production(Arc::new(self.production.clone())));
+    }
+
+    /// What an actuator reports of an order.
+    pub(crate) fn outcome(&mut self, order: OrderId, kind: OutcomeKind) {
+        let (at, detail) = (self.now, "as told".to_owned());
+        self.tell(Event::Outcome(Outcome {
+            order,
+            kind,
+            at,
+            detail,
+        }));
+    }
+
+    pub(crate) fn order(&mut self, target: &str, action: Action) -> Result<(), String> {
+        let (target, why) = (name(target), "because".to_owned());
+        self.person(PersonAct::Order {
+            target,
+            action,
+            why,
+        })
+    }
+
+    /// Whether some line of the story so far contains `text`.
+    pub(crate) fn tells(&self, text: &str) -> bool {
+        self.story.iter().any(|line| line.contains(text))
+    }
+
+    /// The target's case as it stands.
+    pub(crate) fn case_of(&self, target: &str) -> &Case {
+        let mut cases = self.engine.cases().rev();
+        cases
+            .find(|case| case.target.as_str() == target)
+            .unwrap_or_else(|| panic!("{target} never had a case: {:#?}", self.story))
     }
 
     pub(crate) fn phase(&self, case: u64) -> &'static str {

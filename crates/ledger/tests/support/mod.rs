@@ -44,5 +44,6 @@ pub(crate) fn hold(until: Option<u64>) -> Saved {
         by: "a person".to_owned(),
         why: "replacing a disk".to_owned(),
         until: until.map(Timestamp::from_millis),
+        stopped: false,
     }
 }
