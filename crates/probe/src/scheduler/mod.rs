@@ -5,6 +5,7 @@
 //! unknown answer, and a sink that panics has lost its batch; neither ends the scheduler. A roster that
 //! panics does, because it can't be trusted with what is left, and says so.
 
+mod permits;
 mod roster;
 mod statistics;
 

@@ -1,4 +1,4 @@
-//! Who is asked when: all jobs, their rhythm, and the queue for permits.
+//! Who is asked when: all jobs and their rhythm. Who then has a permit is [`Permits`]' to say.
 //!
 //! Pure: `now` is told, nothing waits, spawns or asks. The shell calls [`Roster::advance`] when
 //! [`Roster::wake_at`] has come, starts what [`Roster::start`] yields, and reports each end to
@@ -9,16 +9,15 @@
 //! `phase + n × interval` of the clock, with a phase that is a hash of its name: the same after every
 //! restart, and spread evenly over all jobs.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use pitcrew_model::{Observation, Runner, Target, TargetId, Test, TestKind, TestName};
 use tokio::{sync::mpsc::UnboundedSender, task::AbortHandle};
 
-use super::statistics::Counters;
+use super::{
+    permits::{Front, Pace, Permits},
+    statistics::Counters,
+};
 use crate::wheel::Wheel;
 
 /// First rounds after a watch are spread over this, or over a millisecond for each ten jobs.
@@ -47,16 +46,11 @@ pub(super) struct Round {
 }
 
 pub(super) struct Roster {
-    concurrency: usize,
     wheel: Wheel,
+    permits: Permits,
     slots: Vec<Option<Entry>>,
     free: Vec<u32>,
     by_target: HashMap<TargetId, Vec<u32>>,
-    /// Due, waiting for a permit; in order of becoming due.
-    queue: VecDeque<Ticket>,
-    /// Asked for by someone who waits: goes first.
-    urgent: VecDeque<(Ticket, u64)>,
-    in_flight: usize,
     generations: u64,
     stopped: bool,
     pub(super) counters: Counters,
@@ -69,6 +63,8 @@ struct Entry {
     /// When its last regular round was due.
     due_ms: u64,
     queued: bool,
+    /// Changes only when a round ends: while it waits, its place is in that lane.
+    pace: Pace,
     /// Wants an extra round, not before this.
     wanted_at_ms: Option<u64>,
     asking: Option<Asking>,
@@ -87,14 +83,11 @@ struct Asking {
 impl Roster {
     pub(super) fn new(now_ms: u64, concurrency: usize) -> Self {
         Self {
-            concurrency: concurrency.max(1),
             wheel: Wheel::new(now_ms),
+            permits: Permits::new(concurrency),
             slots: Vec::new(),
             free: Vec::new(),
             by_target: HashMap::new(),
-            queue: VecDeque::new(),
-            urgent: VecDeque::new(),
-            in_flight: 0,
             generations: 0,
             stopped: false,
             counters: Counters::default(),
@@ -177,7 +170,7 @@ impl Roster {
             entry.wanted_at_ms = Some(not_before_ms);
             if entry.asking.is_none() && !already_queued {
                 let ticket = entry.ticket(slot);
-                self.urgent.push_back((ticket, not_before_ms));
+                self.permits.urge(entry.pace, ticket, not_before_ms);
             }
         }
     }
@@ -185,8 +178,7 @@ impl Roster {
     /// When there is something to do again, if nothing else happens. Without a permit, rounds that
     /// wait for one are no reason to wake: `finish` brings it back.
     pub(super) fn wake_at(&self) -> Option<u64> {
-        let urgent = self.urgent.front().map(|(_, not_before_ms)| *not_before_ms);
-        let urgent = urgent.filter(|_| self.in_flight < self.concurrency);
+        let urgent = self.permits.wake_at();
         [self.wheel.wake_at(), urgent].into_iter().flatten().min()
     }
 
@@ -209,7 +201,7 @@ impl Roster {
                 entry.queued = true;
                 entry.due_ms = due_ms;
                 let ticket = entry.ticket(slot);
-                self.queue.push_back(ticket);
+                self.permits.queue(entry.pace, ticket, due_ms);
             }
             self.counters.missed_rounds += missed;
             self.wheel.set(slot, next_ms);
@@ -218,18 +210,24 @@ impl Roster {
 
     /// The next round to start, while there are permits and work.
     pub(super) fn start(&mut self, now_ms: u64) -> Option<Round> {
-        while !self.stopped && self.in_flight < self.concurrency {
-            let (ticket, urgent) = self.next_ticket(now_ms)?;
+        while !self.stopped {
+            let Front {
+                ticket,
+                urgent,
+                pace,
+                ..
+            } = self.permits.next(now_ms)?;
             let Some(entry) = self.current(ticket) else {
                 continue;
             };
-            if entry.asking.is_some() {
+            // In another lane it is what an extra round left behind there.
+            if entry.asking.is_some() || entry.pace != pace {
                 continue;
             }
             match entry.wanted_at_ms {
                 // Wanted again while it was in the queue, later than that place in it is worth.
                 Some(at_ms) if urgent && at_ms > now_ms => {
-                    self.urgent.push_back((ticket, at_ms));
+                    self.permits.urge(pace, ticket, at_ms);
                     continue;
                 }
                 None if urgent => continue,
@@ -252,20 +250,10 @@ impl Roster {
             if !urgent {
                 self.counters.lateness.add(now_ms.saturating_sub(due_ms));
             }
-            self.in_flight += 1;
+            self.permits.take(pace);
             return Some(Round { ticket, job });
         }
         None
-    }
-
-    fn next_ticket(&mut self, now_ms: u64) -> Option<(Ticket, bool)> {
-        if let Some((ticket, not_before_ms)) = self.urgent.front().copied()
-            && not_before_ms <= now_ms
-        {
-            self.urgent.pop_front();
-            return Some((ticket, true));
-        }
-        self.queue.pop_front().map(|ticket| (ticket, false))
     }
 
     /// Remembers the task of a round, so that it can be ended before its deadline.
@@ -289,10 +277,16 @@ impl Roster {
         let entry = self.current(ticket)?;
         let asking = entry.asking.take()?;
         let kind = entry.job.test.kind.name();
-        if let Some(not_before_ms) = entry.wanted_at_ms {
-            self.urgent.push_back((ticket, not_before_ms));
+        let pace_before = entry.pace;
+        entry.pace = match observation.took < entry.job.test.timeout {
+            true => Pace::Prompt,
+            false => Pace::Hung,
+        };
+        let (pace, wanted_at_ms) = (entry.pace, entry.wanted_at_ms);
+        self.permits.give_back(pace_before);
+        if let Some(not_before_ms) = wanted_at_ms {
+            self.permits.urge(pace, ticket, not_before_ms);
         }
-        self.in_flight -= 1;
         self.counters.count(kind, observation.verdict);
         for waiter in asking.waiters {
             // A waiter that went away needs no answer.
@@ -306,8 +300,7 @@ impl Roster {
         self.stopped = true;
         self.by_target.clear();
         self.free.clear();
-        self.queue.clear();
-        self.urgent.clear();
+        self.permits.clear();
         self.wheel = Wheel::new(0);
         for entry in self.slots.drain(..).flatten() {
             if let Some(task) = entry.asking.and_then(|asking| asking.task) {
@@ -325,11 +318,11 @@ impl Roster {
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.in_flight
+        self.permits.in_flight()
     }
 
     pub(super) fn queued(&self) -> usize {
-        self.queue.len() + self.urgent.len()
+        self.permits.queued()
     }
 
     fn has(&self, slots: &[u32], test: &TestName) -> bool {
@@ -359,6 +352,7 @@ impl Roster {
             due_ms: now_ms,
             job: Arc::new(job),
             queued: false,
+            pace: Pace::default(),
             wanted_at_ms: None,
             asking: None,
             waiters: Vec::new(),
@@ -409,7 +403,7 @@ impl Roster {
         // asked is in no queue, so no ticket of this generation is missed.
         self.generations += 1;
         entry.generation = self.generations;
-        self.in_flight -= 1;
+        self.permits.give_back(entry.pace);
         Some(asking)
     }
 
@@ -462,6 +456,8 @@ fn stable_hash(target: &TargetId, test: &TestName) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use pitcrew_model::{
         Address, Evidence, Labels, ObserverName, Place, Proves, SourceName, TcpTest, Verdict,
     };
@@ -629,6 +625,93 @@ mod tests {
         assert!((10..=11).contains(&well_rounds.len()), "{well_rounds:?}");
         assert!((9..=11).contains(&world.roster.counters.missed_rounds));
         assert_eq!(world.roster.queued(), 0);
+    }
+
+    /// A fleet of which `hung` targets answer nothing and 40 answer at once, for `until_ms`; the longest
+    /// that a round of one that answers had to wait, after `from_ms`, and how many rounds the hung had.
+    fn latest_ms(concurrency: usize, hung: usize, from_ms: u64, until_ms: u64) -> (u64, usize) {
+        let mut world = World::new(concurrency);
+        let test = test("answers", 10_000);
+        for number in 0..40 {
+            world.watch(&target(&format!("well-{number}"), "10.0.0.1:80"), &[&test]);
+        }
+        for number in 0..hung {
+            world.watch(&target(&format!("hung-{number}"), "10.0.0.2:80"), &[&test]);
+        }
+        let mut deadlines: VecDeque<(u64, Round)> = VecDeque::new();
+        let (mut latest_ms, mut hung_rounds) = (0, 0);
+        for now_ms in 0..until_ms {
+            if now_ms == from_ms {
+                world.roster.counters = Counters::default();
+            }
+            world.now_ms = START_MS + now_ms;
+            while deadlines.front().is_some_and(|(at_ms, _)| *at_ms <= now_ms) {
+                let (_, round) = deadlines.pop_front().unwrap();
+                let mut observation = observation(&round, world.now_ms);
+                observation.took = round.job.test.timeout;
+                world.roster.finish(round.ticket, observation);
+            }
+            world.roster.advance(world.now_ms);
+            while let Some(round) = world.roster.start(world.now_ms) {
+                if round.job.target.id.as_str().starts_with("hung") {
+                    deadlines.push_back((now_ms + 10_000, round));
+                    hung_rounds += usize::from(now_ms >= from_ms);
+                    continue;
+                }
+                let slot = round.ticket.slot;
+                let due_ms = world.roster.entry(slot).unwrap().due_ms;
+                if now_ms >= from_ms {
+                    latest_ms = latest_ms.max(world.now_ms - due_ms);
+                }
+                world.finish(&round);
+            }
+        }
+        (latest_ms, hung_rounds)
+    }
+
+    #[test]
+    fn as_many_hung_targets_as_there_are_permits_delay_none_that_answers() {
+        // From when each has run out of time once.
+        let (latest_ms, hung_rounds) = latest_ms(8, 8, 30_000, 120_000);
+        assert_eq!(latest_ms, 0);
+        assert!(hung_rounds >= 5 * 8, "they are asked: {hung_rounds}");
+    }
+
+    #[test]
+    fn ten_times_as_many_delay_none_either_and_are_still_asked_in_turn() {
+        let (latest_ms, hung_rounds) = latest_ms(8, 80, 200_000, 600_000);
+        assert_eq!(latest_ms, 0);
+        assert!(
+            hung_rounds >= 40 * 6 - 6,
+            "six permits are theirs: {hung_rounds}"
+        );
+    }
+
+    #[test]
+    fn a_hung_target_that_answers_again_is_prompt_again() {
+        let mut world = World::new(4);
+        let test = test("answers", 10_000);
+        let targets: Vec<_> = (0..4)
+            .map(|number| target(&format!("web-{number}"), "10.0.0.1:80"))
+            .collect();
+        for target in &targets {
+            world.watch(target, &[&test]);
+        }
+        for (_, round) in world.run(1_000) {
+            let mut observation = observation(&round, world.now_ms);
+            observation.took = round.job.test.timeout;
+            world.roster.finish(round.ticket, observation);
+        }
+        for target in &targets {
+            world.want(target);
+        }
+        let rounds = world.run(1_010);
+        assert_eq!((rounds.len(), world.roster.queued()), (3, 1));
+        world.finish(&rounds[0].1);
+        assert_eq!(world.run(1_011).len(), 1, "the fourth in its place");
+        world.want(&rounds[0].1.job.target);
+        let again = world.run(1_020);
+        assert_eq!(again.len(), 1, "with the permit of those that answer");
     }
 
     #[test]
