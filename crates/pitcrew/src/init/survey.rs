@@ -12,9 +12,12 @@ use std::{
 };
 
 use super::{
-    containers::{self, Container, Containers},
+    containers::{Container, Containers},
     hello::{self, Guess, Speech},
+    left_alone::{Home, home, why_left_alone},
     machine::{self, Machine, Process, Socket},
+    main_port::{believed, main_port},
+    names,
     questions::{Asked, Asker, Hints},
     redis::Settings,
     runner::{self, Choice},
@@ -61,9 +64,9 @@ enum Owner {
 
 /// The sockets of one owner by port, with the addresses that reach each from here.
 #[derive(Default)]
-struct Group<'m> {
-    process: Option<&'m Process>,
-    container: Option<Container>,
+pub(super) struct Group<'m> {
+    pub(super) process: Option<&'m Process>,
+    pub(super) container: Option<Container>,
     ports: BTreeMap<u16, Port<'m>>,
 }
 
@@ -105,7 +108,7 @@ pub(super) async fn survey(only: &BTreeSet<u16>) -> io::Result<Survey> {
         .seen
         .sort_by_key(|seen| (seen.address.port(), seen.address.ip()));
     survey.seen.dedup_by_key(|seen| seen.address);
-    name(&mut survey.found);
+    names::name(&mut survey.found);
     Ok(survey)
 }
 
@@ -174,91 +177,6 @@ fn group<'m>(
             .sort_by_key(|address| (!address.is_loopback(), *address));
     }
     groups
-}
-
-/// What a process lives in.
-enum Home<'c> {
-    Machine,
-    Container(&'c Container),
-    /// Its engine doesn't tell of it.
-    UnknownContainer,
-}
-
-fn home<'c>(
-    containers: &'c Containers,
-    process: Option<&Process>,
-    port: u16,
-    own_cgroups: &[String],
-) -> Home<'c> {
-    let Some(process) = process else {
-        return Home::Machine;
-    };
-    if process.program() == Some("docker-proxy") {
-        return containers
-            .by_port(port)
-            .map_or(Home::UnknownContainer, Home::Container);
-    }
-    match containers::id_of(process, own_cgroups) {
-        Some(id) => containers
-            .by_id(id)
-            .map_or(Home::UnknownContainer, Home::Container),
-        None => Home::Machine,
-    }
-}
-
-/// Why something is only listed: it isn't production, or a restart of it is never Pitcrew's.
-fn why_left_alone(process: &Process, port: u16, home: &Home<'_>) -> Option<String> {
-    const SYSTEM: [&str; 27] = [
-        "sshd",
-        "dropbear",
-        "systemd",
-        "init",
-        "dbus-daemon",
-        "dbus-broker",
-        "dockerd",
-        "containerd",
-        "docker-proxy",
-        "podman",
-        "conmon",
-        "rootlessport",
-        "kubelet",
-        "kube-proxy",
-        "crio",
-        "rpcbind",
-        "rpc.statd",
-        "rpc.mountd",
-        "cupsd",
-        "avahi-daemon",
-        "chronyd",
-        "ntpd",
-        "udevd",
-        "NetworkManager",
-        "polkitd",
-        "epmd",
-        "xinetd",
-    ];
-    let program = process.program().unwrap_or_default();
-    if process.exe == std::env::current_exe().ok() || program == "pitcrew" {
-        return Some("Pitcrew itself".to_owned());
-    }
-    if process.variable("PITCREW_SUPERVISED").is_some() {
-        return Some("Pitcrew keeps it running already".to_owned());
-    }
-    if process.cgroups.iter().any(|path| path.contains("kubepods")) {
-        return Some("Kubernetes keeps it running".to_owned());
-    }
-    match home {
-        Home::Container(_) => return None,
-        Home::UnknownContainer => {
-            return Some("it is in a container whose engine can't be asked".to_owned());
-        }
-        Home::Machine => {}
-    }
-    if process.pid == 1 || SYSTEM.contains(&program) || program.starts_with("systemd-") {
-        return Some("part of the system, never repaired by Pitcrew".to_owned());
-    }
-    (port == 53)
-        .then(|| "DNS; test it with a name of your own: dns: { name: example.org }".to_owned())
 }
 
 fn what(machine: &Machine, socket: &Socket, process: Option<&Process>) -> String {
@@ -389,7 +307,7 @@ async fn look_at(
     let is_store = !matches!(speech, Speech::Http { .. });
     let choice = choose(machine, group, listener.socket, &speech, address, is_store).await;
     Ok(Found {
-        name: base_name(group, &speech),
+        name: names::base_name(group, &speech),
         what: what_found(machine, group, listener.socket),
         pid: group.process.map(|process| process.pid),
         address,
@@ -398,49 +316,6 @@ async fn look_at(
         is_store,
         untested,
     })
-}
-
-/// The port it is known by: that of the program's own protocol, or the first that says something known.
-fn main_port(said: &[(SocketAddr, &Speech)], guess: Option<Guess>) -> Option<usize> {
-    let own = said
-        .iter()
-        .position(|(_, speech)| guess.is_some() && guess_of(speech) == guess);
-    let known = || {
-        said.iter()
-            .position(|(_, speech)| guess_of(speech).is_some())
-    };
-    // A store that is known by its name and says nothing hangs just now.
-    let usual = || {
-        let guess = guess.filter(|guess| *guess != Guess::Http)?;
-        let usual = said
-            .iter()
-            .position(|(address, _)| hello::guess_by_port(address.port()) == Some(guess));
-        usual.or_else(|| (said.len() == 1).then_some(0))
-    };
-    own.or_else(known).or_else(usual)
-}
-
-fn guess_of(speech: &Speech) -> Option<Guess> {
-    Some(match speech {
-        Speech::Http { .. } => Guess::Http,
-        Speech::Redis => Guess::Redis,
-        Speech::Postgres => Guess::Postgres,
-        Speech::Mysql => Guess::Mysql,
-        Speech::Memcached => Guess::Memcached,
-        Speech::Amqp => Guess::Amqp,
-        Speech::Other { .. } => return None,
-    })
-}
-
-fn believed(speech: &Speech, guess: Option<Guess>) -> Speech {
-    match (speech, guess) {
-        (Speech::Other { .. }, Some(Guess::Redis)) => Speech::Redis,
-        (Speech::Other { .. }, Some(Guess::Postgres)) => Speech::Postgres,
-        (Speech::Other { .. }, Some(Guess::Mysql)) => Speech::Mysql,
-        (Speech::Other { .. }, Some(Guess::Memcached)) => Speech::Memcached,
-        (Speech::Other { .. }, Some(Guess::Amqp)) => Speech::Amqp,
-        (speech, _) => speech.clone(),
-    }
 }
 
 fn unknown(
@@ -515,187 +390,4 @@ async fn choose(
         _ => None,
     };
     runner::of_process(machine, process, socket, is_store, settings.as_ref())
-}
-
-/// A word for the service: of its unit, its container or its program.
-fn base_name(group: &Group<'_>, speech: &Speech) -> String {
-    let of_store = match speech {
-        Speech::Redis => Some("redis"),
-        Speech::Postgres => Some("postgresql"),
-        Speech::Mysql => Some("mysql"),
-        Speech::Memcached => Some("memcached"),
-        Speech::Amqp => Some("rabbitmq"),
-        Speech::Http { .. } | Speech::Other { .. } => None,
-    };
-    if let Some(container) = &group.container {
-        return clean(&container.name);
-    }
-    if let Some(name) = of_store {
-        return name.to_owned();
-    }
-    let Some(process) = group.process else {
-        return "web".to_owned();
-    };
-    let unit = runner::unit_of(process).map(|unit| unit.trim_end_matches(".service").to_owned());
-    let name = unit.or_else(|| process.called());
-    name.map_or_else(|| "web".to_owned(), |name| clean(&name))
-}
-
-/// Lower case letters, digits and dashes.
-pub(super) fn clean(name: &str) -> String {
-    let mut clean = String::new();
-    for c in name.chars().take(60) {
-        match c.to_ascii_lowercase() {
-            c if c.is_ascii_lowercase() || c.is_ascii_digit() => clean.push(c),
-            _ if clean.ends_with('-') || clean.is_empty() => {}
-            _ => clean.push('-'),
-        }
-    }
-    let name = clean.trim_end_matches('-');
-    if name.is_empty() {
-        "service".to_owned()
-    } else {
-        name.to_owned()
-    }
-}
-
-/// Names that occur more than once get the port; ports differ, or one owner has both.
-fn name(found: &mut [Found]) {
-    let mut uses: BTreeMap<String, u32> = BTreeMap::new();
-    for one in found.iter() {
-        *uses.entry(one.name.clone()).or_default() += 1;
-    }
-    let mut taken = BTreeSet::new();
-    for one in found {
-        if uses[&one.name] > 1 {
-            one.name = format!("{}-{}", one.name, one.address.port());
-        }
-        let base = one.name.clone();
-        let mut number = 1;
-        while !taken.insert(one.name.clone()) {
-            number += 1;
-            one.name = format!("{base}-{number}");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::*;
-
-    fn process(exe: &str) -> Process {
-        Process {
-            pid: 77,
-            exe: Some(PathBuf::from(exe)),
-            ..Process::default()
-        }
-    }
-
-    #[test]
-    fn what_keeps_the_machine_alive_is_never_configured() {
-        for exe in [
-            "/usr/sbin/sshd",
-            "/lib/systemd/systemd-resolved",
-            "/usr/bin/dockerd",
-            "/usr/bin/dbus-daemon",
-        ] {
-            assert!(
-                why_left_alone(&process(exe), 1_000, &Home::Machine).is_some(),
-                "{exe}"
-            );
-        }
-        assert!(why_left_alone(&process("/usr/sbin/dnsmasq"), 53, &Home::Machine).is_some());
-        assert!(
-            why_left_alone(
-                &process("/usr/bin/anything"),
-                1_000,
-                &Home::UnknownContainer
-            )
-            .is_some()
-        );
-        let first = Process {
-            pid: 1,
-            ..process("/sbin/anything")
-        };
-        assert!(why_left_alone(&first, 1_000, &Home::Machine).is_some());
-        let supervised = vec![("PITCREW_SUPERVISED".to_owned(), "x/web-1".to_owned())];
-        let own = Process {
-            environment: supervised,
-            ..process("/usr/bin/web")
-        };
-        assert!(why_left_alone(&own, 1_000, &Home::Machine).is_some());
-        assert_eq!(
-            why_left_alone(&process("/usr/sbin/nginx"), 80, &Home::Machine),
-            None
-        );
-    }
-
-    #[test]
-    fn names_are_clean_and_each_is_used_once() {
-        for (name, cleaned) in [
-            ("redis-server", "redis-server"),
-            ("My App@2 (x)", "my-app-2-x"),
-            ("--\u{1b}[31m", "31m"),
-            ("…", "service"),
-        ] {
-            assert_eq!(clean(name), cleaned);
-        }
-        let found = |name: &str, port: u16| Found {
-            name: name.to_owned(),
-            what: String::new(),
-            pid: None,
-            address: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port),
-            tests: Vec::new(),
-            choice: Choice::default(),
-            is_store: false,
-            untested: Vec::new(),
-        };
-        let mut all = [
-            found("redis", 1),
-            found("web", 2),
-            found("redis", 3),
-            found("redis", 3),
-            found("redis-3", 4),
-        ];
-        name(&mut all);
-        let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
-        assert_eq!(
-            names,
-            ["redis-1", "web", "redis-3", "redis-3-2", "redis-3-3"]
-        );
-    }
-
-    #[test]
-    fn the_own_protocol_of_a_known_program_is_its_main_port() {
-        let socket = |port: u16| (port, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
-        let http = Speech::Http { status: Some(200) };
-        let other = Speech::Other {
-            words: String::new(),
-        };
-        for (said, guess, main) in [
-            (
-                vec![(15_672, http.clone()), (5_672, Speech::Amqp)],
-                Some(Guess::Amqp),
-                Some(1),
-            ),
-            (vec![(1, other.clone()), (2, http.clone())], None, Some(1)),
-            (vec![(1, other.clone())], None, None),
-            // A hung one that is known by its name.
-            (vec![(6_400, other.clone())], Some(Guess::Redis), Some(0)),
-            (
-                vec![(1, other.clone()), (6_379, other.clone())],
-                Some(Guess::Redis),
-                Some(1),
-            ),
-            (vec![(80, other.clone())], Some(Guess::Http), None),
-        ] {
-            let said: Vec<(SocketAddr, &Speech)> = said
-                .iter()
-                .map(|(port, speech)| (socket(*port).1, speech))
-                .collect();
-            assert_eq!(main_port(&said, guess), main, "{said:?}");
-        }
-    }
 }
