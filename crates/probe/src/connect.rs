@@ -1,10 +1,10 @@
 //! A fresh connection to a target: TCP, and TLS over it. Never pooled, because a test that must connect
 //! proves nothing over a connection that is already there.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use pitcrew_model::TlsOptions;
-use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     net::TcpStream,
     time::{Instant, timeout_at},
@@ -13,7 +13,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
     Answer, Question, resolve,
-    trust::{self, Protocols},
+    trust::{self, Authorities, Protocols},
 };
 
 /// Connects to the target, on `port` or that of its address.
@@ -59,11 +59,8 @@ pub(crate) async fn tls(
     options: &TlsOptions,
     protocols: Protocols,
 ) -> Result<TlsStream<TcpStream>, Answer> {
-    let config = question.tools.trust.client_config(options, protocols)?;
     let name = server_name(options, host)?;
-    question
-        .progress
-        .reached("connected, TLS handshake not finished");
+    let config = client_config(question, options, protocols).await?;
     let stream = TlsConnector::from(config)
         .connect(name, stream)
         .await
@@ -72,6 +69,30 @@ pub(crate) async fn tls(
         .progress
         .reached("connected with TLS, then silence");
     Ok(stream)
+}
+
+/// What a handshake over an open connection trusts and offers.
+pub(crate) async fn client_config(
+    question: &Question<'_>,
+    options: &TlsOptions,
+    protocols: Protocols,
+) -> Result<Arc<ClientConfig>, Answer> {
+    let authorities = authorities(question, options).await?;
+    question
+        .progress
+        .reached("connected, TLS handshake not finished");
+    authorities.client_config(protocols)
+}
+
+/// Whose signatures count; the time that takes to read is not the target's.
+pub(crate) async fn authorities(
+    question: &Question<'_>,
+    options: &TlsOptions,
+) -> Result<Arc<Authorities>, Answer> {
+    question
+        .progress
+        .waits_elsewhere("the authorities' certificates have not been read");
+    question.tools.trust.authorities(options).await
 }
 
 pub(crate) fn server_name(options: &TlsOptions, host: &str) -> Result<ServerName<'static>, Answer> {

@@ -18,7 +18,7 @@ pub(crate) async fn ask(question: &Question<'_>, test: &TlsTest) -> Answer {
 }
 
 async fn examine(question: &Question<'_>, test: &TlsTest) -> Result<Answer, Answer> {
-    let verifier = question.tools.trust.verifier(&test.options)?;
+    let authorities = connect::authorities(question, &test.options).await?;
     let host = question.host()?;
     let anyone = TlsOptions {
         insecure: true,
@@ -35,7 +35,11 @@ async fn examine(question: &Question<'_>, test: &TlsTest) -> Result<Answer, Answ
         .map_err(|_| Answer::unknown("this machine's clock is before 1970"))?;
     let name = connect::server_name(&test.options, host)?;
     let unix_time = UnixTime::since_unix_epoch(now);
-    if let Err(error) = verifier.verify_server_cert(first, others, &name, &[], unix_time) {
+    if let Err(error) =
+        authorities
+            .verifier()
+            .verify_server_cert(first, others, &name, &[], unix_time)
+    {
         let whose =
             Expiry::of(first).map_or_else(String::new, |leaf| format!(" ({})", leaf.subject));
         return Err(Answer::fail(format!("{}{whose}", trust::words(&error))));

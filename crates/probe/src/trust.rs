@@ -6,10 +6,15 @@
 use std::{
     collections::HashMap,
     fmt, fs, io,
-    sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    thread,
+    time::{Duration, Instant, SystemTime},
 };
 
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
 use pitcrew_model::TlsOptions;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -20,11 +25,12 @@ use rustls::{
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
+use tokio::sync::oneshot;
 
 use crate::Answer;
 
 /// What is offered by ALPN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Protocols {
     /// No ALPN at all: not HTTP.
     Unnamed,
@@ -43,101 +49,160 @@ impl Protocols {
             Self::AnyHttp => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         }
     }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Unnamed => 0,
+            Self::Http1 => 1,
+            Self::Http2 => 2,
+            Self::AnyHttp => 3,
+        }
+    }
 }
 
-/// Whose signature counts.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Authorities {
-    Platform,
-    Anyone,
-    /// With the time of its last change: a rotated file is read again.
-    File(String, Option<SystemTime>),
-}
+/// How long what was read of a file counts before the file is looked at again.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Configurations already built, by what they were built from.
+/// The authorities that tests name, read once and again when their file changes.
+///
+/// Files are read by a thread each, at most one at a time for the same file, which all tests that need
+/// it wait for within their own deadlines: a file on a dead network mount costs one thread and blocks
+/// nobody else. Not the runtime's blocking pool, because such a thread would keep the runtime from ending.
 #[derive(Default)]
 pub(crate) struct Trust {
-    configs: Mutex<HashMap<(Authorities, Protocols), Arc<ClientConfig>>>,
-    verifiers: Mutex<HashMap<Authorities, Arc<dyn ServerCertVerifier>>>,
+    anyone: OnceLock<Arc<Authorities>>,
+    /// By file; `None` is the platform's.
+    kept: Mutex<HashMap<Option<String>, Kept>>,
 }
 
+struct Kept {
+    looked_at: Instant,
+    reading: Reading,
+}
+
+type Read = Result<Arc<Authorities>, Answer>;
+type Reading = Shared<BoxFuture<'static, Read>>;
+
 impl Trust {
-    /// More editions of authorities' files than this are not kept.
+    /// More files of authorities than this are not kept.
     const COUNT_MAX: usize = 256;
 
-    pub(crate) fn client_config(
-        &self,
-        options: &TlsOptions,
-        protocols: Protocols,
-    ) -> Result<Arc<ClientConfig>, Answer> {
-        let key = (Authorities::of(options), protocols);
-        let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(config) = configs.get(&key) {
+    /// Whose signatures count with these options.
+    pub(crate) async fn authorities(&self, options: &TlsOptions) -> Read {
+        if options.insecure {
+            let anyone = || Authorities::new(None, Arc::new(TrustAnyone(provider())));
+            return Ok(Arc::clone(self.anyone.get_or_init(anyone)));
+        }
+        self.reading(&options.ca_file).await
+    }
+
+    fn reading(&self, file: &Option<String>) -> Reading {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match kept.get(file) {
+            Some(known) if known.counts(file) => return known.reading.clone(),
+            Some(known) => known.reading.peek().and_then(|read| read.clone().ok()),
+            None => None,
+        };
+        let reading = start_reading(file.clone(), before);
+        if kept.len() >= Self::COUNT_MAX {
+            kept.clear();
+        }
+        let now = Kept {
+            looked_at: Instant::now(),
+            reading: reading.clone(),
+        };
+        kept.insert(file.clone(), now);
+        reading
+    }
+}
+
+impl Kept {
+    fn counts(&self, file: &Option<String>) -> bool {
+        match self.reading.peek() {
+            None => true,
+            Some(Ok(_)) if file.is_none() => true,
+            Some(_) => self.looked_at.elapsed() < LOOK_EVERY,
+        }
+    }
+}
+
+fn start_reading(file: Option<String>, before: Option<Arc<Authorities>>) -> Reading {
+    let (done, read) = oneshot::channel();
+    let thread = thread::Builder::new().name("authorities".to_owned());
+    let started = thread.spawn(move || {
+        let read = match &file {
+            None => Authorities::of_the_platform(),
+            Some(path) => Authorities::of_file(path, before),
+        };
+        // Nobody waits any more when the scheduler has ended.
+        done.send(read).ok();
+    });
+    let waiting = async move {
+        started.map_err(|error| {
+            Answer::unknown(format!(
+                "no thread can be started to read authorities: {error}"
+            ))
+        })?;
+        read.await
+            .unwrap_or_else(|_gone| Err(Answer::unknown("reading the authorities broke")))
+    };
+    waiting.boxed().shared()
+}
+
+/// Whose signatures count, and the configurations built for that.
+pub(crate) struct Authorities {
+    /// When the file was last changed.
+    changed: Option<SystemTime>,
+    verifier: Arc<dyn ServerCertVerifier>,
+    configs: [OnceLock<Arc<ClientConfig>>; 4],
+}
+
+impl Authorities {
+    fn new(changed: Option<SystemTime>, verifier: Arc<dyn ServerCertVerifier>) -> Arc<Self> {
+        Arc::new(Self {
+            changed,
+            verifier,
+            configs: Default::default(),
+        })
+    }
+
+    fn of_the_platform() -> Read {
+        rustls_platform_verifier::Verifier::new(provider())
+            .map(|verifier| Self::new(None, Arc::new(verifier)))
+            .map_err(|error| {
+                Answer::unknown(format!("the system's authorities can't be read: {error}"))
+            })
+    }
+
+    fn of_file(path: &str, before: Option<Arc<Self>>) -> Read {
+        let changed = fs::metadata(path).and_then(|file| file.modified()).ok();
+        match before {
+            Some(before) if changed.is_some() && before.changed == changed => Ok(before),
+            _ => verifier_from_file(path)
+                .map(|verifier| Self::new(changed, verifier))
+                .map_err(|why| Answer::unknown(format!("ca_file {path}: {why}"))),
+        }
+    }
+
+    /// What judges a chain.
+    pub(crate) fn verifier(&self) -> &dyn ServerCertVerifier {
+        &*self.verifier
+    }
+
+    pub(crate) fn client_config(&self, protocols: Protocols) -> Result<Arc<ClientConfig>, Answer> {
+        let place = &self.configs[protocols.index()];
+        if let Some(config) = place.get() {
             return Ok(Arc::clone(config));
         }
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| Answer::unknown(format!("TLS can't be set up: {error}")))?
             .dangerous()
-            .with_custom_certificate_verifier(self.verifier(options)?)
+            .with_custom_certificate_verifier(Arc::clone(&self.verifier))
             .with_no_client_auth();
         config.alpn_protocols = protocols.alpn();
         config.resumption = Resumption::disabled();
-        let config = Arc::new(config);
-        if configs.len() >= Self::COUNT_MAX {
-            configs.clear();
-        }
-        configs.insert(key, Arc::clone(&config));
-        Ok(config)
-    }
-
-    /// What judges a chain for these options.
-    pub(crate) fn verifier(
-        &self,
-        options: &TlsOptions,
-    ) -> Result<Arc<dyn ServerCertVerifier>, Answer> {
-        let key = Authorities::of(options);
-        let mut verifiers = self
-            .verifiers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(verifier) = verifiers.get(&key) {
-            return Ok(Arc::clone(verifier));
-        }
-        let verifier = key.verifier()?;
-        if verifiers.len() >= Self::COUNT_MAX {
-            verifiers.clear();
-        }
-        verifiers.insert(key, Arc::clone(&verifier));
-        Ok(verifier)
-    }
-}
-
-impl Authorities {
-    fn of(options: &TlsOptions) -> Self {
-        if options.insecure {
-            return Self::Anyone;
-        }
-        match &options.ca_file {
-            None => Self::Platform,
-            Some(path) => {
-                let changed = fs::metadata(path).and_then(|file| file.modified()).ok();
-                Self::File(path.clone(), changed)
-            }
-        }
-    }
-
-    fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, Answer> {
-        match self {
-            Self::Anyone => Ok(Arc::new(TrustAnyone(provider()))),
-            Self::Platform => rustls_platform_verifier::Verifier::new(provider())
-                .map(|verifier| Arc::new(verifier) as Arc<dyn ServerCertVerifier>)
-                .map_err(|error| {
-                    Answer::unknown(format!("the system's authorities can't be read: {error}"))
-                }),
-            Self::File(path, _) => verifier_from_file(path)
-                .map_err(|why| Answer::unknown(format!("ca_file {path}: {why}"))),
-        }
+        Ok(Arc::clone(place.get_or_init(|| Arc::new(config))))
     }
 }
 

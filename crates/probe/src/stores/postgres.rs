@@ -48,10 +48,7 @@ async fn converse(question: &Question<'_>, test: &PostgresTest) -> Result<String
     let options = &test.tls_options;
     let host = question.host()?;
     connect::server_name(options, host)?;
-    let trust = question
-        .tools
-        .trust
-        .client_config(options, Protocols::Unnamed)?;
+    let trust = connect::client_config(question, options, Protocols::Unnamed).await?;
     let mut tls = MakeRustlsConnect::new((*trust).clone());
     let name = options.server_name.as_deref().unwrap_or(host);
     let Ok(tls) = MakeTlsConnect::<Limited>::make_tls_connect(&mut tls, name);

@@ -1,15 +1,17 @@
 //! The TLS test against nginx with certificates of our own authority.
 
-use std::{fs, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use pitcrew_model::{TestKind, TlsOptions, TlsTest, Verdict};
-use pitcrew_probe::Answer;
+use pitcrew_probe::{Answer, Question, Tools, ask};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     certificates::{Authority, DAY},
     nginx::Nginx,
-    support::{ask_port, check},
+    support::{NoProcesses, PATIENCE, check, target, test},
 };
 
 struct Peer {
@@ -43,13 +45,20 @@ impl Peer {
     }
 
     async fn ask(&self, options: TlsOptions) -> Answer {
+        let tools = Tools::new(Arc::new(NoProcesses));
+        self.ask_with(&tools, options, Duration::from_secs(5)).await
+    }
+
+    async fn ask_with(&self, tools: &Tools, options: TlsOptions, timeout: Duration) -> Answer {
         let tls = TlsTest {
             port: None,
             warn_before: 21 * DAY,
             fail_before: 7 * DAY,
             options,
         };
-        ask_port(self.nginx.port, TestKind::Tls(tls), Duration::from_secs(5)).await
+        let target = target(Some(&format!("127.0.0.1:{}", self.nginx.port)), &[]);
+        let test = test(TestKind::Tls(tls), timeout);
+        ask(Question::new(&target, None, &test, tools)).await
     }
 }
 
@@ -113,4 +122,57 @@ async fn a_file_of_authorities_that_cannot_be_read_is_our_own_fault() {
     check(&answer, Verdict::Unknown, &file.display().to_string());
     fs::write(&file, "no certificate\n").unwrap();
     assert_eq!(peer.ask(options).await.verdict, Verdict::Unknown);
+}
+
+#[tokio::test]
+async fn a_file_of_authorities_that_never_ends_is_waited_for_by_its_own_tests_only() {
+    let Some(peer) = Peer::start("web.test", 90).await else {
+        return;
+    };
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("ca.pem");
+    mknodat(CWD, &file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let mut hangs = peer.options("web.test");
+    hangs.ca_file = Some(file.display().to_string());
+    let tools = Tools::new(Arc::new(NoProcesses));
+    let second = Duration::from_secs(1);
+    let (first, again, other) = tokio::join!(
+        peer.ask_with(&tools, hangs.clone(), second),
+        peer.ask_with(&tools, hangs.clone(), second),
+        peer.ask_with(&tools, peer.options("web.test"), 60 * second),
+    );
+    for answer in [first, again] {
+        let words = "(the authorities' certificates have not been read)";
+        check(&answer, Verdict::Unknown, words);
+    }
+    check(&other, Verdict::Pass, "CN=web.test, 90 days left");
+    // One reader has it open: what it is given now, all get who ask next.
+    fs::write(&file, fs::read(peer.authority.ca_file()).unwrap()).unwrap();
+    let answer = peer.ask_with(&tools, hangs, 60 * second).await;
+    check(&answer, Verdict::Pass, "CN=web.test, 90 days left");
+}
+
+#[tokio::test]
+async fn a_file_of_authorities_that_changes_is_read_again() {
+    let Some(peer) = Peer::start("web.test", 90).await else {
+        return;
+    };
+    let (directory, tools) = (TempDir::new().unwrap(), Tools::new(Arc::new(NoProcesses)));
+    let file = directory.path().join("ca.pem");
+    fs::copy(peer.authority.ca_file(), &file).unwrap();
+    let mut options = peer.options("web.test");
+    options.ca_file = Some(file.display().to_string());
+    let asked = || peer.ask_with(&tools, options.clone(), Duration::from_secs(5));
+    check(&asked().await, Verdict::Pass, "90 days left");
+    let other = TempDir::new().unwrap();
+    fs::copy(Authority::new(other.path()).ca_file(), &file).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let answer = loop {
+        let answer = asked().await;
+        if answer.verdict != Verdict::Pass || Instant::now() > deadline {
+            break answer;
+        }
+        sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(answer.verdict, Verdict::Fail, "{answer:?}");
 }
