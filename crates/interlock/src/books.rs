@@ -1,7 +1,7 @@
 //! The interlock's own books: raw answers, orders in flight, who is where. Nothing is damped here; the last
 //! answer counts, so its view of capacity is the more careful one.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use pitcrew_model::{
     Action, Authority, Observation, Order, Outcome, OutcomeKind, Proves, Service, Target, TargetId,
@@ -9,6 +9,9 @@ use pitcrew_model::{
 };
 
 use crate::Interlock;
+
+/// Orders expire within a minute; so many are not given in one.
+const OPERATIONS_KEPT: usize = 10_000;
 
 /// The last answer of one observer to one test.
 #[derive(Clone, Debug)]
@@ -56,11 +59,19 @@ impl Interlock {
         let service = self.service_of(target);
         if let Some(entry) = self.entries.get_mut(&target.id)
             && entry.service == service
+            && entry.target.run_on == target.run_on
         {
             entry.target = target.clone();
             return;
         }
         self.remove(&target.id);
+        if let Some(service) = service {
+            self.members[service].insert(target.id.clone());
+        }
+        if let Some(host) = &target.run_on {
+            let children = self.children.entry(host.clone()).or_default();
+            children.insert(target.id.clone());
+        }
         let entry = Entry {
             target: target.clone(),
             service,
@@ -71,19 +82,29 @@ impl Interlock {
     }
 
     pub(crate) fn remove(&mut self, id: &TargetId) {
-        if let Some(Entry {
-            service: Some(service),
-            failing_since: Some(since),
-            ..
-        }) = self.entries.remove(id)
+        let Some(entry) = self.entries.remove(id) else {
+            return;
+        };
+        if let Some(service) = entry.service {
+            self.members[service].remove(id);
+            if let Some(since) = entry.failing_since {
+                self.failing[service].remove(&(since, id.clone()));
+            }
+        }
+        if let Some(host) = &entry.target.run_on
+            && let Some(children) = self.children.get_mut(host)
         {
-            self.failing[service].remove(&(since, id.clone()));
+            children.remove(id);
+            if children.is_empty() {
+                self.children.remove(host);
+            }
         }
     }
 
     /// A new configuration. Answers to a test that is the same as before still count.
     pub(crate) fn reassign(&mut self, before: &[Arc<Service>]) {
-        self.failing = vec![std::collections::BTreeSet::new(); self.services.len()];
+        self.failing = vec![BTreeSet::new(); self.services.len()];
+        self.members = vec![BTreeSet::new(); self.services.len()];
         for (id, entry) in &mut self.entries {
             let old = entry.service.map(|at| &before[at]);
             entry.service = self
@@ -91,6 +112,9 @@ impl Interlock {
                 .iter()
                 .position(|service| service.select.selects(&entry.target.labels));
             let new = entry.service.map(|at| &self.services[at]);
+            if let Some(service) = entry.service {
+                self.members[service].insert(id.clone());
+            }
             entry.answers.retain_mut(|answer| {
                 let kept = old
                     .zip(new)
@@ -216,7 +240,7 @@ impl Interlock {
                 let overdue_at = flight.order.given_at + Order::OUTCOME_OVERDUE;
                 let landed_at = flight
                     .landed_at
-                    .or((now >= overdue_at).then_some(overdue_at));
+                    .or_else(|| (now >= overdue_at).then_some(overdue_at));
                 landed_at.is_some_and(|landed_at| {
                     now >= landed_at + flight.order.settle
                         || self.is_up_since(&flight.order.target.id, landed_at)
@@ -226,7 +250,11 @@ impl Interlock {
             .collect();
         for (id, target) in ended {
             self.in_flight.remove(&id);
-            self.repaired.insert(target, now);
+            let probation = self.entries.get(&target).and_then(|entry| entry.service);
+            let probation = probation.map(|at| self.services[at].limits.probation);
+            self.proving.retain(|_, until| now < *until);
+            self.proving
+                .insert(target, now + probation.unwrap_or_default());
         }
     }
 
@@ -255,11 +283,13 @@ impl Interlock {
 
     pub(crate) fn take_off(&mut self, now: Timestamp, order: &Order) {
         let id = &order.target.id;
-        self.operations.insert(order.operation.clone());
+        self.operations.push_back(order.operation.clone());
+        if self.operations.len() > OPERATIONS_KEPT {
+            self.operations.pop_front();
+        }
         self.in_flight.insert(order.id, Flight::new(order, None));
         if order.action.is_disruptive() {
-            let service = self.entries.get(id).and_then(|entry| entry.service);
-            self.given.push_back((now, service));
+            self.count_disruption(now, order);
         }
         if matches!(order.authority, Authority::Person { .. }) {
             match order.action {
@@ -274,6 +304,32 @@ impl Interlock {
                 }
                 Action::Command { .. } | Action::Webhook { .. } | Action::HandOver { .. } => {}
             }
+        }
+    }
+
+    fn count_disruption(&mut self, now: Timestamp, order: &Order) {
+        let fleet = self.fleet_limits.fleet_rate;
+        let own = self.services.iter();
+        let own = own.filter(|service| order.service.as_ref() == Some(&service.name));
+        let rate = own.map(|service| (order.service.clone(), service.limits.rate));
+        for (of, rate) in rate.chain([(None, fleet)]) {
+            let given = self.given.entry(of).or_default();
+            given.retain(|at| now.since(*at) < rate.per);
+            given.push_back(now);
+        }
+        let since_release = self.given[&None]
+            .iter()
+            .filter(|at| **at > self.brake_released_at)
+            .count();
+        self.brake_on |= since_release >= usize::try_from(fleet.count).unwrap_or(usize::MAX);
+    }
+
+    /// The ledger could not take its intent. Its rate stays spent: that only makes the next one wait.
+    pub(crate) fn never_left(&mut self, order: &Order) {
+        self.operations.retain(|given| *given != order.operation);
+        let by_person = matches!(order.authority, Authority::Person { .. });
+        if by_person && order.action == Action::Stop {
+            self.held.remove(&order.target.id);
         }
     }
 
@@ -333,10 +389,7 @@ impl Interlock {
         entry: &Entry,
         service: &Service,
     ) -> bool {
-        let on_probation = self
-            .repaired
-            .get(id)
-            .is_some_and(|repaired| now.since(*repaired) < service.limits.probation);
+        let on_probation = self.proving.get(id).is_some_and(|until| now < *until);
         let held = self.held.get(id).is_some_and(|(until, _)| now < *until);
         let flying = self
             .in_flight

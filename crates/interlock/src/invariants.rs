@@ -1,7 +1,10 @@
 //! The invariants, one function each, numbered as in the design's safety page.
 
+use std::time::Duration;
+
 use pitcrew_model::{
-    Action, Authority, Autonomy, Objection, Order, Proves, Scope, Service, TargetId, Timestamp,
+    Action, Authority, Autonomy, Objection, Order, Proves, Scope, Service, ServiceName, TargetId,
+    Timestamp,
 };
 
 use crate::{Interlock, books::Entry};
@@ -40,11 +43,11 @@ impl Interlock {
             objections.extend(
                 [
                     self.justified(now, order),
-                    self.room_in_flight(order, service),
+                    self.room_in_flight(order),
                     self.enough_left(now, order),
                     self.observers_believable(order),
                     self.no_mass_failure(now, entry, service),
-                    self.rates_hold(now, entry, service),
+                    self.rates_hold(now, service),
                 ]
                 .into_iter()
                 .flatten(),
@@ -63,19 +66,12 @@ impl Interlock {
     /// The target, what runs on it and so on down: all that goes away with it.
     fn brought_down(&self, order: &Order) -> Vec<TargetId> {
         let mut down = vec![order.target.id.clone()];
-        if !self
-            .entries
-            .values()
-            .any(|entry| entry.target.run_on.is_some())
-        {
-            return down;
-        }
         let mut seen = 0;
         while seen < down.len() {
-            let host = down[seen].clone();
+            let children = self.children.get(&down[seen]);
             seen += 1;
-            for (id, entry) in &self.entries {
-                if entry.target.run_on.as_ref() == Some(&host) && !down.contains(id) {
+            for id in children.into_iter().flatten() {
+                if !down.contains(id) {
                     down.push(id.clone());
                 }
             }
@@ -83,10 +79,22 @@ impl Interlock {
         down
     }
 
+    /// What the target runs on, and what that runs on, and so on up.
+    fn hosts(&self, order: &Order) -> Vec<TargetId> {
+        let mut hosts = Vec::new();
+        let mut next = order.target.run_on.as_ref();
+        while let Some(host) = next.filter(|host| !hosts.contains(*host)) {
+            hosts.push(host.clone());
+            let entry = self.entries.get(host);
+            next = entry.and_then(|entry| entry.target.run_on.as_ref());
+        }
+        hosts
+    }
+
     /// 1: one order per target at a time; a host and what runs on it conflict.
     fn one_order_at_a_time(&self, order: &Order) -> Option<Objection> {
         let mut busy = self.brought_down(order);
-        busy.extend(order.target.run_on.clone());
+        busy.extend(self.hosts(order));
         let other = self
             .in_flight
             .values()
@@ -124,41 +132,48 @@ impl Interlock {
         )
     }
 
-    /// 3: orders in flight per service and per domain value.
-    fn room_in_flight(&self, order: &Order, service: &Service) -> Option<Objection> {
+    /// 3: orders in flight per service and per domain value, for the target and for all that goes away with it.
+    fn room_in_flight(&self, order: &Order) -> Option<Objection> {
+        self.brought_down(order).iter().find_map(|id| {
+            let entry = self.entries.get(id)?;
+            let service = &self.services[entry.service?];
+            self.room_beside(order, entry, service)
+        })
+    }
+
+    fn room_beside(&self, order: &Order, entry: &Entry, service: &Service) -> Option<Objection> {
         let flights = || {
             self.in_flight
                 .values()
-                .filter(|flight| flight.order.id != order.id)
+                .map(|flight| &flight.order)
+                .filter(|flying| flying.id != order.id)
         };
         let in_service = flights()
-            .filter(|flight| flight.order.service.as_ref() == Some(&service.name))
+            .filter(|flying| {
+                let now = self.entries.get(&flying.target.id);
+                flying.service.as_ref() == Some(&service.name)
+                    || now.is_some_and(|now| now.service == entry.service)
+            })
             .count();
-        if count(in_service) >= service.limits.max_in_flight {
-            let most = service.limits.max_in_flight;
-            return object(
-                3,
-                format!("{in_service} in flight in {}, at most {most}", service.name),
-            );
+        let most = service.limits.max_in_flight;
+        if count(in_service) >= most {
+            let reason = format!("{in_service} in flight in {}, at most {most}", service.name);
+            return object(3, reason);
         }
         for label in &service.domains {
-            let Some(value) = order.target.labels.get(label) else {
+            let Some(value) = entry.target.labels.get(label) else {
                 continue;
             };
             let together = flights()
-                .filter(|flight| flight.order.target.labels.get(label) == Some(value))
+                .filter(|flying| flying.target.labels.get(label) == Some(value))
                 .count();
-            let most = service
-                .limits
-                .per_domain
-                .iter()
+            let mut limits = service.limits.per_domain.iter();
+            let most = limits
                 .find(|(name, _)| name == label)
                 .map_or(1, |(_, most)| *most);
             if count(together) >= most {
-                return object(
-                    3,
-                    format!("{together} in flight in {label}={value}, at most {most}"),
-                );
+                let reason = format!("{together} in flight in {label}={value}, at most {most}");
+                return object(3, reason);
             }
         }
         None
@@ -173,25 +188,17 @@ impl Interlock {
             .filter(|id| !self.is_failing(now, id, Some(Proves::Down)))
             .collect();
         for (at, service) in self.services.iter().enumerate() {
-            let loses = lost.iter().any(|id| {
-                self.entries
-                    .get(id)
-                    .is_some_and(|entry| entry.service == Some(at))
-            });
-            if !loses {
+            let members = &self.members[at];
+            if !lost.iter().any(|id| members.contains(id)) {
                 continue;
             }
-            let members = || {
-                self.entries
-                    .iter()
-                    .filter(|(_, entry)| entry.service == Some(at))
+            let of = count(members.len());
+            let stays = |id: &&TargetId| {
+                let entry = self.entries.get(*id);
+                !lost.contains(*id)
+                    && entry.is_some_and(|entry| self.is_up(now, id, entry, service))
             };
-            let of = count(members().count());
-            let left = count(
-                members()
-                    .filter(|(id, entry)| !lost.contains(id) && self.is_up(now, id, entry, service))
-                    .count(),
-            );
+            let left = count(members.iter().filter(stays).count());
             if left == 0 {
                 return object(
                     4,
@@ -259,7 +266,7 @@ impl Interlock {
         let mut scopes = vec![(
             service.name.to_string(),
             count(newly(own).count()),
-            self.size(at, |_| true),
+            count(self.members[at].len()),
         )];
         for label in &service.domains {
             let Some(value) = entry.target.labels.get(label) else {
@@ -287,44 +294,33 @@ impl Interlock {
     }
 
     fn size(&self, service: usize, also: impl Fn(&Entry) -> bool) -> u32 {
-        count(
-            self.entries
-                .values()
-                .filter(|entry| entry.service == Some(service) && also(entry))
-                .count(),
-        )
+        let members = self.members[service]
+            .iter()
+            .filter_map(|id| self.entries.get(id));
+        count(members.filter(|entry| also(entry)).count())
     }
 
-    /// 11: the fleet brake, and the service's own rate.
-    fn rates_hold(&self, now: Timestamp, entry: &Entry, service: &Service) -> Option<Objection> {
+    /// 11: the fleet brake, which only a person releases, and the service's own rate.
+    fn rates_hold(&self, now: Timestamp, service: &Service) -> Option<Objection> {
         let fleet = self.fleet_limits.fleet_rate;
-        let released = self
-            .released
-            .get(&Scope::Fleet)
-            .copied()
-            .unwrap_or_default();
-        let all = self
-            .given
-            .iter()
-            .filter(|(at, _)| now.since(*at) < fleet.per && *at > released)
-            .count();
-        if count(all) >= fleet.count {
-            return object(
-                11,
-                format!("fleet brake: {all} orders given, at most {fleet}"),
-            );
+        let given = |of: &Option<ServiceName>, after: Timestamp, per: Duration| {
+            let given = self.given.get(of).into_iter().flatten();
+            count(
+                given
+                    .filter(|at| now.since(**at) < per && **at > after)
+                    .count(),
+            )
+        };
+        let all = given(&None, self.brake_released_at, fleet.per);
+        if self.brake_on || all >= fleet.count {
+            let reason = format!("fleet brake: {all} orders given, at most {fleet}");
+            return object(11, reason);
         }
         let rate = service.limits.rate;
-        let own = self
-            .given
-            .iter()
-            .filter(|(at, of)| now.since(*at) < rate.per && *of == entry.service)
-            .count();
-        if count(own) >= rate.count {
-            return object(
-                11,
-                format!("{own} orders given in {}, at most {rate}", service.name),
-            );
+        let own = given(&Some(service.name.clone()), Timestamp::ZERO, rate.per);
+        if own >= rate.count {
+            let reason = format!("{own} orders given in {}, at most {rate}", service.name);
+            return object(11, reason);
         }
         None
     }
@@ -351,7 +347,8 @@ impl Interlock {
         let by_person = matches!(order.authority, Authority::Person { .. });
         let starts =
             by_person && matches!(order.action, Action::Start | Action::Restart | Action::Stop);
-        for id in std::iter::once(&order.target.id).chain(&order.target.run_on) {
+        let hosts = self.hosts(order);
+        for id in std::iter::once(&order.target.id).chain(&hosts) {
             if let Some((until, stopped)) = self.held.get(id)
                 && now < *until
                 && !(*stopped && starts)

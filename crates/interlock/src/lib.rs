@@ -13,8 +13,8 @@ use std::{
 
 use books::{Entry, Flight};
 use pitcrew_model::{
-    Event, FleetLimits, Objection, ObserverName, OperationId, Order, OrderId, PersonAct, Saved,
-    Scope, Service, TargetId, Timestamp,
+    Event, FleetLimits, Objection, ObserverName, OperationId, Order, OrderId, PersonAct, Phase,
+    Saved, Scope, Service, ServiceName, TargetId, Timestamp,
 };
 
 pub struct Interlock {
@@ -22,13 +22,22 @@ pub struct Interlock {
     services: Vec<Arc<Service>>,
     fleet_limits: FleetLimits,
     entries: BTreeMap<TargetId, Entry>,
+    /// Per service: its targets. So that a check costs in proportion to what the order touches.
+    members: Vec<BTreeSet<TargetId>>,
+    /// What runs on a target.
+    children: BTreeMap<TargetId, BTreeSet<TargetId>>,
     /// Per service: targets whose last answer to some test was a failure, by when that began.
     failing: Vec<BTreeSet<(Timestamp, TargetId)>>,
     in_flight: BTreeMap<OrderId, Flight>,
-    /// When a repair of a target ended: it is on probation for a while.
-    repaired: BTreeMap<TargetId, Timestamp>,
-    operations: BTreeSet<OperationId>,
-    given: VecDeque<(Timestamp, Option<usize>)>,
+    /// Until when a repaired target is on probation.
+    proving: BTreeMap<TargetId, Timestamp>,
+    /// Given lately, oldest first; an order of before has expired long since.
+    operations: VecDeque<OperationId>,
+    /// When disruptive orders were given: for one service, or (`None`) over everything.
+    given: BTreeMap<Option<ServiceName>, VecDeque<Timestamp>>,
+    /// The fleet brake: only a person releases it.
+    brake_on: bool,
+    brake_released_at: Timestamp,
     released: BTreeMap<Scope, Timestamp>,
     paused: BTreeSet<Scope>,
     /// Until when a person has a target, and whether because it was stopped on purpose.
@@ -48,11 +57,15 @@ impl Interlock {
             services: Vec::new(),
             fleet_limits: FleetLimits::default(),
             entries: BTreeMap::new(),
+            members: Vec::new(),
+            children: BTreeMap::new(),
             failing: Vec::new(),
             in_flight: BTreeMap::new(),
-            repaired: BTreeMap::new(),
-            operations: BTreeSet::new(),
-            given: VecDeque::new(),
+            proving: BTreeMap::new(),
+            operations: VecDeque::new(),
+            given: BTreeMap::new(),
+            brake_on: false,
+            brake_released_at: Timestamp::ZERO,
             released: BTreeMap::new(),
             paused: BTreeSet::new(),
             held: BTreeMap::new(),
@@ -73,17 +86,21 @@ impl Interlock {
                         &state.order,
                         state.outcome.as_ref().map(|outcome| outcome.at),
                     );
-                    self.operations.insert(state.order.operation.clone());
+                    self.operations.push_back(state.order.operation.clone());
                     self.in_flight.insert(state.order.id, flight);
+                }
+                Saved::Case(case) => {
+                    if let Phase::Probation { until } = case.phase {
+                        self.proving.insert(case.target.clone(), until);
+                    }
                 }
                 Saved::Hold {
                     target,
-                    why,
                     until: Some(until),
+                    stopped,
                     ..
                 } => {
-                    self.held
-                        .insert(target.clone(), (*until, why.starts_with("stopped")));
+                    self.held.insert(target.clone(), (*until, *stopped));
                 }
                 Saved::Pause {
                     scope,
@@ -92,15 +109,20 @@ impl Interlock {
                 } => {
                     self.paused.insert(scope.clone());
                 }
-                Saved::FleetBrake {
-                    released_at: Some(at),
-                } => {
-                    self.released.insert(Scope::Fleet, *at);
+                Saved::FleetBrake { released_at } => {
+                    self.brake_on = released_at.is_none();
+                    self.brake_released_at = released_at.unwrap_or_default();
                 }
-                Saved::Given { service: None, at } => {
-                    self.given.extend(at.iter().map(|at| (*at, None)))
+                Saved::Given { service, at } => {
+                    self.given
+                        .insert(service.clone(), at.iter().copied().collect());
                 }
-                _ => {}
+                Saved::Order(_)
+                | Saved::Hold { until: None, .. }
+                | Saved::Pause { why: None, .. }
+                | Saved::Breaker { .. }
+                | Saved::Memory { .. }
+                | Saved::Learned { .. } => {}
             }
         }
     }
@@ -139,7 +161,7 @@ impl Interlock {
                 self.ledger_broken = true;
                 for id in not_given {
                     if let Some(flight) = self.in_flight.remove(id) {
-                        self.operations.remove(&flight.order.operation);
+                        self.never_left(&flight.order);
                     }
                 }
             }
@@ -158,9 +180,16 @@ impl Interlock {
             PersonAct::Resume { scope } => {
                 self.paused.remove(scope);
                 self.released.insert(scope.clone(), now);
+                if *scope == Scope::Fleet && self.brake_on {
+                    (self.brake_on, self.brake_released_at) = (false, now);
+                }
             }
             PersonAct::Hold { target, until, .. } => {
-                self.held.insert(target.clone(), (*until, false));
+                self.held.retain(|_, (until, _)| now < *until);
+                // A stop stands until the target is started or released.
+                if !self.held.get(target).is_some_and(|(_, stopped)| *stopped) {
+                    self.held.insert(target.clone(), (*until, false));
+                }
             }
             PersonAct::Release { target } => {
                 self.held.remove(target);
