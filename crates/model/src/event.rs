@@ -148,6 +148,26 @@ pub enum PersonAct {
     },
 }
 
+/// What the person does, after their name: `pauses web: release 4.2`.
+impl fmt::Display for PersonAct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pause { scope, why } => write!(f, "pauses {scope}: {why}"),
+            Self::Resume { scope } => write!(f, "resumes {scope}"),
+            Self::Hold { target, until, why } => write!(f, "holds {target} until {until}: {why}"),
+            Self::Release { target } => write!(f, "releases {target}"),
+            Self::Approve { order, .. } => write!(f, "approves {order}"),
+            Self::Deny { order } => write!(f, "denies {order}"),
+            Self::Order {
+                target,
+                action,
+                why,
+            } => write!(f, "orders {action} {target}: {why}"),
+            Self::Close { case, why } => write!(f, "closes {case}: {why}"),
+        }
+    }
+}
+
 /// All that the engine can want done. Records and saved rows of one batch are committed together, before
 /// any order of that batch leaves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -44,8 +44,11 @@ fn words(fact: &Fact) -> Vec<(&'static str, String)> {
             would,
         } => {
             let wanted = wanted.as_ref().map(|wanted| ("wanted", wanted.clone()));
+            // The line's word says it already: `held  by alice until …`.
+            let hold = hold.to_string();
+            let hold = hold.strip_prefix("held ").unwrap_or(&hold);
             let held = if would.is_empty() {
-                hold.to_string()
+                hold.to_owned()
             } else {
                 format!("{hold}; {would}")
             };
@@ -198,23 +201,9 @@ fn order_text(order: &Order) -> String {
 }
 
 fn person_text(by: &str, act: &PersonAct, refused: Option<&str>) -> (&'static str, String) {
-    let what = match act {
-        PersonAct::Pause { scope, why } => format!("pauses {scope}: {why}"),
-        PersonAct::Resume { scope } => format!("resumes {scope}"),
-        PersonAct::Hold { target, until, why } => format!("holds {target} until {until}: {why}"),
-        PersonAct::Release { target } => format!("releases {target}"),
-        PersonAct::Approve { order, .. } => format!("approves {order}"),
-        PersonAct::Deny { order } => format!("denies {order}"),
-        PersonAct::Order {
-            target,
-            action,
-            why,
-        } => format!("orders {action} {target}: {why}"),
-        PersonAct::Close { case, why } => format!("closes {case}: {why}"),
-    };
     match refused {
-        None => ("person", format!("{by} {what}")),
-        Some(refused) => ("refused", format!("{by} {what}; {refused}")),
+        None => ("person", format!("{by} {act}")),
+        Some(refused) => ("refused", format!("{by} {act}; {refused}")),
     }
 }
 

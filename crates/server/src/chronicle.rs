@@ -1,7 +1,7 @@
 //! The server's own log of what is decided, one line for each record that somebody who reads along would miss.
 //! The ledger is the record; this is for eyes.
 
-use pitcrew_model::{Fact, Finding, Record};
+use pitcrew_model::{Fact, Finding, Record, format_duration};
 
 /// Told of every record once the ledger has it.
 pub(crate) fn log(record: &Record) {
@@ -36,10 +36,10 @@ pub(crate) fn log(record: &Record) {
         }
         Fact::Person { by, act, refused } => {
             let refused = refused.as_ref().map(|why| format!(", refused: {why}")).unwrap_or_default();
-            line(record, "person", &format!("{by} asks {act:?}{refused}"));
+            line(record, "person", &format!("{by} {act}{refused}"));
         }
         Fact::Woke { paused_for } => {
-            warning(record, "woke", &format!("after {paused_for:?}: everything is tested anew"));
+            warning(record, "woke", &format!("after {}: everything is tested anew", format_duration(*paused_for)));
         }
         Fact::LedgerRecovered { not_given } => {
             warning(record, "ledger", &format!("it can be written again; {} orders were not given", not_given.len()));
