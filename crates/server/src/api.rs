@@ -11,7 +11,9 @@ use pitcrew_model::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use pitcrew_engine::{HoldStatus, LimitStatus, ServiceStatus, TargetStatus, TestStatus};
+pub use pitcrew_engine::{
+    HoldStatus, LimitStatus, PauseStatus, ServiceStatus, TargetStatus, TestStatus,
+};
 
 /// One page of a list. `next` is the `after` of the following page; absent on the last one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -119,7 +119,12 @@ impl Following {
     }
 
     fn record_change(&self, change: &pitcrew_act::Change) {
-        tracing::info!(name = %change.name, kind = ?change.kind, detail = change.detail, "supervised process");
+        let (name, detail) = (&change.name, &change.detail);
+        if change.kind == ChangeKind::Failed {
+            tracing::warn!("process {name}: {detail}");
+        } else {
+            tracing::info!("process {name}: {detail}");
+        }
         self.records
             .write_about(None, Some(change.name.clone()), change.fact());
     }
@@ -211,12 +216,17 @@ pub(crate) fn configuration_status(
     clock: &Clock,
 ) -> ConfigurationStatus {
     ConfigurationStatus {
-        directory: directory.display().to_string(),
+        directory: whole_path(directory).display().to_string(),
         digest: production.digest.clone(),
         loaded_at: clock.now(),
         warnings,
         refused: None,
     }
+}
+
+/// Whoever reads it stands in another directory than the server.
+fn whole_path(directory: &Path) -> PathBuf {
+    std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned())
 }
 
 fn error_lines(error: &LoadError) -> Vec<String> {

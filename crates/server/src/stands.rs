@@ -1,7 +1,7 @@
 //! One line per case: why it is or is not acted on.
 
 use pitcrew_engine::Engine;
-use pitcrew_model::{Case, OrderId, OutcomeKind, Phase};
+use pitcrew_model::{Case, Hold, OrderId, OutcomeKind, Phase};
 
 use crate::api::CaseLine;
 
@@ -24,6 +24,7 @@ fn stands(engine: &Engine, case: &Case) -> String {
     match &case.phase {
         Phase::Suspected => "suspected, not yet believed".to_owned(),
         Phase::Confirmed => "believed, about to be decided".to_owned(),
+        Phase::Held(hold @ Hold::HeldByPerson { .. }) => hold.to_string(),
         Phase::Held(hold) => format!("held: {hold}"),
         Phase::Repairing { order } => format!("{}, under way", given(engine, *order)),
         Phase::Verifying { order, .. } => format!("{}, verifying", given(engine, *order)),

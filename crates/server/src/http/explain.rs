@@ -26,7 +26,7 @@ pub(crate) async fn explain(
     } else {
         Subject::Target(id.parse("target")?)
     };
-    let asked = subject.clone();
+    let asked = chain_of(&desk, &subject).await?;
     let entries = desk
         .readers
         .read(move |reader| entries_of(reader, &asked))
@@ -53,6 +53,18 @@ pub(crate) async fn explain(
     explanation.records = records;
     explanation.left_out = left_out;
     Ok(Json(explanation))
+}
+
+/// An order that waits for approval has no record of its own yet: its case's chain says why it is wanted.
+async fn chain_of(desk: &Desk, subject: &Subject) -> Result<Subject, Problem> {
+    let Subject::Order(id) = *subject else {
+        return Ok(subject.clone());
+    };
+    let case = desk
+        .inbox
+        .ask(move |engine, _now| engine.order(id).and_then(|state| state.order.case))
+        .await?;
+    Ok(case.map_or(Subject::Order(id), Subject::Case))
 }
 
 fn entries_of(reader: &Reader, subject: &Subject) -> Result<Vec<Entry>, LedgerError> {

@@ -35,7 +35,10 @@ impl Problem {
         let id: String = id.chars().take(80).collect();
         Self::new(
             StatusCode::NOT_FOUND,
-            format!("there is no {kind} `{id}` here now; `GET /api/v1/{kind}s` lists them"),
+            format!(
+                "there is no {kind} `{id}` here now; {} lists them",
+                lister(kind)
+            ),
         )
     }
 
@@ -51,6 +54,15 @@ impl Problem {
         self.members.insert(name.to_owned(), value.into());
         self
     }
+}
+
+/// Where such things are listed, for people and for programs.
+fn lister(kind: &str) -> String {
+    let command = match kind {
+        "service" => "status".to_owned(),
+        kind => format!("{kind}s"),
+    };
+    format!("`pitcrew {command}` (`GET /api/v1/{kind}s`)")
 }
 
 impl From<Stopping> for Problem {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::{Json, extract::State};
-use pitcrew_model::{Test, TestKind};
+use pitcrew_model::{TargetId, Test, TestKind};
 use pitcrew_probe::{Question, ask};
 
 use super::{
@@ -28,10 +28,9 @@ pub(crate) async fn test(
     id: Id,
     Body(request): Body<TestRequest>,
 ) -> Result<Json<TestResults>, Problem> {
-    let watched = desk
-        .roster
-        .get(&id.0)
-        .ok_or_else(|| Problem::not_found("target", &id.0))?;
+    let Some(watched) = desk.roster.get(&id.0) else {
+        return Err(not_watched(&desk, &id).await?);
+    };
     let tests = chosen(&watched, &request)?;
     let running = run(&desk, &watched, tests);
     match tokio::time::timeout(LASTING_MAX, running).await {
@@ -43,6 +42,23 @@ pub(crate) async fn test(
             "the tests took longer than a minute; name one of them",
         )),
     }
+}
+
+/// Discovery may know a target that no service selects.
+async fn not_watched(desk: &Desk, id: &Id) -> Result<Problem, Problem> {
+    let target: TargetId = id.parse("target")?;
+    let is_known = desk
+        .inbox
+        .ask(move |engine, now| engine.target(now, &target).is_some())
+        .await?;
+    Ok(if is_known {
+        Problem::unprocessable(format!(
+            "no test is configured for `{}`: its labels match the `select` of no service that has tests",
+            id.0
+        ))
+    } else {
+        Problem::not_found("target", &id.0)
+    })
 }
 
 fn chosen(watched: &Watched, request: &TestRequest) -> Result<Vec<Arc<Test>>, Problem> {
