@@ -320,7 +320,7 @@ impl Engine {
         push(
             &scope,
             "max_unavailable",
-            format!("{allowed} of {size} ({})", service.limits.max_unavailable),
+            unavailable_limit(allowed, size, service.limits.max_unavailable),
             unavailable,
             unavailable >= allowed,
         );
@@ -399,6 +399,16 @@ impl Engine {
             exhausted: true,
             holds: vec![case],
         });
+    }
+}
+
+/// `1 (25% of 4)`, or just the number where the configuration names one.
+fn unavailable_limit(allowed: u32, size: u32, configured: impl std::fmt::Display) -> String {
+    let configured = configured.to_string();
+    if configured.ends_with('%') {
+        format!("{allowed} ({configured} of {size})")
+    } else {
+        allowed.to_string()
     }
 }
 
