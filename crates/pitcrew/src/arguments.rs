@@ -207,6 +207,7 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckOptions {
+    /// Directory of the configuration, or one file.
     pub(crate) dir: PathBuf,
 }
 
@@ -219,8 +220,10 @@ pub(crate) struct ListOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct TargetOptions {
+    /// Only of this service.
     #[arg(long)]
     pub(crate) service: Option<ServiceName>,
+    /// Only those that are healthy, failing, repairing, probation or unknown.
     #[arg(long, value_parser = parse_health, value_name = "STATE")]
     pub(crate) health: Option<Health>,
     #[command(flatten)]
@@ -239,6 +242,7 @@ pub(crate) enum CaseState {
 pub(crate) struct CaseOptions {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) state: CaseState,
+    /// Only of this service.
     #[arg(long)]
     pub(crate) service: Option<ServiceName>,
     #[command(flatten)]
@@ -270,6 +274,7 @@ pub(crate) struct ResumeOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct HoldOptions {
+    /// As `pitcrew targets` names it.
     pub(crate) target: TargetId,
     /// How long, at most 30d: `30m`, `2h`.
     #[arg(long = "for", value_parser = parse_length, value_name = "DURATION")]
@@ -281,11 +286,13 @@ pub(crate) struct HoldOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReleaseOptions {
+    /// As `pitcrew targets` names it.
     pub(crate) target: TargetId,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ApproveOptions {
+    /// As `pitcrew orders` names it: `order-7`.
     pub(crate) order: OrderId,
     /// The digest that you were shown; the order's own as it is now when absent.
     #[arg(long)]
@@ -294,11 +301,13 @@ pub(crate) struct ApproveOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct DenyOptions {
+    /// As `pitcrew orders` names it: `order-7`.
     pub(crate) order: OrderId,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct OrderOptions {
+    /// As `pitcrew targets` names it.
     pub(crate) target: TargetId,
     /// `restart`, `start`, `stop`, `hand_over`, or the name of a command or webhook of its service's repairs.
     pub(crate) action: String,
@@ -309,6 +318,7 @@ pub(crate) struct OrderOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct CloseOptions {
+    /// As `pitcrew cases` names it: `case-41`.
     pub(crate) case: CaseId,
     /// What it was.
     #[arg(long)]
@@ -317,6 +327,7 @@ pub(crate) struct CloseOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct TestOptions {
+    /// As `pitcrew targets` names it.
     pub(crate) target: TargetId,
     /// All tests of the target when absent.
     pub(crate) tests: Vec<TestName>,

@@ -8,7 +8,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::Runtime;
 
-use crate::{arguments::General, failure::Failure};
+use crate::{arguments::General, failure::Failure, words::with_local_times};
 
 /// A little longer than the server's own deadline, so that its answer says why.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -206,13 +206,14 @@ impl Client {
                 self.server
             ));
         };
+        let detail = with_local_times(&problem.detail);
         match status {
             StatusCode::BAD_REQUEST
             | StatusCode::UNPROCESSABLE_ENTITY
             | StatusCode::UNAUTHORIZED
-            | StatusCode::FORBIDDEN => Failure::Usage(problem.detail),
-            StatusCode::INTERNAL_SERVER_ERROR => Failure::Bug(problem.detail),
-            _ => Failure::Refused(problem.detail),
+            | StatusCode::FORBIDDEN => Failure::Usage(detail),
+            StatusCode::INTERNAL_SERVER_ERROR => Failure::Bug(detail),
+            _ => Failure::Refused(detail),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `explain`: the whole chain of a case, an order or a target, and what to do about it.
 
-use pitcrew_model::{Hold, Phase, Record};
+use pitcrew_model::{Hold, OrderState, Phase, Record};
 use pitcrew_server::api::{CaseLine, Explanation, Subject};
 
 use crate::{
@@ -63,6 +63,9 @@ fn headline(explanation: &Explanation) -> String {
         Some(line) => parts.push(format!("{} {}", line.case.id, line.stands)),
         None => parts.extend(explanation.target.as_ref().map(tests_text)),
     }
+    if parts.is_empty() {
+        parts.push("not here now".to_owned());
+    }
     format!("{} · {}\n", painted(BOLD, &target), parts.join(" · "))
 }
 
@@ -105,7 +108,9 @@ fn now_rows(explanation: &Explanation) -> Vec<Vec<crate::output::Cell>> {
         row("stands", with_local_times(&line.stands), style);
     }
     if let Subject::Order(_) = explanation.subject {
-        for state in &explanation.orders {
+        // One that waits for approval is what holds its case: said above.
+        let waits = |state: &&OrderState| !state.given && state.ended_at.is_none();
+        for state in explanation.orders.iter().filter(|state| !waits(state)) {
             let (stands, style) = order_stands(state);
             row("order", format!("{}: {stands}", state.order.id), style);
         }
@@ -129,7 +134,13 @@ fn now_rows(explanation: &Explanation) -> Vec<Vec<crate::output::Cell>> {
 /// The commands that move it on, for whoever is awake.
 fn advice(explanation: &Explanation) -> String {
     let Some(line) = explanation.case.as_ref().filter(|line| line.case.is_open()) else {
-        return String::new();
+        let held = explanation
+            .target
+            .as_ref()
+            .filter(|status| status.hold.is_some());
+        return held.map_or_else(String::new, |status| {
+            format!("To give it back: pitcrew release {}\n", status.target.id)
+        });
     };
     let case = &line.case;
     let target = &case.target;
@@ -156,6 +167,12 @@ fn advice(explanation: &Explanation) -> String {
                 format!("pitcrew resume {}", case.service),
             ));
         }
+        Phase::Held(Hold::Denied { .. }) => {
+            rows.push((
+                "To do it after all:",
+                format!("pitcrew order {target} restart --why …"),
+            ));
+        }
         Phase::Held(_) | Phase::Confirmed if case.progress.is_some() => {
             rows.push((
                 "To do it now:",
@@ -170,7 +187,7 @@ fn advice(explanation: &Explanation) -> String {
         | Phase::Probation { .. }
         | Phase::Closed(_) => {}
     }
-    if case.handed_over.is_some() {
+    if case.handed_over.is_some() || matches!(case.phase, Phase::Held(Hold::Denied { .. })) {
         rows.push((
             "When it is dealt with:",
             format!("pitcrew close {} --why …", case.id),

@@ -1,7 +1,9 @@
 //! `status`, `targets`, `cases`, `orders`, `limits`: what is, now.
 
-use pitcrew_model::{Case, OrderState, Phase, Timestamp, Verdict};
-use pitcrew_server::api::{CaseLine, LimitStatus, Report, ServiceStatus, TargetStatus};
+use pitcrew_model::{Case, OrderState, Phase, Scope, Timestamp, Verdict};
+use pitcrew_server::api::{
+    CaseLine, LimitStatus, PauseStatus, Report, ServiceStatus, TargetStatus,
+};
 
 use crate::{
     arguments::{CaseOptions, CaseState, General, ListOptions, TargetOptions},
@@ -11,6 +13,7 @@ use crate::{
         BAD, BOLD, BUSY, Cell, FAINT, GOOD, NEEDS_YOU, cell, columns, health_style, painted, print,
         print_json,
     },
+    person::scope_argument,
     words::{clock_time, counted, length, with_local_times},
 };
 
@@ -34,8 +37,9 @@ fn status_text(report: &Report) -> String {
     for trouble in &report.server.troubles {
         text.push_str(&format!("{} {trouble}\n", painted(BAD, "pitcrew:")));
     }
-    for warning in &report.server.configuration.warnings {
-        text.push_str(&format!("{} {warning}\n", painted(BUSY, "warning:")));
+    let pauses = report.services.iter().flat_map(|service| &service.pauses);
+    if let Some(pause) = pauses.clone().find(|pause| pause.scope == Scope::Fleet) {
+        text.push_str(&format!("{}\n", painted(BUSY, &pause_text(pause))));
     }
     if report.services.is_empty() {
         text.push_str("no service is configured: add one to the configuration\n");
@@ -46,6 +50,16 @@ fn status_text(report: &Report) -> String {
         .map(|service| service_row(service, report))
         .collect();
     text.push_str(&columns(&rows));
+    text.push_str(&cases_text(report));
+    // Last: a warning is never why somebody looks in the night.
+    for warning in &report.server.configuration.warnings {
+        text.push_str(&format!("\n{} {warning}", painted(BUSY, "warning:")));
+    }
+    text
+}
+
+fn cases_text(report: &Report) -> String {
+    let mut text = String::new();
     if report.cases.is_empty() {
         return text;
     }
@@ -69,18 +83,24 @@ fn status_text(report: &Report) -> String {
 }
 
 fn service_row(service: &ServiceStatus, report: &Report) -> Vec<Cell> {
+    // A case that is held back is nearly always of a failing target: it is told once.
+    let failing_held = service.held.min(service.failing);
     let counts = [
-        (service.failing, "failing", BAD),
+        (service.failing - failing_held, "failing", BAD),
+        (failing_held, "failing and held", BAD),
         (service.repairing, "repairing", BUSY),
         (service.probation, "in probation", BUSY),
         (service.unknown, "unknown", FAINT),
-        (service.held, "held", BUSY),
+        (service.held - failing_held, "held", BUSY),
     ];
-    let rest: Vec<String> = counts
+    let mut rest: Vec<String> = counts
         .iter()
         .filter(|(count, _, _)| *count > 0)
         .map(|(count, word, _)| format!("{count} {word}"))
         .collect();
+    if service.on_hold > 0 {
+        rest.push(format!("({} on hold)", service.on_hold));
+    }
     let worst = counts
         .iter()
         .find(|(count, _, _)| *count > 0)
@@ -109,12 +129,10 @@ fn service_note(service: &ServiceStatus, report: &Report) -> Cell {
     if let Some(line) = needing {
         return cell(format!("← needs you: `{}`", next_command(&line.case))).style(NEEDS_YOU);
     }
-    if service.paused {
-        return cell(format!(
-            "paused: `pitcrew resume {}` lifts it",
-            service.name
-        ))
-        .style(BUSY);
+    // One of the fleet is said once, above.
+    let own = |pause: &&PauseStatus| pause.scope != Scope::Fleet;
+    if let Some(pause) = service.pauses.iter().find(own) {
+        return cell(pause_text(pause)).style(BUSY);
     }
     if !service.breakers.is_empty() {
         return cell(format!("breaker: {}", service.breakers.join(", "))).style(BAD);
@@ -126,6 +144,21 @@ fn service_note(service: &ServiceStatus, report: &Report) -> Cell {
         ));
     }
     cell("")
+}
+
+/// `paused by alice@host: release 4.2; \`pitcrew resume web\` lifts it`
+fn pause_text(pause: &PauseStatus) -> String {
+    let what = match &pause.scope {
+        Scope::Fleet => "everything is paused".to_owned(),
+        Scope::Service(_) => "paused".to_owned(),
+        Scope::Domain { label, value, .. } => format!("{label}={value} paused"),
+    };
+    format!(
+        "{what} by {}: {}; `pitcrew resume{}` lifts it",
+        pause.by,
+        shortened(&pause.why, 60),
+        scope_argument(&pause.scope)
+    )
 }
 
 fn next_command(case: &Case) -> String {
@@ -156,16 +189,21 @@ fn phase_style(phase: &Phase) -> clap::builder::styling::Style {
 }
 
 pub(crate) fn findings(case: &Case, now: Timestamp) -> String {
-    let until = case.closed_at.unwrap_or(now);
+    let is_over = matches!(case.phase, Phase::Probation { .. } | Phase::Closed(_));
     let findings = case.findings.iter().map(|finding| {
         let observers = match finding.observers.len() {
             0 | 1 => String::new(),
             count => format!(", {count} observers"),
         };
+        // When it ended is not among the findings, so only what lasts has a length.
+        let lasting = if is_over {
+            format!("failed at {}", clock_time(finding.since))
+        } else {
+            format!("failing {}", length(now.since(finding.since)))
+        };
         format!(
-            "{} failing {} ({}{observers})",
+            "{} {lasting} ({}{observers})",
             finding.test,
-            length(until.since(finding.since)),
             shortened(finding.evidence.as_str(), 60)
         )
     });

@@ -31,7 +31,7 @@ fn say(accepted: &Accepted, general: &General, done: &str) -> Answered {
 }
 
 /// As it is written on the command line; nothing for the fleet.
-fn scope_argument(scope: &Scope) -> String {
+pub(crate) fn scope_argument(scope: &Scope) -> String {
     match scope {
         Scope::Fleet => String::new(),
         Scope::Service(service) => format!(" {service}"),
@@ -132,13 +132,19 @@ pub(crate) fn order(options: OrderOptions, general: &General) -> Answered {
                 Failure::Refused(why) => Failure::Refused(format!("refused: {why}")),
                 other => other,
             })?;
-    let given = match accepted.order {
+    let mut given = match accepted.order {
         Some(order) => format!(
             "{order}: {} {}; watch it with `pitcrew explain {order}`",
             request.action, request.target
         ),
         None => format!("{} {}", request.action, request.target),
     };
+    if request.action == "stop" {
+        given.push_str(&format!(
+            "\nit is left alone until it is started: pitcrew order {} start --why …",
+            request.target
+        ));
+    }
     say(&accepted, general, &given)
 }
 

@@ -195,6 +195,53 @@ fn nothing_new_is_done_while_paused() {
 }
 
 #[test]
+fn a_pause_is_shown_with_who_and_why_and_one_of_nothing_is_refused() {
+    let Some(production) = web(2, "act") else {
+        return;
+    };
+    healthy(&production, 2);
+    let typo = production.says(&["pause", "web:zone=q", "--why", "power work"], 1);
+    assert!(
+        typo.contains("`zone` is not one of the domains of `web`"),
+        "{typo}"
+    );
+    production.says(&["pause", "--why", "a drill"], 0);
+    let status = production.says(&["status"], 0);
+    let first = status.lines().next().unwrap_or_default();
+    assert!(
+        first.starts_with("everything is paused by ")
+            && first.ends_with(": a drill; `pitcrew resume` lifts it"),
+        "{status}"
+    );
+    let other = production.says(&["resume", "web"], 1);
+    assert!(other.contains("paused: fleet"), "{other}");
+    production.says(&["resume"], 0);
+    production.says(&["pause", "web", "--why", "release 4.2"], 0);
+    let status = production.says(&["status"], 0);
+    assert!(
+        status.contains("release 4.2; `pitcrew resume web` lifts it"),
+        "{status}"
+    );
+}
+
+#[test]
+fn a_stopped_target_is_shown_once_and_says_how_to_give_it_back() {
+    let Some(production) = web(2, "act") else {
+        return;
+    };
+    healthy(&production, 2);
+    let said = production.says(&["order", "web-1", "stop", "--why", "a look inside"], 0);
+    assert!(said.contains("pitcrew order web-1 start --why …"), "{said}");
+    production.wait_for_fact("web-1", "outcome");
+    let status = production.says(&["status"], 0);
+    assert!(status.contains("(1 on hold)"), "{status}");
+    let story = production.says(&["explain", "web-1"], 0);
+    assert!(story.contains("pitcrew release web-1"), "{story}");
+    let refused = production.says(&["hold", "web-1", "--for", "1h", "--why", "x"], 1);
+    assert!(refused.contains("until it is started"), "{refused}");
+}
+
+#[test]
 fn an_order_that_waits_is_given_when_a_person_approves_exactly_it() {
     let Some(production) = web(2, "approve") else {
         return;
@@ -219,6 +266,11 @@ fn an_order_that_waits_is_given_when_a_person_approves_exactly_it() {
         production
             .says(&["explain", "web-1"], 0)
             .contains(&format!("pitcrew approve {order}"))
+    );
+    let story = production.says(&["explain", &order], 0);
+    assert!(
+        story.contains("believed") && story.contains("wanted"),
+        "{story}"
     );
     assert!(
         production
@@ -254,7 +306,10 @@ fn a_denied_order_is_not_given() {
     });
     production.says(&["deny", &order], 0);
     let story = production.says(&["explain", "web-1"], 0);
-    assert!(story.contains("denied by"), "{story}");
+    assert!(
+        story.contains("denied by") && story.contains("pitcrew order web-1 restart"),
+        "{story}"
+    );
     production.says(&["approve", &order], 1);
     assert!(facts(&production, "web-1", "intent").is_empty());
 }
