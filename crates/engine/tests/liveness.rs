@@ -1,5 +1,10 @@
 //! Nothing waits for ever: whatever happens beside an order, a case goes on, or a person has it.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a broken test world should stop the test"
+)]
+
 mod world;
 
 use std::time::Duration;

@@ -1,5 +1,10 @@
 //! Random faults, people and restarts: nothing unsafe is ever ordered, and once the faults stop, all is healed.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a broken test world should stop the test"
+)]
+
 mod world;
 
 use std::time::Duration;
