@@ -98,8 +98,8 @@ fn invariant_1_a_host_and_what_runs_on_it_conflict() {
 
     let mut world = alone();
     roomy(&mut world);
-    world.set(&["web-1"], Truth::Down).run(12);
-    world.orders_do(Cure::Vanishes).run(5);
+    world.orders_do(Cure::Vanishes);
+    world.set(&["web-1"], Truth::Down).run(18);
     let refused = world.order("host-1", Action::Start).unwrap_err();
     assert!(refused.contains("one order at a time"), "{refused}");
 }
