@@ -1,6 +1,6 @@
 //! Learn: how often each repair of each finding cured, and how long that took.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use pitcrew_model::{
     CaseId, CaseMemory, Effect, Limits, OrderId, Saved, ServiceName, TestName, Timestamp,
@@ -15,6 +15,8 @@ pub(crate) struct Score {
     /// From order to proof, over all cures.
     pub(crate) seconds: u64,
 }
+
+const MEMORIES_SWEPT_EVERY: Duration = Duration::from_secs(3_600);
 
 /// By service, test and action.
 pub(crate) type Learned = BTreeMap<(ServiceName, TestName, String), Score>;
@@ -75,6 +77,7 @@ impl Engine {
             return;
         };
         let (cooldown, lemon) = (crew.service.limits.cooldown, crew.service.limits.lemon);
+        self.forget_old_memories(now, out);
         let memory = self.memories.entry(target.clone()).or_default();
         if now.since(memory.cooldown_until) > Limits::COOLDOWN_MAX {
             memory.doublings = 0;
@@ -90,5 +93,25 @@ impl Engine {
         }
         let memory: CaseMemory = memory.clone();
         out.push(Effect::Save(Saved::Memory { target, memory }));
+    }
+
+    /// Where targets come and go, nobody asks again for most of what is remembered: once in a while, what no
+    /// lemon and no cooldown can count any more is forgotten.
+    fn forget_old_memories(&mut self, now: Timestamp, out: &mut Out) {
+        if now.since(self.memories_swept_at) < MEMORIES_SWEPT_EVERY {
+            return;
+        }
+        self.memories_swept_at = now;
+        let crews = self.fleet.crews.iter();
+        let lemon = crews.map(|crew| crew.service.limits.lemon.within).max();
+        let counts = |memory: &CaseMemory| {
+            let mut closed = memory.closed_at.iter();
+            closed.any(|closed| lemon.is_some_and(|within| now.since(*closed) < within))
+                || now.since(memory.cooldown_until) <= Limits::COOLDOWN_MAX
+        };
+        for (target, _) in self.memories.extract_if(.., |_, memory| !counts(memory)) {
+            let memory = CaseMemory::default();
+            out.push(Effect::Save(Saved::Memory { target, memory }));
+        }
     }
 }

@@ -21,6 +21,7 @@ mod timers;
 mod verify;
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
@@ -89,6 +90,7 @@ pub struct Engine {
     flying: BTreeSet<OrderId>,
     ended: VecDeque<OrderId>,
     memories: BTreeMap<TargetId, CaseMemory>,
+    memories_swept_at: Timestamp,
     holds: BTreeMap<TargetId, HoldStatus>,
     pauses: BTreeMap<Scope, Pause>,
     breakers: Breakers,
@@ -102,6 +104,9 @@ pub struct Engine {
     restored_given: BTreeMap<ServiceName, Vec<Timestamp>>,
     /// Open cases of a former run whose targets discovery has not given again yet.
     unplaced: BTreeMap<TargetId, CaseId>,
+    /// How many members of a service are available, by its position: counted at most once for all cases that
+    /// ask within one event, and thrown away whenever one may have become unavailable.
+    available: RefCell<BTreeMap<usize, u32>>,
 }
 
 /// Effects of one call, in order.
@@ -125,6 +130,7 @@ impl Engine {
             flying: BTreeSet::new(),
             ended: VecDeque::new(),
             memories: BTreeMap::new(),
+            memories_swept_at: Timestamp::ZERO,
             holds: BTreeMap::new(),
             pauses: BTreeMap::new(),
             breakers: Breakers::default(),
@@ -135,6 +141,7 @@ impl Engine {
             timers: Timers::default(),
             restored_given: BTreeMap::new(),
             unplaced: BTreeMap::new(),
+            available: RefCell::default(),
         }
     }
 
@@ -142,6 +149,7 @@ impl Engine {
     /// none acts on what the event has just forbidden.
     pub fn handle(&mut self, now: Timestamp, event: Event, judge: &mut Judge<'_>) -> Vec<Effect> {
         let mut out = Out::new();
+        self.available.take();
         match event {
             Event::Production(production) => self.load(now, &production, &mut out),
             Event::Targets { upserted, removed } => {
@@ -181,6 +189,7 @@ impl Engine {
     }
 
     fn run_timers(&mut self, now: Timestamp, judge: &mut Judge<'_>, out: &mut Out) {
+        self.available.take();
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Case(id) => self.case_is_due(now, id, judge, out),

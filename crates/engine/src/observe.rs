@@ -39,6 +39,7 @@ impl Engine {
         if seen.asked_at < self.trust_after || self.belongs_to_an_order(at, seen) {
             return;
         }
+        self.available.take();
         let observer = self.observer(&seen.observer);
         let trust_after = self.trust_after;
         let test = self.fleet.crew_of(at).expect("found above").service.tests[position].clone();

@@ -384,3 +384,23 @@ fn a_breaker_also_spares_a_person_the_calls_for_what_has_no_repair() {
         world.notices
     );
 }
+
+#[test]
+fn invariant_13_only_answers_to_questions_put_after_the_outcome_prove_anything() {
+    let mut world = alone();
+    world.orders_do(Cure::Vanishes);
+    world.set(&["web-1"], Truth::Down).run(18);
+    let asked_at = world.now;
+    world.now = world.now + Duration::from_millis(900);
+    world.outcome(world.given[0].id, OutcomeKind::Done);
+    world.set(&["web-1"], Truth::Up);
+    for late_ms in [100, 200, 300] {
+        let mut seen = world.ask(&name("web-1"), &name("answers"));
+        seen.extend(world.ask(&name("web-1"), &name("lag")));
+        for seen in &mut seen {
+            seen.asked_at = asked_at + Duration::from_millis(late_ms);
+        }
+        world.tell(Event::Observations(seen));
+    }
+    assert_eq!(world.case_of("web-1").phase.name(), "verifying");
+}

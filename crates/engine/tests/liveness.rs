@@ -302,3 +302,22 @@ fn what_failed_everywhere_long_ago_is_not_new_any_more() {
     world.run(1_800);
     assert!(!world.given.is_empty(), "{:#?}", world.story);
 }
+
+#[test]
+fn what_no_limit_counts_any_more_is_forgotten() {
+    let mut world = World::new(4, |service| {
+        service.limits.lemon.within = Duration::from_secs(3_600);
+        service.limits.probation = Duration::from_secs(10);
+    });
+    world.set(&["web-1"], Truth::Down).run(100);
+    let kept = |world: &World| {
+        let rows = world.saved.values().filter(|row| !row.is_spent());
+        rows.filter(|row| matches!(row, Saved::Memory { .. }))
+            .count()
+    };
+    assert_eq!(kept(&world), 1);
+    world.gone("web-1");
+    world.run(8 * 3_600);
+    world.set(&["web-2"], Truth::Down).run(100);
+    assert_eq!(kept(&world), 1, "web-2 only");
+}

@@ -244,6 +244,7 @@ impl Engine {
     ) {
         let id = order.id;
         let service = order.service.clone();
+        self.available.take();
         self.flying.insert(id);
         self.fleet.take_off(at, id);
         self.timers
@@ -641,6 +642,12 @@ fn is_same_reason(before: &Hold, now: &Hold) -> bool {
     }
 }
 
+/// All at the same moments, so that what they ask for is counted once for all of them.
+fn next_retry(now: Timestamp) -> Timestamp {
+    let retry_ms = u64::try_from(RETRY.as_millis()).unwrap_or(u64::MAX);
+    Timestamp::from_millis((now.as_millis() / retry_ms + 1).saturating_mul(retry_ms))
+}
+
 /// When to ask again; `None`: when something happens.
 fn retry_at(now: Timestamp, hold: &Hold) -> Option<Timestamp> {
     match hold {
@@ -666,6 +673,6 @@ fn retry_at(now: Timestamp, hold: &Hold) -> Option<Timestamp> {
         | Hold::PerDomain { .. }
         | Hold::MaxUnavailable { .. }
         | Hold::LastHealthy { .. }
-        | Hold::Interlock { .. } => Some(now + RETRY),
+        | Hold::Interlock { .. } => Some(next_retry(now)),
     }
 }

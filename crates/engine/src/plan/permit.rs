@@ -366,15 +366,10 @@ impl Engine {
         }
         for (service, removed) in removed {
             let crew = &self.fleet.crews[service];
-            let healthy_after = crew
-                .members
-                .iter()
-                .filter(|member| !removed.contains(member) && self.is_available(now, **member))
-                .count();
-            let (of, healthy_after) = (
-                crew.size(),
-                u32::try_from(healthy_after).unwrap_or(u32::MAX),
-            );
+            let lost = removed.iter().filter(|at| self.is_available(now, **at));
+            let lost = u32::try_from(lost.count()).unwrap_or(u32::MAX);
+            let healthy_after = self.available_in(now, service).saturating_sub(lost);
+            let of = crew.size();
             if healthy_after == 0 {
                 return Err(Hold::LastHealthy { healthy_after, of });
             }
@@ -384,6 +379,16 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    fn available_in(&self, now: Timestamp, service: usize) -> u32 {
+        let count = || {
+            let members = self.fleet.crews[service].members.iter();
+            let available = members.filter(|at| self.is_available(now, **at));
+            u32::try_from(available.count()).unwrap_or(u32::MAX)
+        };
+        let mut counted = self.available.borrow_mut();
+        *counted.entry(service).or_insert_with(count)
     }
 
     /// Counts as capacity: healthy, and not under a person's hand.
