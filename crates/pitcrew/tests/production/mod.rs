@@ -75,13 +75,27 @@ pub fn has(program: &str, package: &str) -> bool {
             std::env::split_paths(&path).any(|folder| folder.join(program).exists())
         });
     if !found {
-        eprintln!("skipped: {program} is not installed: apt-get install {package}");
-        assert!(
-            std::env::var("CI").as_deref() != Ok("true"),
-            "{program} is missing in CI"
-        );
+        skipped(&format!(
+            "{program} is not installed: apt-get install {package}"
+        ));
     }
     found
+}
+
+/// Says why a test is not run; a failure in CI, which must have everything.
+pub fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "CI must run it: {why}"
+    );
+}
+
+/// Says how to make the same choices again; shown when the test fails.
+pub fn note_seed(seed: u64, test: &str) {
+    eprintln!(
+        "the same choices again: PITCREW_SEED={seed} cargo nextest run -p pitcrew --test {test}"
+    );
 }
 
 /// A process of a test's own, ended with the test.
@@ -399,6 +413,46 @@ impl Production {
     }
 }
 
+impl Production {
+    /// Processes that work in this production's directory or name it in their command: what somebody other
+    /// than Pitcrew started, and what was started in its place since. `program` is the end of their program's path.
+    pub fn processes(&self, program: &str) -> Vec<u32> {
+        let mut pids = processes_in(self.path());
+        pids.retain(|pid| {
+            fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.ends_with(program))
+        });
+        pids
+    }
+
+    pub fn signal_all(&self, program: &str, signal: rustix::process::Signal) {
+        let pids = self.processes(program);
+        assert!(!pids.is_empty(), "no {program} runs here");
+        for pid in pids {
+            // A child may have followed its parent already.
+            signal_if_there(pid, signal);
+        }
+    }
+}
+
+fn signal_if_there(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a process id");
+    rustix::process::kill_process(pid, signal).ok();
+}
+
+/// Processes that work in `directory`, or name it in their command.
+pub fn processes_in(directory: &Path) -> Vec<u32> {
+    let name = directory.as_os_str().as_encoded_bytes();
+    let entries = fs::read_dir("/proc").expect("/proc");
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let works_there = fs::read_link(format!("/proc/{pid}/cwd"))
+            .is_ok_and(|place| place.starts_with(directory));
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        works_there || command.windows(name.len()).any(|part| part == name)
+    })
+    .collect()
+}
+
 /// Kinds and targets, for messages.
 pub fn summary(records: &[Value]) -> String {
     let lines = records.iter().map(|entry| {
@@ -420,10 +474,12 @@ impl Drop for Production {
         if thread::panicking() {
             eprintln!("--- the server's log\n{}", self.log());
         }
-        for pid in self.supervised_pids() {
-            let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a process id");
-            // It may have ended meanwhile.
-            rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+        for pid in self
+            .supervised_pids()
+            .into_iter()
+            .chain(processes_in(self.path()))
+        {
+            signal_if_there(pid, rustix::process::Signal::KILL);
         }
     }
 }
