@@ -283,7 +283,7 @@ run:
   - name: victim
     instances: {VICTIMS}
     ports: {{ from: {first} }}
-    command: [/bin/busybox, httpd, -f, -p, "127.0.0.1:{{port}}", -h, /var/empty]
+    command: [/bin/busybox, httpd, -f, -p, "127.0.0.1:{{port}}", -h, {place:?}]
     labels: {{ service: victims }}
     env: {{ PITCREW_BENCH: {place:?} }}
 services:
