@@ -30,7 +30,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("redis-tools", "/usr/bin/redis-cli"),
     ("e2fsprogs", "/sbin/mkfs.ext4"),
     ("procps", "/usr/bin/ps"),
-    ("python3-minimal", "/usr/bin/python3"),
+    ("python3", "/usr/bin/python3"),
     ("mold", "/usr/bin/mold"),
 ];
 
