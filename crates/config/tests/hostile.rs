@@ -240,3 +240,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_ladder_without_end_is_refused() {
+    let steps = "          - restart: {}\n".repeat(300);
+    let problem = refused(&format!(
+        "services:\n  - name: web\n    select: {{ service: web }}\n    runs_as: {{ unit: web.service }}\n    \
+         tests:\n      - {{ name: answers, tcp: {{ port: 80 }} }}\n    repairs:\n      - name: r\n        \
+         when: [answers]\n        steps:\n{steps}"
+    ));
+    assert!(
+        problem.contains("300 steps are no ladder: write at most 100"),
+        "{problem}"
+    );
+}

@@ -252,8 +252,8 @@ impl Saved {
             Self::Order(state) => format!("order/{}", state.order.id),
             Self::Memory { target, .. } => format!("memory/{target}"),
             Self::Hold { target, .. } => format!("hold/{target}"),
-            Self::Pause { scope, .. } => format!("pause/{scope}"),
-            Self::Breaker { scope, .. } => format!("breaker/{scope}"),
+            Self::Pause { scope, .. } => format!("pause/{}", scope_key(scope)),
+            Self::Breaker { scope, .. } => format!("breaker/{}", scope_key(scope)),
             Self::FleetBrake { .. } => "fleet_brake".to_owned(),
             Self::Given {
                 service: Some(service),
@@ -265,7 +265,7 @@ impl Saved {
                 test,
                 action,
                 ..
-            } => format!("learned/{service}/{test}/{action}"),
+            } => format!("learned/{service:?}/{test:?}/{action:?}"),
         }
     }
 
@@ -282,6 +282,19 @@ impl Saved {
             Self::Memory { memory, .. } => *memory == CaseMemory::default(),
             Self::FleetBrake { .. } | Self::Learned { .. } => false,
         }
+    }
+}
+
+/// No two scopes share one, whatever their names hold: a service may be called `fleet`.
+fn scope_key(scope: &Scope) -> String {
+    match scope {
+        Scope::Fleet => "fleet".to_owned(),
+        Scope::Service(service) => format!("service/{service:?}"),
+        Scope::Domain {
+            service,
+            label,
+            value,
+        } => format!("domain/{service:?}/{label:?}/{value:?}"),
     }
 }
 
@@ -419,4 +432,29 @@ pub enum Urgency {
     Page,
     /// Somebody should know.
     Inform,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_scopes_share_a_row() {
+        let service = |name: &str| Scope::Service(name.parse().unwrap());
+        let domain = |label: &str, value: &str| Scope::Domain {
+            service: "web".parse().unwrap(),
+            label: label.to_owned(),
+            value: value.to_owned(),
+        };
+        let scopes = [
+            Scope::Fleet,
+            service("fleet"),
+            service("web in zone=a"),
+            service("\"web\"/\"zone\""),
+            domain("zone", "a"),
+            domain("zone", "a/b"),
+        ];
+        let keys: std::collections::BTreeSet<String> = scopes.iter().map(scope_key).collect();
+        assert_eq!(keys.len(), scopes.len(), "{keys:?}");
+    }
 }

@@ -11,7 +11,7 @@ use pitcrew_model::{
     Address, Event, Labels, ObserverName, Place, Proves, SourceName, Target, TargetId, TcpTest,
     Test, TestKind, TestName, Verdict,
 };
-use pitcrew_probe::{Question, Tools, ask};
+use pitcrew_probe::{Question, Scheduler, Tools, ask};
 
 use crate::{core::Inbox, standing::Standing};
 
@@ -31,6 +31,7 @@ pub(crate) async fn keep_testing(
     tools: Arc<Tools>,
     inbox: Inbox,
     standing: Arc<Standing>,
+    scheduler: Scheduler,
 ) {
     let (target, test) = (own_target(own), own_test());
     let mut failures = 0;
@@ -45,13 +46,16 @@ pub(crate) async fn keep_testing(
         } else {
             failures += 1;
         }
-        let suspect = failures >= FAILURES;
+        let broken = scheduler.statistics().broken;
+        let suspect = failures >= FAILURES || broken.is_some();
         if suspect == told {
             continue;
         }
         told = suspect;
-        let trouble =
-            suspect.then(|| format!("it can't reach its own API at {own}: {}", answer.evidence));
+        let trouble = suspect.then(|| match &broken {
+            Some(why) => format!("it has stopped testing, restart it: {why}"),
+            None => format!("it can't reach its own API at {own}: {}", answer.evidence),
+        });
         match &trouble {
             Some(trouble) => tracing::error!(trouble, "the observer is suspect"),
             None => tracing::info!("the observer passes its control test again"),

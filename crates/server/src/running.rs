@@ -247,11 +247,11 @@ impl Running {
     ) {
         let guard = Guard::new(listen_on, token);
         let desk = self.desk.clone();
-        let tools = Arc::clone(&desk.tools);
+        let (tools, scheduler) = (Arc::clone(&desk.tools), desk.scheduler.clone());
         let (inbox, standing) = (desk.inbox.clone(), Arc::clone(&desk.standing));
         self.listening = Some(listen(listener, guard, desk, self.stopping.subscribe()));
         self.tasks.push(tokio::spawn(control::keep_testing(
-            listen_on, tools, inbox, standing,
+            listen_on, tools, inbox, standing, scheduler,
         )));
     }
 

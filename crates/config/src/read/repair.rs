@@ -196,12 +196,24 @@ fn when(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<(TestName, Span)> {
     names
 }
 
+/// A person is called long before; the engine counts steps in a byte.
+const STEPS_MAX: usize = 100;
+
 fn steps(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<ReadStep> {
     let items = fields.list(reader, "steps");
     if fields.is_empty_list("steps") {
         reader.error(
             fields.place_of("steps"),
             "`steps` is empty: write at least `- hand_over: {}`",
+        );
+    }
+    if items.len() > STEPS_MAX {
+        reader.error(
+            fields.place_of("steps"),
+            format!(
+                "{} steps are no ladder: write at most {STEPS_MAX}",
+                items.len()
+            ),
         );
     }
     let steps: Vec<ReadStep> = items.iter().filter_map(|item| step(reader, item)).collect();

@@ -151,12 +151,8 @@ fn killed_hung_and_answering_errors_it_comes_back_and_a_broken_one_is_handed_ove
         send(host.processes()[0], Signal::KILL);
     });
     assert_eq!(actions(&notice.orders), ["restart", "restart"]);
-    notice.says(&[
-        "answers",
-        "connection refused",
-        "restart",
-        UNIT,
-        "exit-code",
-    ]);
+    // Whether systemd still calls it active when it is asked is a race: a simple unit is active until its
+    // program has failed. The tests' word is the proof.
+    notice.says(&["answers", "connection refused", "restart", UNIT]);
     production.says(&["ledger", "verify"], 0);
 }
