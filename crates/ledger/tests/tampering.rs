@@ -258,11 +258,11 @@ fn changed_state_is_named_by_its_key() {
         "UPDATE saved SET json = replace(json, '12', '13')",
         "UPDATE saved SET json = 'no json'",
         "UPDATE saved SET checksum = x''",
-        "UPDATE saved SET key = 'learned/web/answers/restart' || ''; UPDATE saved SET json = ' ' || json",
+        "UPDATE saved SET key = 'learned/\"web\"/\"answers\"/\"restart\"' || ''; UPDATE saved SET json = ' ' || json",
     ] {
         match verdict_after(sql) {
             Err(LedgerError::SavedRow { key, .. }) => {
-                assert_eq!(key, "learned/web/answers/restart", "{sql}");
+                assert_eq!(key, "learned/\"web\"/\"answers\"/\"restart\"", "{sql}");
             }
             other => panic!("{sql}: {other:?}"),
         }
