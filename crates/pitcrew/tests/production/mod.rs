@@ -11,7 +11,9 @@
 )]
 
 use std::{
+    collections::hash_map::RandomState,
     fs,
+    hash::{BuildHasher, Hasher},
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -46,26 +48,36 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Result<T, String>)
     }
 }
 
-/// A port that is free now. Bound and let go: whoever uses it must be quick.
+/// A port that nobody has, and that no other test is given while this one runs.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
-    listener.local_addr().expect("its address").port()
+    free_ports(1)
 }
 
-/// The first of `count` free ports in a row.
+/// The first of `count` such ports in a row.
+///
+/// Below the range that the system gives to whoever asks for any port: there, a server that is down for a moment
+/// would lose its port to the next connection of some other test.
 pub fn free_ports(count: u16) -> u16 {
+    static HELD: Mutex<Vec<fs::File>> = Mutex::new(Vec::new());
     loop {
-        let first = free_port();
-        if first.checked_add(count).is_none() {
-            continue;
-        }
-        let rest: Vec<_> = (first..first + count)
-            .map(|port| TcpListener::bind(("127.0.0.1", port)))
-            .collect();
-        if rest.iter().all(Result::is_ok) {
+        let random = RandomState::new().build_hasher().finish() % 10_000;
+        let first = 10_000 + u16::try_from(random).expect("it is below 10,000");
+        let ports: Option<Vec<fs::File>> = (first..first + count).map(hold_port).collect();
+        if let Some(ports) = ports {
+            HELD.lock().expect("the ports").extend(ports);
             return first;
         }
     }
+}
+
+/// By a lock that ends with this process.
+fn hold_port(port: u16) -> Option<fs::File> {
+    let user = rustix::process::getuid().as_raw();
+    let folder = std::env::temp_dir().join(format!("pitcrew-test-ports-{user}"));
+    fs::create_dir_all(&folder).expect("a folder for locks");
+    let lock = fs::File::create(folder.join(port.to_string())).expect("a lock");
+    let is_mine = lock.try_lock().is_ok();
+    (is_mine && TcpListener::bind(("127.0.0.1", port)).is_ok()).then_some(lock)
 }
 
 /// Whether this machine has `program`; says so when not, and fails in CI.
