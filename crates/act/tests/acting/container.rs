@@ -118,6 +118,9 @@ impl Drop for Engine {
         wait_for("dockerd leaves", || {
             (!is_alive(self.daemon.0.id())).then_some(())
         });
+        // Its own network namespace stays mounted otherwise, and the directory with it.
+        let namespace = self.home.path("exec/netns/default");
+        Command::new("umount").arg(namespace).status().ok();
     }
 }
 

@@ -120,6 +120,9 @@ impl Drop for Engine {
         // Politely, so that it ends its own daemons and unmounts.
         send(self.daemon.id(), Signal::TERM);
         self.daemon.wait().ok();
+        // Its own network namespace stays mounted otherwise, and the directory with it.
+        let namespace = self.directory.path().join("exec/netns/default");
+        Command::new("umount").arg(namespace).status().ok();
     }
 }
 
