@@ -167,7 +167,9 @@ impl Listener {
             Ok(child) => child,
             Err(why) => return not_started(why),
         };
-        let pid = child.id().unwrap_or_default();
+        let pid = child
+            .id()
+            .expect("it was spawned just now and nobody has waited for it");
         let waited = tokio::time::timeout(LISTEN_WAIT, self.wait_listening(&mut child)).await;
         // Reaps it when it exits, however long that takes.
         tokio::spawn(async move { child.wait().await.ok() });

@@ -5,6 +5,7 @@
 
 mod checks;
 mod machine;
+mod peers;
 mod reaction;
 
 use std::{path::PathBuf, process::Command};

@@ -5,26 +5,18 @@
 
 use std::{
     fs,
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    io::Read,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 
-use super::{build, cpu_seconds};
-
-/// A process that ends with the measurement.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
+use super::{
+    build, cpu_seconds,
+    peers::{Running, free_port, get, start_nginx, wait_for},
+};
 
 pub(super) fn run(seconds: u64) -> anyhow::Result<()> {
     println!("== tests: HTTP checks per CPU-second against local nginx, new connection each");
@@ -184,55 +176,4 @@ fn exporter(directory: &Path, port: u16, url: &str, seconds: u64) -> anyhow::Res
         f64::from(probes) / started.elapsed().as_secs_f64()
     );
     Ok(f64::from(probes) / cpu)
-}
-
-fn start_nginx(directory: &Path, port: u16) -> anyhow::Result<Running> {
-    let place = directory.display();
-    let file = directory.join("nginx.conf");
-    fs::write(
-        &file,
-        format!(
-            "daemon off; worker_processes 1; pid {place}/pid; error_log {place}/error.log;\n\
-             events {{ worker_connections 4096; }}\n\
-             http {{ access_log off; server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ return 200 \"ok\\n\"; }} }} }}\n"
-        ),
-    )?;
-    let nginx = Running(
-        Command::new("/usr/sbin/nginx")
-            .arg("-c")
-            .arg(&file)
-            .stderr(Stdio::null())
-            .spawn()
-            .context("failed to start nginx")?,
-    );
-    wait_for(port)?;
-    Ok(nginx)
-}
-
-pub(super) fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-pub(super) fn wait_for(port: u16) -> anyhow::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        if Instant::now() > deadline {
-            bail!("nothing listens on 127.0.0.1:{port}");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
-/// By HTTP/1.0, so that the body comes in one piece and not in chunks.
-pub(super) fn get(port: u16, path: &str) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n"
-    )?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    Ok(text)
 }

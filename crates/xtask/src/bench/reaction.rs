@@ -8,7 +8,7 @@
 use std::{
     fs::{self, File},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -16,24 +16,14 @@ use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 use super::{
-    build,
-    checks::{free_port, get, wait_for},
-    cpu_seconds,
+    build, cpu_seconds,
+    peers::{Running, free_port, get, start_nginx, wait_for},
 };
 
 const TARGETS: usize = 10_000;
 const VICTIMS: usize = 30;
 const THRESHOLD: u64 = 3;
 const INTERVAL_MS: u64 = 1_000;
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
 
 pub(super) fn run() -> anyhow::Result<()> {
     println!(
@@ -241,29 +231,6 @@ fn end_supervised(directory: &Path) -> anyhow::Result<()> {
             .context("failed to run kill")?;
     }
     Ok(())
-}
-
-fn start_nginx(directory: &Path, port: u16) -> anyhow::Result<Running> {
-    let place = directory.display();
-    let file = directory.join("nginx.conf");
-    fs::write(
-        &file,
-        format!(
-            "daemon off; worker_processes 1; pid {place}/pid; error_log {place}/error.log;\n\
-             events {{ worker_connections 4096; }}\n\
-             http {{ access_log off; server {{ listen 0.0.0.0:{port} backlog=4096; allow 127.0.0.0/8; deny all; location / {{ return 200 \"ok\\n\"; }} }} }}\n"
-        ),
-    )?;
-    let nginx = Running(
-        Command::new("/usr/sbin/nginx")
-            .arg("-c")
-            .arg(&file)
-            .stderr(Stdio::null())
-            .spawn()
-            .context("failed to start nginx")?,
-    );
-    wait_for(port)?;
-    Ok(nginx)
 }
 
 fn write_production(directory: &Path, nginx_port: u16, first: u16) -> anyhow::Result<()> {
