@@ -113,7 +113,7 @@ pub struct Case {
     /// Orders given for it, oldest first.
     pub orders: Vec<OrderId>,
     /// Why a person has it, once one does. The case closes as handed over when its target recovers
-    /// or the person takes it.
+    /// or the person closes it; a person's order through Pitcrew that helps closes it as cured.
     pub handed_over: Option<String>,
 }
 
@@ -216,9 +216,7 @@ pub enum Hold {
     },
     FleetRate {
         limit: Rate,
-        released: bool,
     },
-    NoRepair,
     NoRunner {
         action: String,
     },
@@ -255,7 +253,6 @@ impl Hold {
             Self::LastHealthy { .. } => "last_healthy",
             Self::Rate { .. } => "rate",
             Self::FleetRate { .. } => "fleet_rate",
-            Self::NoRepair => "no_repair",
             Self::NoRunner { .. } => "no_runner",
             Self::Interlock { .. } => "interlock",
             Self::HandedOver { .. } => "handed_over",
@@ -271,7 +268,6 @@ impl Hold {
             | Self::Paused { .. }
             | Self::Lemon { .. }
             | Self::FleetRate { .. }
-            | Self::NoRepair
             | Self::NoRunner { .. }
             | Self::HandedOver { .. } => true,
             Self::Breaker { manual, .. } => *manual,
@@ -383,13 +379,12 @@ impl fmt::Display for Hold {
                 )
             }
             Self::Rate { limit, until } => write!(f, "rate {limit} is used up until {until}"),
-            Self::FleetRate { limit, .. } => {
+            Self::FleetRate { limit } => {
                 write!(
                     f,
                     "fleet brake: {limit} orders over everything are used up; `pitcrew resume` releases it"
                 )
             }
-            Self::NoRepair => f.write_str("no repair is configured for this finding"),
             Self::NoRunner { action } => {
                 write!(
                     f,

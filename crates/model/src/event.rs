@@ -199,7 +199,7 @@ pub enum Effect {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Saved {
-    /// Closed cases are saved once more and dropped on the next start.
+    /// Saved once more when it closes, which deletes the row.
     Case(Case),
     Order(Box<OrderState>),
     Memory {

@@ -661,7 +661,6 @@ fn retry_at(now: Timestamp, hold: &Hold) -> Option<Timestamp> {
         | Hold::Paused { .. }
         | Hold::Lemon { .. }
         | Hold::Flapping { .. }
-        | Hold::NoRepair
         | Hold::NoRunner { .. }
         | Hold::HandedOver { .. } => None,
         Hold::LedgerUnwritable

@@ -413,7 +413,6 @@ impl Engine {
         if self.brake.on {
             return Err(Hold::FleetRate {
                 limit: self.fleet_limits.fleet_rate,
-                released: false,
             });
         }
         Ok(())
