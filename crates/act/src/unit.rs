@@ -41,8 +41,8 @@ struct Unit {
     has_job: bool,
     /// Of services: why it last ended, `success`, `exit-code`, `signal`, …
     result: Option<String>,
-    /// Microseconds of the wall clock; 0: never.
-    active_since_us: u64,
+    /// Microseconds of the wall clock; 0: never. `None`: systemd did not say.
+    active_since_us: Option<u64>,
     start_timeout: Duration,
     stop_timeout: Duration,
 }
@@ -75,10 +75,13 @@ pub(crate) async fn reconcile(
     if unit.has_job {
         return Answer::unknown(format!("{}; a job is under way", unit.describe()));
     }
-    let is_new = unit.active_since_us / 1_000 >= given_at.as_millis();
+    let is_new = unit
+        .active_since_us
+        .map(|since_us| since_us / 1_000 >= given_at.as_millis());
     match (verb, unit.active.as_str()) {
         (Verb::Start, "active") => Answer::done(unit.describe()),
-        (Verb::Restart, "active") if is_new => Answer::done(unit.describe()),
+        (Verb::Restart, "active") if is_new == Some(true) => Answer::done(unit.describe()),
+        (Verb::Restart, "active") if is_new.is_none() => Answer::unknown(unit.describe()),
         // systemd takes a unit down as soon as it has the job: it has had none.
         (Verb::Restart | Verb::Stop, "active") => {
             Answer::failed(format!("{} since before the order", unit.describe()))
@@ -182,7 +185,7 @@ impl Bus {
             sub: take(&unit, "SubState").unwrap_or_default(),
             has_job: job.is_some_and(|(id, _)| id != 0),
             result: take(&service, "Result"),
-            active_since_us: take(&unit, "ActiveEnterTimestamp").unwrap_or_default(),
+            active_since_us: take(&unit, "ActiveEnterTimestamp"),
             start_timeout: timeout("TimeoutStartUSec"),
             stop_timeout: timeout("TimeoutStopUSec"),
         })
