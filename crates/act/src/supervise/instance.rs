@@ -28,6 +28,8 @@ pub(crate) struct Place {
     pub(crate) directory: PathBuf,
     pub(crate) installation: String,
     pub(crate) boot_id: String,
+    /// Until the last operation has ended, whoever dropped the supervisor.
+    pub(super) _lock: std::fs::File,
 }
 
 impl Place {

@@ -105,8 +105,6 @@ struct Inner {
     setting: tokio::sync::Mutex<()>,
     journal: Journal,
     fence: Fence,
-    /// Held as long as anything of this supervisor is used.
-    _lock: fs::File,
 }
 
 impl Supervisor {
@@ -141,13 +139,13 @@ impl Supervisor {
             installation,
             boot_id: process::boot_id().map_err(named)?,
             directory: directory_absolute,
+            _lock: lock,
         });
         let inner = Arc::new(Inner {
             instances: Mutex::new(find_instances(&place).map_err(named)?),
             setting: tokio::sync::Mutex::new(()),
             journal: Journal::open(&place.directory, process::now()).map_err(named)?,
             fence: Fence::open(&place.directory).map_err(named)?,
-            _lock: lock,
             place,
         });
         tokio::spawn(rotation::rotate_logs(Arc::downgrade(&inner)));

@@ -80,7 +80,7 @@ impl Instance {
     }
 
     fn watch_child(self: &Arc<Self>, mut child: Child, leader: Leader) {
-        let instance = Arc::clone(self);
+        let instance = Arc::downgrade(self);
         let began = std::time::Instant::now();
         tokio::spawn(async move {
             let how = match child.wait().await {
@@ -88,18 +88,25 @@ impl Instance {
                 Err(error) => format!("exited (its status can't be had: {error})"),
             };
             let detail = format!("{how} after {}", describe_age(began.elapsed()));
-            instance.exited(&leader, detail).await;
+            if let Some(instance) = instance.upgrade() {
+                instance.exited(&leader, detail).await;
+            }
         });
     }
 
     /// The exit status of a process goes to its parent alone, and that was an earlier Pitcrew.
     pub(super) fn watch_adopted(self: &Arc<Self>, leader: &Leader) {
-        let (instance, leader) = (Arc::clone(self), leader.clone());
+        let (instance, leader) = (Arc::downgrade(self), leader.clone());
         let held = Held::hold(leader.identity);
         tokio::spawn(async move {
-            if let Some(held) = held
-                && let Err(error) = held.exited().await
-            {
+            let watched = match held {
+                Some(held) => held.exited().await,
+                None => Ok(()),
+            };
+            let Some(instance) = instance.upgrade() else {
+                return;
+            };
+            if let Err(error) = watched {
                 tracing::error!(name = %instance.name, "its exit can't be watched: {error}");
                 return;
             }
