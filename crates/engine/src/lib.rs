@@ -163,6 +163,7 @@ impl Engine {
                     self.observe(now, observation, judge, &mut out);
                 }
             }
+            Event::Unchanged { .. } => {}
             Event::Observer { observer, trouble } => {
                 self.weigh_observer(now, observer, trouble, &mut out)
             }

@@ -148,6 +148,7 @@ impl Interlock {
                     self.note_observation(now, observation);
                 }
             }
+            Event::Unchanged { .. } => {}
             Event::Observer { observer, trouble } => {
                 if trouble.is_some() {
                     self.suspects.insert(observer.clone());

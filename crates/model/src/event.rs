@@ -26,6 +26,14 @@ pub enum Event {
         trouble: Option<SourceTrouble>,
     },
     Observations(Vec<Observation>),
+    /// Whatever this observer last reported as passed or warned, it has asked again within that test's interval
+    /// before `at`, with the same verdict. A failure or no answer is always reported by itself, and so is every
+    /// answer of a test that had one within its last 32 rounds, because streaks and flapping are counted by
+    /// the rounds reported.
+    Unchanged {
+        observer: ObserverName,
+        at: Timestamp,
+    },
     /// Whether an observer passes its own control test.
     Observer {
         observer: ObserverName,

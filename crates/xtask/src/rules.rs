@@ -14,6 +14,10 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("pitcrew-config", &["pitcrew-model"]),
     ("pitcrew-engine", &["pitcrew-model"]),
     ("pitcrew-interlock", &["pitcrew-model"]),
+    (
+        "pitcrew-sim",
+        &["pitcrew-model", "pitcrew-engine", "pitcrew-interlock"],
+    ),
     ("pitcrew-find", &["pitcrew-model"]),
     ("pitcrew-probe", &["pitcrew-model"]),
     ("pitcrew-act", &["pitcrew-model"]),
@@ -25,6 +29,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "pitcrew-config",
             "pitcrew-engine",
             "pitcrew-interlock",
+            "pitcrew-sim",
             "pitcrew-find",
             "pitcrew-probe",
             "pitcrew-act",
@@ -39,6 +44,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "pitcrew-ledger",
             "pitcrew-probe",
             "pitcrew-server",
+            "pitcrew-sim",
         ],
     ),
     ("xtask", &[]),
@@ -49,6 +55,17 @@ const PURE: &[(&str, &[&str])] = &[
     ("pitcrew-model", &["serde", "thiserror"]),
     ("pitcrew-engine", &["serde", "sha2"]),
     ("pitcrew-interlock", &[]),
+    (
+        "pitcrew-sim",
+        &[
+            "crc32fast",
+            "rand",
+            "rand_chacha",
+            "serde",
+            "serde_json",
+            "thiserror",
+        ],
+    ),
 ];
 
 pub(crate) fn check() -> anyhow::Result<()> {

@@ -1,0 +1,16 @@
+//! A production that exists only in memory: the real engine and interlock decide in it, and a hidden truth says
+//! whether they were right.
+//!
+//! Pure, as they are: time is an argument, randomness comes from a seed, and whoever calls does the reading and
+//! writing of files. So the same seed gives the same bytes on every machine.
+
+mod brain;
+mod mishap;
+mod report;
+
+pub use brain::{Brain, Ledger};
+pub use mishap::{
+    Discovery, Fault, FaultKind, Hand, Link, Mishap, Network, ServerTrouble, Sick, Side,
+    TargetIndex, What,
+};
+pub use report::{Broken, Disruption, FaultTally, Report, ServiceTally, Timeline, Unavailable};
