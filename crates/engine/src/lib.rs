@@ -31,8 +31,8 @@ use fleet::Fleet;
 use learn::Learned;
 use pitcrew_model::{
     Case, CaseId, CaseMemory, Effect, Event, Fact, FleetLimits, ObserverName, OperationId, Order,
-    OrderId, OrderState, ReceiverName, Record, Saved, Scope, Service, ServiceName, TargetId,
-    Timestamp,
+    OrderId, OrderState, ReceiverName, Record, Saved, Scope, Service, ServiceName, SourceName,
+    SourceTrouble, TargetId, Timestamp,
 };
 use timers::{Timer, Timers};
 
@@ -78,6 +78,8 @@ pub struct Engine {
     observers: Vec<ObserverName>,
     /// Observers that fail their own control test, and how.
     suspects: BTreeMap<ObserverName, String>,
+    /// Sources whose last answer was not obeyed.
+    sources: BTreeMap<SourceName, SourceTrouble>,
     cases: BTreeMap<CaseId, Case>,
     closed: VecDeque<CaseId>,
     /// When the extra round before the first step was asked for.
@@ -122,6 +124,7 @@ impl Engine {
             receivers: Vec::new(),
             observers: Vec::new(),
             suspects: BTreeMap::new(),
+            sources: BTreeMap::new(),
             cases: BTreeMap::new(),
             closed: VecDeque::new(),
             rechecks: BTreeMap::new(),
@@ -155,9 +158,7 @@ impl Engine {
             Event::Targets { upserted, removed } => {
                 self.take_targets(now, upserted, &removed, &mut out)
             }
-            Event::Source { source, trouble } => {
-                out.push(fact(now, Fact::Source { source, trouble }));
-            }
+            Event::Source { source, trouble } => self.note_source(now, source, trouble, &mut out),
             Event::Observations(seen) => {
                 for observation in &seen {
                     self.observe(now, observation, judge, &mut out);

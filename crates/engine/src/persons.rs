@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pitcrew_model::{
     Action, Authority, CaseId, Effect, Ending, Fact, Hold, Order, OrderId, PersonAct, Phase,
-    Record, Request, Saved, Scope, TargetId, Timestamp,
+    Record, Request, Saved, Scope, SourceName, SourceTrouble, TargetId, Timestamp,
 };
 
 use crate::{Engine, HoldStatus, Judge, Out, Pause, plan::is_approved, timers::Timer};
@@ -67,6 +67,7 @@ impl Engine {
                 about.case = Some(*case);
                 self.close_by_person(now, *case, &by, why, out)
             }
+            PersonAct::Accept { source, .. } => self.is_refused(source),
         }
         .err();
         let service = about
@@ -85,6 +86,17 @@ impl Engine {
         };
         // Before what it caused, so that the ledger reads in order.
         out.insert(place, Effect::Record(record));
+    }
+
+    /// Only what was not believed can be accepted; whoever asked the source then obeys its answer.
+    fn is_refused(&self, source: &SourceName) -> Result<(), String> {
+        match self.sources.get(source) {
+            Some(SourceTrouble::Empty { .. } | SourceTrouble::Shrank { .. }) => Ok(()),
+            Some(SourceTrouble::Failed { error }) => {
+                Err(format!("{source} gives no answer to accept: {error}"))
+            }
+            None => Err(format!("no answer of {source} is refused")),
+        }
     }
 
     fn known_scope(&self, scope: &Scope) -> Result<(), String> {

@@ -6,12 +6,48 @@
 use std::sync::Arc;
 
 use pitcrew_model::{
-    Effect, Ending, Fact, OrderId, Phase, Production, ServiceName, Target, TargetId, Timestamp,
+    Effect, Ending, Fact, Notice, OrderId, Phase, Production, ServiceName, SourceName,
+    SourceTrouble, Target, TargetId, Timestamp, Urgency,
 };
 
 use crate::{Engine, Out, fact, fleet::Placed};
 
 impl Engine {
+    /// A person should know when an answer is not obeyed, since only a person can say that it is right.
+    pub(crate) fn note_source(
+        &mut self,
+        now: Timestamp,
+        source: SourceName,
+        trouble: Option<SourceTrouble>,
+        out: &mut Out,
+    ) {
+        if let Some(refused @ (SourceTrouble::Empty { .. } | SourceTrouble::Shrank { .. })) =
+            &trouble
+            && !matches!(
+                self.sources.get(&source),
+                Some(SourceTrouble::Empty { .. } | SourceTrouble::Shrank { .. })
+            )
+        {
+            out.push(Effect::Notify(Notice {
+                to: Vec::new(),
+                at: now,
+                urgency: Urgency::Inform,
+                case: None,
+                target: None,
+                service: None,
+                summary: format!("source {source}: {refused}"),
+                evidence: vec![format!(
+                    "if its answer is right: pitcrew accept {source} --why …"
+                )],
+            }));
+        }
+        match &trouble {
+            Some(trouble) => self.sources.insert(source.clone(), trouble.clone()),
+            None => self.sources.remove(&source),
+        };
+        out.push(fact(now, Fact::Source { source, trouble }));
+    }
+
     pub(crate) fn load(&mut self, now: Timestamp, production: &Production, out: &mut Out) {
         out.push(fact(
             now,

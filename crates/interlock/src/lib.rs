@@ -198,7 +198,8 @@ impl Interlock {
             PersonAct::Approve { .. }
             | PersonAct::Deny { .. }
             | PersonAct::Order { .. }
-            | PersonAct::Close { .. } => {}
+            | PersonAct::Close { .. }
+            | PersonAct::Accept { .. } => {}
         }
     }
 

@@ -154,6 +154,11 @@ pub enum PersonAct {
         case: CaseId,
         why: String,
     },
+    /// An empty or shrunken answer that was refused is right.
+    Accept {
+        source: SourceName,
+        why: String,
+    },
 }
 
 /// What the person does, after their name: `pauses web: release 4.2`.
@@ -172,6 +177,9 @@ impl fmt::Display for PersonAct {
                 why,
             } => write!(f, "orders {action} {target}: {why}"),
             Self::Close { case, why } => write!(f, "closes {case}: {why}"),
+            Self::Accept { source, why } => {
+                write!(f, "accepts the answer of source {source}: {why}")
+            }
         }
     }
 }

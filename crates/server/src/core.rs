@@ -288,7 +288,8 @@ fn unanswered(at: Timestamp, request: &Request) -> Record {
         | PersonAct::Resume { .. }
         | PersonAct::Approve { .. }
         | PersonAct::Deny { .. }
-        | PersonAct::Close { .. } => None,
+        | PersonAct::Close { .. }
+        | PersonAct::Accept { .. } => None,
     };
     Record {
         at,
