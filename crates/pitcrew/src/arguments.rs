@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pitcrew_model::{
-    CaseId, Health, OrderId, Scope, ServiceName, TargetId, TestName, parse_duration,
+    CaseId, Health, OrderId, Scope, ServiceName, SourceName, TargetId, TestName, parse_duration,
 };
 
 const EXIT_CODES: &str = "\
@@ -133,6 +133,9 @@ Examples:
     Order(OrderOptions),
     /// Close a handed-over case that you have dealt with.
     Close(CloseOptions),
+    /// Obey the empty or shrunken answer of a discovery source that was refused.
+    #[command(after_help = "Example:\n  pitcrew accept file-1 --why 'rack 7 was decommissioned'")]
+    Accept(AcceptOptions),
     /// Run tests now and show the evidence. Exit 1 unless all pass.
     #[command(after_help = "Examples:\n  pitcrew test web-1\n  pitcrew test web-1 answers")]
     Test(TestOptions),
@@ -321,6 +324,15 @@ pub(crate) struct CloseOptions {
     /// As `pitcrew cases` names it: `case-41`.
     pub(crate) case: CaseId,
     /// What it was.
+    #[arg(long)]
+    pub(crate) why: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AcceptOptions {
+    /// As the notice and `pitcrew ledger export` name it.
+    pub(crate) source: SourceName,
+    /// For the record.
     #[arg(long)]
     pub(crate) why: String,
 }

@@ -56,6 +56,7 @@ fn run(arguments: Arguments) -> Answered {
         Command::Deny(options) => person::deny(&options, &general),
         Command::Order(options) => person::order(options, &general),
         Command::Close(options) => person::close(&options, &general),
+        Command::Accept(options) => person::accept(&options, &general),
         Command::Test(options) => test::test(options, &general),
         Command::Ledger(LedgerCommand::Verify(files)) => ledger::verify(&files, &general),
         Command::Ledger(LedgerCommand::Export(files)) => ledger::export(&files, &general),

@@ -3,14 +3,14 @@
 
 use pitcrew_model::{OrderState, Scope};
 use pitcrew_server::api::{
-    Accepted, ApproveRequest, CloseRequest, DenyRequest, HoldRequest, OrderRequest, PauseRequest,
-    ResumeRequest,
+    AcceptRequest, Accepted, ApproveRequest, CloseRequest, DenyRequest, HoldRequest, OrderRequest,
+    PauseRequest, ResumeRequest,
 };
 
 use crate::{
     arguments::{
-        ApproveOptions, CloseOptions, DenyOptions, General, HoldOptions, OrderOptions,
-        PauseOptions, ReleaseOptions, ResumeOptions,
+        AcceptOptions, ApproveOptions, CloseOptions, DenyOptions, General, HoldOptions,
+        OrderOptions, PauseOptions, ReleaseOptions, ResumeOptions,
     },
     client::Client,
     failure::{Answer, Answered, Failure},
@@ -155,6 +155,19 @@ pub(crate) fn close(options: &CloseOptions, general: &General) -> Answered {
     };
     let accepted = Client::new(general)?.post(&["cases", &id, "close"], &request)?;
     say(&accepted, general, &format!("closed {id}"))
+}
+
+pub(crate) fn accept(options: &AcceptOptions, general: &General) -> Answered {
+    let source = options.source.to_string();
+    let request = AcceptRequest {
+        why: options.why.clone(),
+    };
+    let accepted = Client::new(general)?.post(&["sources", &source, "accept"], &request)?;
+    say(
+        &accepted,
+        general,
+        &format!("the answer of {source} is obeyed"),
+    )
 }
 
 #[cfg(test)]

@@ -780,3 +780,49 @@ services:
     refused(&production, before);
     all_three(&production);
 }
+
+#[test]
+fn a_source_that_shrinks_is_not_obeyed_until_a_person_says_that_it_is_right() {
+    let listed = |names: &[&str]| json!([{ "targets": names, "labels": { "service": "web" } }]);
+    let mut production = Production::new(
+        "
+find:
+  - file: { paths: [../targets.json], refresh: 1s }
+services:
+  - { name: web, select: { service: web }, tests: [{ name: answers, tcp: {}, interval: 1s }] }
+",
+    );
+    let file = production.path().join("targets.json");
+    let write = |names: &[&str]| std::fs::write(&file, listed(names).to_string()).unwrap();
+    write(&["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]);
+    production.serve();
+    let count = |production: &Production, wanted: usize| {
+        production.wait_until("the targets", "/api/v1/targets", |targets| {
+            let have = targets["items"].as_array().map_or(0, Vec::len);
+            (have == wanted)
+                .then_some(())
+                .ok_or_else(|| targets.to_string())
+        });
+    };
+    count(&production, 3);
+    let source = || {
+        let mut records = production.records().into_iter();
+        records.find_map(|entry| {
+            let fact = &entry["record"]["fact"];
+            let refused = fact["kind"] == "source" && fact["trouble"]["shrank"]["now"] == 1;
+            refused.then(|| fact["source"].as_str().unwrap().to_owned())
+        })
+    };
+    let refused = production.says(&["accept", "file-1", "--why", "too early"], 1);
+    assert!(
+        refused.contains("no answer of file-1 is refused"),
+        "{refused}"
+    );
+    write(&["127.0.0.1:1"]);
+    let source = wait_for("the shrunken answer to be refused", || {
+        source().ok_or_else(|| production::summary(&production.records()))
+    });
+    count(&production, 3);
+    production.says(&["accept", &source, "--why", "two were retired"], 0);
+    count(&production, 1);
+}

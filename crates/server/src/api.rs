@@ -193,6 +193,13 @@ pub struct CloseRequest {
     pub why: String,
 }
 
+/// The answer that was refused is right.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptRequest {
+    pub why: String,
+}
+
 /// A person's request was carried out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Accepted {

@@ -12,8 +12,10 @@ use std::{
 use pitcrew_act::{ChangeKind, Notifier, Supervisor};
 use pitcrew_config::{LoadError, Loaded};
 use pitcrew_find::{Finders, Roll};
-use pitcrew_model::{Event, Fact, Production, ServerSettings, Source, Target, TargetId};
-use tokio::signal::unix::Signal;
+use pitcrew_model::{
+    Event, Fact, Production, ServerSettings, Source, SourceName, Target, TargetId,
+};
+use tokio::{signal::unix::Signal, sync::mpsc};
 
 use crate::{
     api::{ConfigurationStatus, RefusedConfiguration},
@@ -43,6 +45,8 @@ pub(crate) struct Following {
     /// Targets of supervised processes that the engine knows.
     pub(crate) supervised: BTreeSet<TargetId>,
     pub(crate) warming: Warming,
+    /// Sources whose refused answer a person accepts.
+    pub(crate) to_accept: mpsc::UnboundedReceiver<SourceName>,
 }
 
 /// How often the files are looked at.
@@ -142,6 +146,11 @@ impl Following {
                 _ = keep.tick() => {
                     if let Some(finders) = &self.finders {
                         self.remembered.keep(finders.snapshot()).await;
+                    }
+                }
+                Some(source) = self.to_accept.recv() => {
+                    if let Some(finders) = &self.finders {
+                        finders.accept(&source);
                     }
                 }
                 _ = hangups.recv() => {

@@ -184,7 +184,9 @@ impl Running {
         let engine_thread = thread_named("engine", move || core.run())?;
         let ledger_thread = thread_named("ledger", move || recorder.run())?;
         let delivering = tokio::spawn(deliver(noticed, receivers.clone(), records.clone()));
+        let (accepted, to_accept) = tokio::sync::mpsc::unbounded_channel();
         let following = Following {
+            to_accept,
             directory,
             settings: settings.clone(),
             clock: clock.clone(),
@@ -212,6 +214,7 @@ impl Running {
             scheduler,
             overview: Arc::default(),
             requested_tests: Arc::new(Semaphore::new(REQUESTED_TESTS_MAX)),
+            accepted,
             stopping: is_stopping,
         };
         Ok(Self {

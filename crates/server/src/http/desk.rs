@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pitcrew_model::SourceName;
 use pitcrew_probe::{Scheduler, Tools};
 use tokio::sync::Semaphore;
 
@@ -28,6 +29,8 @@ pub(crate) struct Desk {
     pub(crate) scheduler: Scheduler,
     pub(crate) overview: Arc<Overview>,
     pub(crate) requested_tests: Arc<Semaphore>,
+    /// Sources whose refused answer a person accepts, to whoever asks them.
+    pub(crate) accepted: tokio::sync::mpsc::UnboundedSender<SourceName>,
     /// Closed when the server stops: streams end then.
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
 }

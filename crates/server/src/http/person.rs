@@ -2,7 +2,9 @@
 //! refused it, is the response. It is given when the ledger has it.
 
 use axum::{Json, extract::State, http::StatusCode};
-use pitcrew_model::{Action, CaseId, Fact, OrderId, PersonAct, Request, Scope, Service, TargetId};
+use pitcrew_model::{
+    Action, CaseId, Fact, OrderId, PersonAct, Request, Scope, Service, SourceName, TargetId,
+};
 
 use super::{
     desk::Desk,
@@ -10,8 +12,8 @@ use super::{
     request::{Body, By, Id},
 };
 use crate::api::{
-    Accepted, ApproveRequest, CloseRequest, DenyRequest, HoldRequest, OrderRequest, PauseRequest,
-    ResumeRequest,
+    AcceptRequest, Accepted, ApproveRequest, CloseRequest, DenyRequest, HoldRequest, OrderRequest,
+    PauseRequest, ResumeRequest,
 };
 
 type Answered = Result<Json<Accepted>, Problem>;
@@ -261,4 +263,23 @@ pub(crate) async fn close(
     }
     let why = checked_why(request.why)?;
     ask(&desk, by, PersonAct::Close { case, why }).await
+}
+
+pub(crate) async fn accept(
+    State(desk): State<Desk>,
+    by: By,
+    id: Id,
+    Body(request): Body<AcceptRequest>,
+) -> Answered {
+    let source: SourceName = id.parse("source")?;
+    let why = checked_why(request.why)?;
+    let act = PersonAct::Accept {
+        source: source.clone(),
+        why,
+    };
+    let accepted = ask(&desk, by, act).await?;
+    desk.accepted
+        .send(source)
+        .map_err(|_closed| Problem::unavailable("the server is stopping".to_owned()))?;
+    Ok(accepted)
 }

@@ -389,6 +389,13 @@ fn person_routes() -> Vec<Route> {
             "CloseRequest",
         ),
         post(
+            "/api/v1/sources/{id}/accept",
+            "acceptSource",
+            "An empty or shrunken answer of a source, which was refused, is right.",
+            person::accept,
+            "AcceptRequest",
+        ),
+        post(
             "/api/v1/targets/{id}/test",
             "testTarget",
             "Runs tests now and shows the evidence; nothing is decided on it.",

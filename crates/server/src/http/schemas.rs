@@ -536,6 +536,7 @@ fn requests() -> Schemas {
         ("ApproveRequest", request(&[("digest", text())], &[])),
         ("DenyRequest", request(&[], &[])),
         ("CloseRequest", request(&[("why", text())], &[])),
+        ("AcceptRequest", request(&[("why", text())], &[])),
         ("TestRequest", request(&[], &[("tests", list(text()))])),
         (
             "Accepted",
