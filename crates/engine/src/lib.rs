@@ -10,6 +10,7 @@
 
 mod diagnose;
 mod fleet;
+pub mod guards;
 mod learn;
 mod observe;
 mod persons;
@@ -28,6 +29,7 @@ use std::{
 
 use diagnose::Breakers;
 use fleet::Fleet;
+use guards::{Guard, holds};
 use learn::Learned;
 use pitcrew_model::{
     Case, CaseId, CaseMemory, Effect, Event, Fact, FleetLimits, ObserverName, OperationId, Order,
@@ -252,7 +254,9 @@ impl Engine {
     }
 
     fn keep_order(&mut self, state: OrderState, out: &mut Out) {
-        self.birth.last_order = self.birth.last_order.max(state.order.id.0);
+        if holds(Guard::Numbering) {
+            self.birth.last_order = self.birth.last_order.max(state.order.id.0);
+        }
         out.push(Effect::Save(Saved::Order(Box::new(state.clone()))));
         self.orders.insert(state.order.id, state);
     }

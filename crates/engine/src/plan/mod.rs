@@ -16,7 +16,11 @@ use pitcrew_model::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::{Engine, Judge, Out, timers::Timer};
+use crate::{
+    Engine, Judge, Out,
+    guards::{Guard, holds},
+    timers::Timer,
+};
 
 /// A held case asks again after this when its limit names no time: limits free up through other cases.
 const RETRY: Duration = Duration::from_secs(1);
@@ -69,7 +73,7 @@ impl Engine {
         judge: &mut Judge<'_>,
         out: &mut Out,
     ) {
-        if self.open_case(id).handed_over.is_some() {
+        if self.open_case(id).handed_over.is_some() && holds(Guard::HandedOver) {
             return self.leave_to_person(id, out);
         }
         let wanted = self.wanted(at, id);
@@ -98,7 +102,7 @@ impl Engine {
         }
         let order = self.order_for(now, at, id, &wanted, authority);
         let objections = judge(now, &order);
-        if !objections.is_empty() {
+        if !objections.is_empty() && holds(Guard::InterlockObeyed) {
             return self.hold(
                 now,
                 at,
@@ -135,12 +139,14 @@ impl Engine {
             .steps
             .get(usize::from(step))
             .is_some_and(|current| tries >= current.tries)
+            && holds(Guard::LadderClimbs)
         {
             (step, tries) = (step + 1, 0);
         }
         let (action, settle) = repair
             .steps
             .get(usize::from(step))
+            .or_else(|| repair.steps.last().filter(|_| !holds(Guard::LadderEnds)))
             .map_or((Action::HandOver { to: None }, Duration::ZERO), |step| {
                 (step.action.clone(), step.settle)
             });
@@ -195,10 +201,24 @@ impl Engine {
             attempt: wanted.attempt,
             given_at: now,
             settle: wanted.settle,
-            expires_at: now + Order::EXPIRY,
-            fence: self.birth.fence,
+            expires_at: self.expiry(now),
+            fence: self.current_fence(),
             digest,
             target_is_down,
+        }
+    }
+
+    pub(crate) fn expiry(&self, now: Timestamp) -> Timestamp {
+        match holds(Guard::Expiry) {
+            true => now + Order::EXPIRY,
+            false => Timestamp::from_millis(u64::MAX),
+        }
+    }
+
+    pub(crate) fn current_fence(&self) -> u64 {
+        match holds(Guard::Fence) {
+            true => self.birth.fence,
+            false => 0,
         }
     }
 
@@ -255,16 +275,18 @@ impl Engine {
             outcome: None,
             ended_at: None,
         };
-        out.push(Effect::Record(pitcrew_model::Record {
-            at: now,
-            case: order.case,
-            order: Some(id),
-            target: Some(order.target.id.clone()),
-            service: service.clone(),
-            fact: Fact::Intent {
-                order: Box::new(order.clone()),
-            },
-        }));
+        if holds(Guard::IntentFirst) {
+            out.push(Effect::Record(pitcrew_model::Record {
+                at: now,
+                case: order.case,
+                order: Some(id),
+                target: Some(order.target.id.clone()),
+                service: service.clone(),
+                fact: Fact::Intent {
+                    order: Box::new(order.clone()),
+                },
+            }));
+        }
         self.keep_order(state, out);
         if order.action.is_disruptive() {
             self.spend_rate(now, service.as_ref(), out);
@@ -324,8 +346,8 @@ impl Engine {
         };
         let changed = !matches!(&self.open_case(id).phase, Phase::Held(before) if is_same_reason(before, &hold));
         match retry_at(now, &hold) {
-            Some(at) => self.timers.set(Timer::Case(id), at),
-            None => self.timers.clear(&Timer::Case(id)),
+            Some(at) if holds(Guard::HeldAsksAgain) => self.timers.set(Timer::Case(id), at),
+            _ => self.timers.clear(&Timer::Case(id)),
         }
         let service = self.open_case(id).service.clone();
         if let Some(crew) = self.fleet.crew_mut(&service) {
@@ -377,7 +399,7 @@ impl Engine {
                     case.target
                 ),
             ),
-            Hold::AwaitingApproval { order, .. } => (
+            Hold::AwaitingApproval { order, .. } if holds(Guard::ApprovalTold) => (
                 Urgency::Page,
                 format!(
                     "{}: wants to {wanted}; allow it with: pitcrew approve {order}",
@@ -478,6 +500,9 @@ impl Engine {
             out,
         );
         self.save_case(id, out);
+        if !holds(Guard::PersonCalled) {
+            return;
+        }
         let summary = format!("{target} needs you: {why}. See: pitcrew explain {id}");
         out.push(Effect::Notify(self.notice(
             now,
@@ -601,7 +626,7 @@ impl Engine {
         };
         match case.phase {
             // A denied order is not asked for again: only a new finding makes it another question.
-            Phase::Held(Hold::Denied { .. }) => {}
+            Phase::Held(Hold::Denied { .. }) if holds(Guard::DeniedStays) => {}
             Phase::Held(_) | Phase::Confirmed => self.plan(now, at, id, judge, out),
             Phase::Verifying { .. } => self.not_verified(now, at, id, judge, out),
             Phase::Probation { .. } => self.probation_is_due(now, at, id, out),

@@ -7,11 +7,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 use pitcrew_model::{
     Action, Authority, Autonomy, BreakerRule, CaseId, Effect, Health, Hold, Notice, Order, OrderId,
-    Rate, Saved, Scope, ServiceName, Timestamp, Urgency,
+    Rate, Saved, Scope, ServiceName, Timestamp, Urgency, Window,
 };
 
 use super::Wanted;
-use crate::{Engine, Out, fleet::Crew};
+use crate::{
+    Engine, Out,
+    fleet::Crew,
+    guards::{Guard, holds},
+};
 
 impl Engine {
     /// A person's hand, a pause, the ledger, and how freely this service may be repaired.
@@ -20,19 +24,26 @@ impl Engine {
         let Some(crew) = self.fleet.crew_of(at) else {
             return Ok(());
         };
-        let (autonomy, window) = crew.service.autonomy_at(now);
+        let (autonomy, window) = autonomy_at(now, crew);
         match autonomy {
-            Autonomy::Observe | Autonomy::Propose => Err(Hold::Autonomy {
-                autonomy,
-                window: window.map(|window| window.name.clone()),
-            }),
-            Autonomy::Approve | Autonomy::Act => Ok(()),
+            Autonomy::Observe | Autonomy::Propose if holds(Guard::Autonomy) => {
+                Err(Hold::Autonomy {
+                    autonomy,
+                    window: window.map(|window| window.name.clone()),
+                })
+            }
+            _ => Ok(()),
         }
     }
 
     pub(crate) fn free_of_people(&self, now: Timestamp, at: usize) -> Result<(), Hold> {
         for member in std::iter::once(at).chain(self.fleet.hosts_of(at)) {
-            if let Some(hold) = self.holds.get(&self.fleet.member(member).target.id)
+            let guard = match member == at {
+                true => Guard::HeldByPerson,
+                false => Guard::HostHeldByPerson,
+            };
+            if holds(guard)
+                && let Some(hold) = self.holds.get(&self.fleet.member(member).target.id)
                 && now < hold.until
             {
                 return Err(Hold::HeldByPerson {
@@ -47,7 +58,9 @@ impl Engine {
 
     pub(crate) fn free_of_pauses(&self, at: usize) -> Result<(), Hold> {
         for scope in self.fleet.scopes_of(at) {
-            if let Some(pause) = self.pauses.get(&scope) {
+            if holds(Guard::Paused)
+                && let Some(pause) = self.pauses.get(&scope)
+            {
                 return Err(Hold::Paused {
                     scope: scope.to_string(),
                     by: pause.by.clone(),
@@ -60,6 +73,9 @@ impl Engine {
 
     /// A person is not called for what a breaker or a suspect observer explains.
     pub(crate) fn may_escalate(&self, now: Timestamp, at: usize, id: CaseId) -> Result<(), Hold> {
+        if !holds(Guard::Escalation) {
+            return Ok(());
+        }
         self.observers_are_believable(now, at)?;
         self.breakers_are_closed(now, at)?;
         self.is_believed_now(now, at, id)
@@ -75,13 +91,15 @@ impl Engine {
     ) -> Result<Authority, Hold> {
         self.observers_are_believable(now, at)?;
         self.breakers_are_closed(now, at)?;
-        if let Some(percent) = self.flapping_percent(now, at) {
+        if holds(Guard::Flapping)
+            && let Some(percent) = self.flapping_percent(now, at)
+        {
             return Err(Hold::Flapping { percent });
         }
         self.is_no_lemon(now, at, id)?;
         self.is_rested(now, id)?;
         self.is_believed_now(now, at, id)?;
-        if wanted.action.needs_runner() && wanted.runner.is_none() {
+        if holds(Guard::NeedsRunner) && wanted.action.needs_runner() && wanted.runner.is_none() {
             return Err(Hold::NoRunner {
                 action: wanted.action.to_string(),
             });
@@ -99,13 +117,16 @@ impl Engine {
         let autonomy = self
             .fleet
             .crew_of(at)
-            .map_or(Autonomy::Observe, |crew| crew.service.autonomy_at(now).0);
-        if autonomy == Autonomy::Act {
+            .map_or(Autonomy::Observe, |crew| autonomy_at(now, crew).0);
+        if autonomy == Autonomy::Act || !holds(Guard::ApprovalNeeded) {
             return Ok(Authority::Policy);
         }
         let digest = self.digest(id, wanted);
         match self.pending_order(id) {
-            Some(pending) if pending.digest == digest && is_approved(pending) => {
+            Some(pending)
+                if is_approved(pending)
+                    && (pending.digest == digest || !holds(Guard::ApprovedDigest)) =>
+            {
                 Ok(pending.authority.clone())
             }
             Some(_) | None => Err(Hold::AwaitingApproval {
@@ -122,6 +143,7 @@ impl Engine {
                 .observers
                 .iter()
                 .all(|name| self.suspects.contains_key(name))
+            && holds(Guard::ObserverSuspect)
         {
             return Err(Hold::ObserverSuspect {
                 why: format!("{observer} fails its own control test: {trouble}"),
@@ -147,7 +169,9 @@ impl Engine {
         let service = &crew.service;
         let rule = service.limits.breaker;
         let newly = |scope: &Scope| self.breakers.failing(now, scope, rule.within);
-        if newly(&Scope::Service(service.name.clone())) < rule.count {
+        if newly(&Scope::Service(service.name.clone())) < rule.count
+            || !holds(Guard::FailingEverywhere)
+        {
             return None;
         }
         service.domains.iter().map(String::as_str).find(|label| {
@@ -184,7 +208,7 @@ impl Engine {
             .fleet
             .scopes_of(at)
             .into_iter()
-            .find(|scope| self.breakers.is_tripped(scope))
+            .find(|scope| self.breakers.is_tripped(scope) && holds(Guard::Breaker))
         {
             None => Ok(()),
             Some(scope) => {
@@ -217,7 +241,7 @@ impl Engine {
                     .count()
             });
         let cases = u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1);
-        if cases >= lemon.cases {
+        if cases >= lemon.cases && holds(Guard::Lemon) {
             Err(Hold::Lemon {
                 cases,
                 within: lemon.within,
@@ -237,7 +261,7 @@ impl Engine {
             .get(&case.target)
             .map(|memory| memory.cooldown_until)
         {
-            Some(until) if now < until => Err(Hold::Cooldown { until }),
+            Some(until) if now < until && holds(Guard::Cooldown) => Err(Hold::Cooldown { until }),
             Some(_) | None => Ok(()),
         }
     }
@@ -245,20 +269,19 @@ impl Engine {
     /// Unknown never justifies an order: a fresh majority must believe in the failure right now.
     fn is_believed_now(&self, now: Timestamp, at: usize, id: CaseId) -> Result<(), Hold> {
         let case = self.open_case(id);
-        if self.beliefs(now, at).iter().any(|belief| {
+        let is_believed = self.beliefs(now, at).iter().any(|belief| {
             case.findings
                 .iter()
                 .any(|finding| finding.test == belief.test)
-        }) {
+        });
+        if is_believed || !holds(Guard::BelievedNow) {
             return Ok(());
         }
         let crew = self.fleet.crew_of(at);
         let reporting = self
             .views(at)
             .filter(|(position, view)| {
-                crew.is_some_and(|crew| {
-                    view.is_fresh(&crew.service.tests[*position], now, self.trust_after)
-                })
+                crew.is_some_and(|crew| self.is_fresh(now, &crew.service.tests[*position], view))
             })
             .map(|(_, view)| view.observer)
             .collect::<std::collections::BTreeSet<_>>();
@@ -278,7 +301,7 @@ impl Engine {
         action: &Action,
         target_is_down: bool,
     ) -> Result<(), Hold> {
-        if self.ledger_trouble.is_some() {
+        if self.ledger_trouble.is_some() && holds(Guard::LedgerWritable) {
             return Err(Hold::LedgerUnwritable);
         }
         self.is_alone(at)?;
@@ -292,14 +315,16 @@ impl Engine {
 
     /// One order at a time on a target, on what it runs on, and on what runs on it.
     fn is_alone(&self, at: usize) -> Result<(), Hold> {
-        for member in self
-            .fleet
-            .touched_by(at)
-            .into_iter()
-            .chain(self.fleet.hosts_of(at))
-        {
+        let touched = self.fleet.touched_by(at).into_iter();
+        let touched = touched.map(|member| match member == at {
+            true => (member, Guard::OneOrder),
+            false => (member, Guard::OrdersOnGuests),
+        });
+        let hosts = self.fleet.hosts_of(at).into_iter();
+        let hosts = hosts.map(|host| (host, Guard::OrdersOnHosts));
+        for (member, guard) in touched.chain(hosts) {
             let member = self.fleet.member(member);
-            if let Some(order) = member.in_flight {
+            if let Some(order) = member.in_flight.filter(|_| holds(guard)) {
                 return Err(Hold::OneAtATime {
                     order,
                     target: member.target.id.clone(),
@@ -309,14 +334,22 @@ impl Engine {
         Ok(())
     }
 
+    /// What goes down with `at`, itself first.
+    fn brought_down(&self, at: usize, guests: Guard) -> Vec<usize> {
+        match holds(guests) {
+            true => self.fleet.touched_by(at),
+            false => vec![at],
+        }
+    }
+
     fn has_room_in_flight(&self, at: usize) -> Result<(), Hold> {
-        for touched in self.fleet.touched_by(at) {
+        for touched in self.brought_down(at, Guard::RoomOfGuests) {
             let Some(crew) = self.fleet.crew_of(touched) else {
                 continue;
             };
             let limits = &crew.service.limits;
             let in_flight = u32::try_from(crew.in_flight.len()).unwrap_or(u32::MAX);
-            if in_flight >= limits.max_in_flight {
+            if in_flight >= limits.max_in_flight && holds(Guard::MaxInFlight) {
                 return Err(Hold::MaxInFlight {
                     limit: limits.max_in_flight,
                     in_flight,
@@ -325,7 +358,7 @@ impl Engine {
             for (label, value) in self.fleet.domains_of(touched) {
                 let limit = domain_limit(crew, label);
                 let in_flight = self.in_flight_in(label, value);
-                if in_flight >= limit {
+                if in_flight >= limit && holds(Guard::PerDomain) {
                     return Err(Hold::PerDomain {
                         label: label.to_owned(),
                         value: value.to_string(),
@@ -352,7 +385,7 @@ impl Engine {
     /// nothing away and is not held up by what else is down.
     fn leaves_enough(&self, now: Timestamp, at: usize, target_is_down: bool) -> Result<(), Hold> {
         let mut removed: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for touched in self.fleet.touched_by(at) {
+        for touched in self.brought_down(at, Guard::CapacityOfGuests) {
             let down = if touched == at {
                 target_is_down
             } else {
@@ -370,11 +403,11 @@ impl Engine {
             let lost = u32::try_from(lost.count()).unwrap_or(u32::MAX);
             let healthy_after = self.available_in(now, service).saturating_sub(lost);
             let of = crew.size();
-            if healthy_after == 0 {
+            if healthy_after == 0 && holds(Guard::LastHealthy) {
                 return Err(Hold::LastHealthy { healthy_after, of });
             }
             let (limit, after) = (crew.service.limits.unavailable_max(of), of - healthy_after);
-            if after > limit {
+            if after > limit && holds(Guard::MaxUnavailable) {
                 return Err(Hold::MaxUnavailable { limit, after, of });
             }
         }
@@ -397,23 +430,28 @@ impl Engine {
             && self
                 .holds
                 .get(&self.fleet.member(at).target.id)
-                .is_none_or(|hold| hold.until <= now)
+                .is_none_or(|hold| hold.until <= now || !holds(Guard::HeldIsUnavailable))
     }
 
     fn has_rate_left(&self, now: Timestamp, at: usize) -> Result<(), Hold> {
-        for touched in self.fleet.touched_by(at) {
+        for touched in self.brought_down(at, Guard::RateOfGuests) {
             let Some(crew) = self.fleet.crew_of(touched) else {
                 continue;
             };
             let limit = crew.service.limits.rate;
-            if let Some(until) = used_up(now, &crew.given, limit) {
+            if holds(Guard::ServiceRate)
+                && let Some(until) = used_up(now, &crew.given, limit)
+            {
                 return Err(Hold::Rate { limit, until });
             }
         }
-        if self.brake.on {
-            return Err(Hold::FleetRate {
-                limit: self.fleet_limits.fleet_rate,
-            });
+        let limit = self.fleet_limits.fleet_rate;
+        let is_on = match holds(Guard::BrakeNeedsPerson) {
+            true => self.brake.on,
+            false => used_up(now, &self.brake.given, limit).is_some(),
+        };
+        if is_on && holds(Guard::FleetBrake) {
+            return Err(Hold::FleetRate { limit });
         }
         Ok(())
     }
@@ -459,6 +497,9 @@ impl Engine {
         }
         self.brake.on = true;
         out.push(Effect::Save(Saved::FleetBrake { released_at: None }));
+        if !holds(Guard::BrakeTold) {
+            return;
+        }
         out.push(Effect::Notify(Notice {
             to: Vec::new(),
             at: now,
@@ -471,6 +512,13 @@ impl Engine {
             ),
             evidence: Vec::new(),
         }));
+    }
+}
+
+fn autonomy_at(now: Timestamp, crew: &Crew) -> (Autonomy, Option<&Window>) {
+    match holds(Guard::Window) {
+        true => crew.service.autonomy_at(now),
+        false => (crew.service.autonomy, None),
     }
 }
 
