@@ -14,7 +14,10 @@ use pitcrew_model::{
     CaseId, OrderId, Scope, Service, ServiceName, Target, TargetId, TestName, Timestamp,
 };
 
-use crate::diagnose::TestState;
+use crate::{
+    diagnose::TestState,
+    guards::{Guard, holds},
+};
 
 /// With fixed keys, so that the same input gives the same output; never iterated.
 type Lookup<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
@@ -284,7 +287,9 @@ impl Fleet {
         let Some(service) = service else { return };
         let crew = &mut self.crews[service];
         // Also still in flight in the service that it was given for: no limit loses sight of it.
-        crew.in_flight.extend(member.in_flight);
+        if holds(Guard::FlightOverMove) {
+            crew.in_flight.extend(member.in_flight);
+        }
         member.place = crew.members.len();
         crew.members.push(at);
         if member.tests.len() != crew.service.tests.len() {
@@ -376,10 +381,14 @@ impl Fleet {
                     members: Vec::new(),
                     domains: BTreeMap::new(),
                     in_flight: before
+                        .filter(|_| holds(Guard::FlightOverReload))
                         .map(|crew| crew.in_flight.clone())
                         .unwrap_or_default(),
                     waiting: before.map(|crew| crew.waiting.clone()).unwrap_or_default(),
-                    given: before.map(|crew| crew.given.clone()).unwrap_or_default(),
+                    given: before
+                        .filter(|_| holds(Guard::RateOverReload))
+                        .map(|crew| crew.given.clone())
+                        .unwrap_or_default(),
                 }
             })
             .collect();

@@ -6,7 +6,10 @@ use pitcrew_model::{
     CaseId, CaseMemory, Effect, Limits, OrderId, Saved, ServiceName, TestName, Timestamp,
 };
 
-use crate::{Engine, Out};
+use crate::{
+    Engine, Out,
+    guards::{Guard, holds},
+};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Score {
@@ -87,7 +90,9 @@ impl Engine {
             .retain(|closed| now.since(*closed) < lemon.within);
         memory.closed_at.push(now);
         if acted {
-            let grown = cooldown.saturating_mul(1 << memory.doublings.min(16));
+            let most = if holds(Guard::CooldownDoubles) { 16 } else { 0 };
+            let doublings = memory.doublings.min(most);
+            let grown = cooldown.saturating_mul(1 << doublings);
             memory.cooldown_until = now + grown.min(Limits::COOLDOWN_MAX.max(cooldown));
             memory.doublings = memory.doublings.saturating_add(1);
         }

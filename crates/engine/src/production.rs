@@ -10,7 +10,11 @@ use pitcrew_model::{
     SourceTrouble, Target, TargetId, Timestamp, Urgency,
 };
 
-use crate::{Engine, Out, fact, fleet::Placed};
+use crate::{
+    Engine, Out, fact,
+    fleet::Placed,
+    guards::{Guard, holds},
+};
 
 impl Engine {
     /// A person should know when an answer is not obeyed, since only a person can say that it is right.
@@ -27,6 +31,7 @@ impl Engine {
                 self.sources.get(&source),
                 Some(SourceTrouble::Empty { .. } | SourceTrouble::Shrank { .. })
             )
+            && holds(Guard::RefusedSourceTold)
         {
             out.push(Effect::Notify(Notice {
                 to: Vec::new(),
@@ -115,7 +120,9 @@ impl Engine {
                 continue;
             };
             gone += 1;
-            if let Some(case) = self.fleet.member(at).case {
+            if let Some(case) = self.fleet.member(at).case
+                && holds(Guard::CaseOfGoneTarget)
+            {
                 self.close(
                     now,
                     at,
@@ -149,13 +156,13 @@ impl Engine {
         {
             self.fleet.member_mut(at).case = Some(case);
             let (opened_at, phase) = (self.open_case(case).opened_at, &self.open_case(case).phase);
-            if !matches!(phase, Phase::Probation { .. }) {
+            if !matches!(phase, Phase::Probation { .. }) && holds(Guard::RestoredFailing) {
                 for scope in self.fleet.scopes_of(at) {
                     self.breakers.count(&scope, opened_at, case);
                 }
             }
         }
-        if self.fleet.member(at).in_flight.is_none() {
+        if self.fleet.member(at).in_flight.is_none() && holds(Guard::RestoredFlight) {
             let order = self
                 .flying
                 .iter()
@@ -169,7 +176,11 @@ impl Engine {
 
     /// Orders in flight count in the service that they were given for, also while their target is not known.
     fn flights_by_service(&self) -> Vec<(usize, OrderId)> {
-        let flights = self.flying.iter().filter_map(|id| {
+        let flying = self
+            .flying
+            .iter()
+            .filter(|_| holds(Guard::FlightOverReload));
+        let flights = flying.filter_map(|id| {
             let service = self.orders[id].order.service.as_ref()?;
             Some((self.fleet.crew_at(service)?, *id))
         });
@@ -185,6 +196,7 @@ impl Engine {
             if service
                 .as_ref()
                 .is_none_or(|service| service.name != belongs_to)
+                && holds(Guard::CaseFollowsService)
             {
                 let why = format!("its target no longer belongs to {belongs_to}");
                 self.close(now, at, case, Ending::Superseded, why, out);

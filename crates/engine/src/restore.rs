@@ -5,13 +5,20 @@
 
 use pitcrew_model::{Case, Order, OrderState, Phase, Saved, Timestamp};
 
-use crate::{Engine, HoldStatus, Pause, learn::Score, timers::Timer};
+use crate::{
+    Engine, HoldStatus, Pause,
+    guards::{Guard, holds},
+    learn::Score,
+    timers::Timer,
+};
 
 impl Engine {
     /// Takes over the rows that a former run saved, before any event. Orders without an outcome are in
     /// [`Engine::orders_in_flight`]: find out what became of each and report its outcome.
     pub fn restore(&mut self, now: Timestamp, rows: Vec<Saved>) {
-        self.trust_after = now;
+        if holds(Guard::RestartTrust) {
+            self.trust_after = now;
+        }
         for row in rows {
             self.restore_row(now, row);
         }
@@ -21,7 +28,9 @@ impl Engine {
     /// A case that waits for an order nobody knows of would wait for ever: it is decided anew.
     fn free_of_lost_orders(&mut self, now: Timestamp) {
         for case in self.cases.values_mut() {
-            if matches!(&case.phase, Phase::Repairing { order } if !self.flying.contains(order)) {
+            if matches!(&case.phase, Phase::Repairing { order } if !self.flying.contains(order))
+                && holds(Guard::LostOrderDecidedAnew)
+            {
                 case.phase = Phase::Confirmed;
                 self.timers.set(Timer::Case(case.id), now);
             }
@@ -33,13 +42,15 @@ impl Engine {
             Saved::Case(case) => self.restore_case(now, case),
             Saved::Order(state) => {
                 self.birth.last_order = self.birth.last_order.max(state.order.id.0);
-                if state.ended_at.is_none() {
+                if state.ended_at.is_none() && holds(Guard::RestoredOrder) {
                     self.restore_order(now, *state);
                 }
             }
+            Saved::Memory { .. } if !holds(Guard::RestoredMemory) => {}
             Saved::Memory { target, memory } => {
                 self.memories.insert(target, memory);
             }
+            Saved::Hold { .. } if !holds(Guard::RestoredHold) => {}
             Saved::Hold {
                 target,
                 by,
@@ -56,6 +67,7 @@ impl Engine {
                 };
                 self.holds.insert(target, hold);
             }
+            Saved::Pause { .. } if !holds(Guard::RestoredPause) => {}
             Saved::Pause {
                 scope,
                 by,
@@ -63,6 +75,7 @@ impl Engine {
             } => {
                 self.pauses.insert(scope, Pause { by, why });
             }
+            Saved::Breaker { .. } if !holds(Guard::RestoredBreaker) => {}
             Saved::Breaker {
                 scope,
                 tripped_at: Some(tripped_at),
@@ -70,6 +83,7 @@ impl Engine {
                 self.timers.set(Timer::Breaker(scope.clone()), now);
                 self.breakers.restore(scope, tripped_at);
             }
+            Saved::FleetBrake { .. } if !holds(Guard::RestoredBrake) => {}
             Saved::FleetBrake { released_at } => {
                 self.brake.on = released_at.is_none();
                 self.brake.released_at = released_at.unwrap_or_default();
@@ -78,9 +92,15 @@ impl Engine {
                 service: Some(service),
                 at,
             } => {
-                self.restored_given.insert(service, at);
+                if holds(Guard::RestoredRate) {
+                    self.restored_given.insert(service, at);
+                }
             }
-            Saved::Given { service: None, at } => self.brake.given = at.into(),
+            Saved::Given { service: None, at } => {
+                if holds(Guard::RestoredFleetRate) {
+                    self.brake.given = at.into();
+                }
+            }
             Saved::Learned {
                 service,
                 test,
@@ -117,7 +137,9 @@ impl Engine {
             };
             self.timers.set(Timer::Order(id), due.max(now));
             self.flying.insert(id);
-        } else if let Some(case) = state.order.case {
+        } else if let Some(case) = state.order.case
+            && holds(Guard::RestoredApproval)
+        {
             self.pending.insert(case, id);
         }
         self.orders.insert(id, state);
@@ -127,7 +149,10 @@ impl Engine {
         self.birth.last_case = self.birth.last_case.max(case.id.0);
         let due = match &case.phase {
             // The pause may have eaten the time to settle: the tests get it again.
-            Phase::Verifying { since, until, .. } => now + until.since(*since),
+            Phase::Verifying { since, until, .. } if holds(Guard::SettleAfterRestart) => {
+                now + until.since(*since)
+            }
+            Phase::Verifying { until, .. } => *until,
             Phase::Probation { until } => (*until).max(now),
             Phase::Held(_) | Phase::Confirmed | Phase::Suspected | Phase::Repairing { .. } => now,
             Phase::Closed(_) => return,

@@ -10,6 +10,8 @@ use std::{
 
 use pitcrew_model::{BreakerRule, CaseId, Release, Scope, Timestamp};
 
+use crate::guards::{Guard, holds};
+
 #[derive(Clone, Debug, Default)]
 struct Breaker {
     /// Newly failing cases, by when that began: a relapse begins anew.
@@ -155,12 +157,14 @@ impl Breakers {
         };
         breaker.expire(now, rule.within);
         let failing = u32::try_from(breaker.failing.len()).unwrap_or(u32::MAX);
-        if failing.saturating_mul(2) >= threshold(rule, of) {
+        if failing.saturating_mul(2) >= threshold(rule, of) && holds(Guard::BreakerHalf) {
             breaker.calm_since = None;
             return false;
         }
         let calm_since = *breaker.calm_since.get_or_insert(now);
-        if rule.release == Release::Manual || now.since(calm_since) < rule.within {
+        let waits_for_person = rule.release == Release::Manual && holds(Guard::BreakerManual);
+        let is_calm = now.since(calm_since) >= rule.within || !holds(Guard::BreakerCalmTime);
+        if waits_for_person || !is_calm {
             return false;
         }
         breaker.tripped_at = None;
