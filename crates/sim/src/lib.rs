@@ -7,6 +7,7 @@
 mod brain;
 mod mishap;
 mod report;
+pub mod trace;
 
 pub use brain::{Brain, Ledger};
 pub use mishap::{
