@@ -4,11 +4,14 @@
 //! Pure, as they are: time is an argument, randomness comes from a seed, and whoever calls does the reading and
 //! writing of files. So the same seed gives the same bytes on every machine.
 
+mod audit;
 mod brain;
 mod mishap;
+pub mod record;
 mod report;
 pub mod trace;
 
+pub use audit::Auditor;
 pub use brain::{Brain, Ledger};
 pub use mishap::{
     Discovery, Fault, FaultKind, Hand, Link, Mishap, Network, ServerTrouble, Sick, Side,
