@@ -9,7 +9,9 @@ mod brain;
 mod mishap;
 pub mod record;
 mod report;
+mod simulate;
 pub mod trace;
+mod world;
 
 pub use audit::Auditor;
 pub use brain::{Brain, Ledger};
@@ -18,3 +20,5 @@ pub use mishap::{
     TargetIndex, What,
 };
 pub use report::{Broken, Disruption, FaultTally, Report, ServiceTally, Timeline, Unavailable};
+pub use simulate::{Options, Progress, SimulateError};
+pub use world::fleet::{Fleet, FleetError, Level};

@@ -1,0 +1,67 @@
+//! What a simulation is asked for, and how far it is.
+
+use std::{sync::Arc, time::Duration};
+
+use pitcrew_model::Timestamp;
+
+use crate::{Fleet, FleetError};
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Instances of the production's services; the hosts that they run on come on top.
+    pub targets: u32,
+    pub duration: Duration,
+    pub seed: u64,
+    /// Wall time at the simulation's beginning.
+    pub start: Timestamp,
+    /// How many observers test every target: more than one, or a lying one is believed.
+    pub observers: u16,
+    /// Instead of a generated one: `targets` is not read then.
+    pub fleet: Option<Arc<Fleet>>,
+    /// Where the plan's faults come from, for the report: `model` or the trace's name.
+    pub faults_from: String,
+    /// Sentences of whoever drew the plan, for the report.
+    pub assumptions: Vec<String>,
+}
+
+impl Options {
+    /// Three observers, from the first of January 2026 on.
+    #[must_use]
+    pub fn new(targets: u32, duration: Duration, seed: u64) -> Self {
+        Self {
+            targets,
+            duration,
+            seed,
+            start: Timestamp::from_millis(1_767_225_600_000),
+            observers: 3,
+            fleet: None,
+            faults_from: "model".to_owned(),
+            assumptions: Vec::new(),
+        }
+    }
+}
+
+/// How far a simulation is; told often enough for a bar that moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub simulated: Duration,
+    pub of: Duration,
+    pub cases: u64,
+    pub orders: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SimulateError {
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    #[error("a simulation needs at least one observer and a duration of at least a second")]
+    Nothing,
+    #[error("mishap {number} of the plan is about target {target}, but the fleet has {targets}")]
+    NoSuchTarget {
+        number: usize,
+        target: u32,
+        targets: u32,
+    },
+    #[error("mishap {number} of the plan begins before the one in front of it")]
+    Unsorted { number: usize },
+}
