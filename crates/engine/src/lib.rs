@@ -78,6 +78,8 @@ pub struct Engine {
     fleet_limits: FleetLimits,
     receivers: Vec<ReceiverName>,
     observers: Vec<ObserverName>,
+    /// When each of them last said that what it reported as passing still passes: one time for all its views.
+    unchanged: Vec<Timestamp>,
     /// Observers that fail their own control test, and how.
     suspects: BTreeMap<ObserverName, String>,
     /// Sources whose last answer was not obeyed.
@@ -125,6 +127,7 @@ impl Engine {
             fleet_limits: FleetLimits::default(),
             receivers: Vec::new(),
             observers: Vec::new(),
+            unchanged: Vec::new(),
             suspects: BTreeMap::new(),
             sources: BTreeMap::new(),
             cases: BTreeMap::new(),
@@ -166,7 +169,7 @@ impl Engine {
                     self.observe(now, observation, judge, &mut out);
                 }
             }
-            Event::Unchanged { .. } => {}
+            Event::Unchanged { observer, at } => self.note_unchanged(now, &observer, at),
             Event::Observer { observer, trouble } => {
                 self.weigh_observer(now, observer, trouble, &mut out)
             }

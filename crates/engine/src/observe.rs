@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use pitcrew_model::{
     Case, CaseId, Effect, Ending, Evidence, Fact, Finding, Notice, Observation, ObserverName,
-    Phase, Proves, Saved, Scope, Timestamp, Urgency, Verdict,
+    Phase, Proves, Saved, Scope, Test, Timestamp, Urgency, Verdict,
 };
 
 use crate::{
     Engine, Judge, Out, SHOWN_AFTER_END,
     diagnose::{Opinion, Trip, View},
     fact,
+    guards::{Guard, holds},
     timers::Timer,
 };
 
@@ -36,7 +37,8 @@ impl Engine {
         else {
             return;
         };
-        if seen.asked_at < self.trust_after || self.belongs_to_an_order(at, seen) {
+        let is_stale = seen.asked_at < self.trust_after && holds(Guard::TrustAfter);
+        if is_stale || self.belongs_to_an_order(at, seen) {
             return;
         }
         self.available.take();
@@ -57,10 +59,11 @@ impl Engine {
     fn belongs_to_an_order(&self, at: usize, seen: &Observation) -> bool {
         let in_flight = |member: usize| self.fleet.member(member).in_flight;
         let own = in_flight(at).is_some_and(|order| match self.orders[&order].outcome.as_ref() {
-            None => true,
-            Some(outcome) => seen.asked_at < outcome.at,
+            None => holds(Guard::OwnOrderExplains),
+            Some(outcome) => seen.asked_at < outcome.at && holds(Guard::AnswerBeforeOutcome),
         });
         own || seen.verdict == Verdict::Fail
+            && holds(Guard::HostOrderExplains)
             && self
                 .fleet
                 .hosts_of(at)
@@ -75,14 +78,33 @@ impl Engine {
             .position(|have| have == name)
             .unwrap_or_else(|| {
                 self.observers.push(name.clone());
+                self.unchanged.push(Timestamp::ZERO);
                 self.observers.len() - 1
             });
         u16::try_from(at).unwrap_or(u16::MAX)
     }
 
+    /// All that the observer last reported as passing still does. Whoever has reported nothing has nothing that
+    /// could be unchanged, and a clock that runs ahead vouches for no time to come.
+    pub(crate) fn note_unchanged(&mut self, now: Timestamp, name: &ObserverName, at: Timestamp) {
+        if let Some(position) = self.observers.iter().position(|have| have == name) {
+            self.unchanged[position] = self.unchanged[position].max(at.min(now));
+        }
+    }
+
+    pub(crate) fn unchanged_at(&self, view: &View) -> Timestamp {
+        self.unchanged[usize::from(view.observer)]
+    }
+
+    /// Whether a trusted observer reported it lately, or has asked again and found it unchanged.
+    pub(crate) fn is_fresh(&self, now: Timestamp, test: &Test, view: &View) -> bool {
+        self.is_trusted(view) && view.is_fresh(test, now, self.trust_after, self.unchanged_at(view))
+    }
+
     fn reconsider(&mut self, now: Timestamp, at: usize, judge: &mut Judge<'_>, out: &mut Out) {
         let Some(id) = self.fleet.member(at).case else {
-            if self.fleet.member(at).in_flight.is_none() && self.is_failing(now, at) {
+            let settles = self.fleet.member(at).in_flight.is_some() && holds(Guard::NoCaseInFlight);
+            if !settles && self.is_failing(now, at) {
                 self.open(now, at, out);
                 let id = self.fleet.member(at).case.expect("just opened");
                 self.weigh_suspicion(now, at, id, judge, out);
@@ -121,10 +143,11 @@ impl Engine {
     ) -> impl Iterator<Item = (usize, &View)> {
         let tests = self.fleet.crew_of(at).map(|crew| &crew.service.tests);
         let fresh = move |position: usize, view: &View| {
-            tests.is_some_and(|tests| view.is_fresh(&tests[position], now, self.trust_after))
+            tests.is_some_and(|tests| self.is_fresh(now, &tests[position], view))
         };
         self.views(at).filter(move |(position, view)| {
             fresh(*position, view)
+                || !holds(Guard::SilentHasNoSay)
                 || !self
                     .views(at)
                     .any(|(other, view)| other == *position && fresh(other, view))
@@ -133,6 +156,7 @@ impl Engine {
 
     pub(crate) fn is_trusted(&self, view: &View) -> bool {
         self.suspects.is_empty()
+            || !holds(Guard::SuspectHasNoSay)
             || !self
                 .suspects
                 .contains_key(&self.observers[usize::from(view.observer)])
@@ -205,6 +229,9 @@ impl Engine {
             scope: scope.clone(),
             tripped_at: Some(now),
         }));
+        if !holds(Guard::BreakerTold) {
+            return;
+        }
         out.push(Effect::Notify(Notice {
             to: Vec::new(),
             at: now,
@@ -266,9 +293,7 @@ impl Engine {
                 self.fleet.member(at).tests[position]
                     .views
                     .iter()
-                    .filter(|view| {
-                        self.is_trusted(view) && view.is_fresh(test, now, self.trust_after)
-                    })
+                    .filter(|view| self.is_fresh(now, test, view))
             };
             let believers: Vec<&View> = fresh()
                 .filter(|view| view.is_believed(test) || view.is_flapping())
@@ -276,7 +301,7 @@ impl Engine {
             let Some(first) = believers.iter().min_by_key(|view| view.failing_since) else {
                 continue;
             };
-            if believers.len() * 2 <= fresh().count() {
+            if believers.len() * 2 <= fresh().count() && holds(Guard::Quorum) {
                 continue;
             }
             let evidence = believers.iter().find_map(|view| view.evidence.clone());
@@ -328,21 +353,23 @@ impl Engine {
         };
         let tests = &crew.service.tests;
         let mut views = self.current_views(now, at).peekable();
-        if views.peek().is_none()
+        if views.peek().is_none() && holds(Guard::SettledNeedsAnswer)
             || views
                 .any(|(position, view)| view.is_unsettled(&tests[position]) || view.is_flapping())
+                && holds(Guard::SettledByStreak)
         {
             return false;
         }
-        self.open_case(id).findings.iter().all(|finding| {
+        let disproved = |finding: &Finding| {
             crew.test(&finding.test).is_none_or(|wanted| {
                 self.current_views(now, at).any(|(position, view)| {
                     position == wanted
                         && view.opinion == Opinion::Passing
-                        && view.passes >= u16::from(tests[wanted].success_threshold)
+                        && view.passes_enough(&tests[wanted])
                 })
             })
-        })
+        };
+        self.open_case(id).findings.iter().all(disproved) || !holds(Guard::SettledFindings)
     }
 
     /// A suspected case: over, still open, or to be confirmed by an extra round.
@@ -370,7 +397,7 @@ impl Engine {
             return;
         }
         self.open_case_mut(id).findings.clone_from(&findings);
-        if self.flapping_percent(now, at).is_none() {
+        if self.flapping_percent(now, at).is_none() && holds(Guard::Recheck) {
             let Some(asked) = self.rechecks.get(&id).copied() else {
                 self.ask_again(now, at, id, &findings, out);
                 return;
@@ -419,13 +446,15 @@ impl Engine {
             let fresh: Vec<&View> = self.fleet.member(at).tests[position]
                 .views
                 .iter()
-                .filter(|view| self.is_trusted(view) && view.is_fresh(test, now, self.trust_after))
+                .filter(|view| self.is_fresh(now, test, view))
                 .collect();
             let failed = fresh
                 .iter()
-                .filter(|view| view.rechecked && view.asked_at >= asked && view.fails > 0)
+                .filter(|view| view.rechecked || !holds(Guard::RecheckAnswered))
+                .filter(|view| view.asked_at >= asked || !holds(Guard::RecheckAskedAfter))
+                .filter(|view| view.fails > 0)
                 .count();
-            failed * 2 > fresh.len()
+            failed * 2 > fresh.len() || failed > 0 && !holds(Guard::RecheckMajority)
         })
     }
 
@@ -504,10 +533,12 @@ impl Engine {
         out: &mut Out,
     ) {
         let findings = self.beliefs(now, at);
-        if findings.is_empty() {
+        if findings.is_empty() || !holds(Guard::Relapse) {
             return;
         }
-        self.count_failing(now, at, id, out);
+        if holds(Guard::RelapseCounts) {
+            self.count_failing(now, at, id, out);
+        }
         let case = self.open_case_mut(id);
         case.phase = Phase::Confirmed;
         case.findings.clone_from(&findings);
@@ -548,7 +579,9 @@ impl Engine {
     ) {
         self.timers.clear(&Timer::Case(id));
         self.rechecks.remove(&id);
-        self.drop_pending_order(now, id, out);
+        if holds(Guard::ApprovalVoid) {
+            self.drop_pending_order(now, id, out);
+        }
         self.let_order_settle(id);
         let target = self.open_case(id).target.clone();
         self.unplaced.remove(&target);
@@ -575,7 +608,9 @@ impl Engine {
 
     /// A case that ends while its order is being verified leaves that order in flight: it ends by its own timer.
     fn let_order_settle(&mut self, id: CaseId) {
-        if let Phase::Verifying { order, until, .. } = self.open_case(id).phase {
+        if let Phase::Verifying { order, until, .. } = self.open_case(id).phase
+            && holds(Guard::FlightEnds)
+        {
             self.timers.set(Timer::Order(order), until);
         }
     }
@@ -601,7 +636,9 @@ impl Engine {
     /// of an open case is asked anew.
     pub(crate) fn wake(&mut self, now: Timestamp, paused_for: Duration, out: &mut Out) {
         self.trust_after = now;
-        self.rechecks.clear();
+        if holds(Guard::RecheckAfterPause) {
+            self.rechecks.clear();
+        }
         out.push(fact(now, Fact::Woke { paused_for }));
         let open: Vec<CaseId> = self
             .cases
@@ -613,11 +650,11 @@ impl Engine {
             let service = self.open_case(id).service.clone();
             let probation = self.probation_of(&service);
             let moved = match &mut self.open_case_mut(id).phase {
-                Phase::Verifying { since, until, .. } => {
+                Phase::Verifying { since, until, .. } if holds(Guard::SettleAfterPause) => {
                     (*since, *until) = (now, now + until.since(*since));
                     Some(*until)
                 }
-                Phase::Probation { until } => {
+                Phase::Probation { until } if holds(Guard::ProbationAfterPause) => {
                     *until = (*until + paused_for).clamp(now, now + probation);
                     Some(*until)
                 }
@@ -625,6 +662,8 @@ impl Engine {
                 | Phase::Confirmed
                 | Phase::Held(_)
                 | Phase::Repairing { .. }
+                | Phase::Verifying { .. }
+                | Phase::Probation { .. }
                 | Phase::Closed(_) => None,
             };
             if let Some(until) = moved {

@@ -8,7 +8,13 @@ use pitcrew_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Engine, diagnose::Opinion, fleet::Crew, plan::domain_limit};
+use crate::{
+    Engine,
+    diagnose::Opinion,
+    fleet::Crew,
+    guards::{Guard, holds},
+    plan::domain_limit,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceStatus {
@@ -99,12 +105,11 @@ impl Engine {
     pub(crate) fn health(&self, now: Timestamp, at: usize) -> Health {
         let member = self.fleet.member(at);
         let phase = member.case.map(|case| &self.open_case(case).phase);
-        if member.in_flight.is_some()
-            || matches!(
-                phase,
-                Some(Phase::Repairing { .. } | Phase::Verifying { .. })
-            )
-        {
+        let is_repaired = matches!(
+            phase,
+            Some(Phase::Repairing { .. } | Phase::Verifying { .. })
+        );
+        if (member.in_flight.is_some() || is_repaired) && holds(Guard::FlyingIsUnavailable) {
             return Health::Repairing;
         }
         let Some(crew) = self
@@ -117,22 +122,22 @@ impl Engine {
         if self
             .current_views(now, at)
             .any(|(_, view)| view.fails > 0 || view.opinion == Opinion::Failing)
+            && holds(Guard::FailingIsUnavailable)
         {
             return Health::Failing;
         }
         let mut unknown = false;
         for (position, test) in crew.service.tests.iter().enumerate() {
             let views = &member.tests[position].views;
-            let fresh = |view: &&crate::diagnose::View| {
-                self.is_trusted(view) && view.is_fresh(test, now, self.trust_after)
-            };
             // A job that has never pushed a result is not part of the target yet.
             let unheard = test.kind == TestKind::Push && views.is_empty();
-            unknown |= !unheard && !views.iter().any(|view| fresh(&view));
+            unknown |= !unheard && !views.iter().any(|view| self.is_fresh(now, test, view));
         }
         match phase {
-            Some(Phase::Probation { .. }) => Health::Probation,
-            _ if unknown => Health::Unknown,
+            Some(Phase::Probation { .. }) if holds(Guard::ProbationIsUnavailable) => {
+                Health::Probation
+            }
+            _ if unknown && holds(Guard::UnknownIsUnavailable) => Health::Unknown,
             Some(Phase::Confirmed | Phase::Held(_)) => Health::Failing,
             Some(_) | None => Health::Healthy,
         }
@@ -244,13 +249,16 @@ impl Engine {
                     evidence: None,
                 });
             }
-            tests.extend(views.iter().map(|view| TestStatus {
-                test: test.name.clone(),
-                observer: self.observers.get(usize::from(view.observer)).cloned(),
-                verdict: view.verdict,
-                failed_rounds: u32::from(view.fails),
-                answered_at: (view.known_at > Timestamp::ZERO).then_some(view.known_at),
-                evidence: view.evidence.clone(),
+            tests.extend(views.iter().map(|view| {
+                TestStatus {
+                    test: test.name.clone(),
+                    observer: self.observers.get(usize::from(view.observer)).cloned(),
+                    verdict: view.verdict,
+                    failed_rounds: u32::from(view.fails),
+                    answered_at: Some(view.known_at_latest(test, self.unchanged_at(view)))
+                        .filter(|at| *at > Timestamp::ZERO),
+                    evidence: view.evidence.clone(),
+                }
             }));
         }
         TargetStatus {

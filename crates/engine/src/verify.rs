@@ -10,7 +10,12 @@ use pitcrew_model::{
     Record, Saved, ServiceName, TestKind, Timestamp,
 };
 
-use crate::{Engine, Judge, Out, diagnose::Opinion, timers::Timer};
+use crate::{
+    Engine, Judge, Out,
+    diagnose::{Opinion, View},
+    guards::{Guard, holds},
+    timers::Timer,
+};
 
 impl Engine {
     pub(crate) fn take_outcome(
@@ -24,7 +29,8 @@ impl Engine {
         let Some(state) = self
             .orders
             .get_mut(&id)
-            .filter(|state| state.given && state.outcome.is_none())
+            .filter(|state| state.given)
+            .filter(|state| state.outcome.is_none() || !holds(Guard::OutcomeOnce))
         else {
             return;
         };
@@ -65,7 +71,8 @@ impl Engine {
             return;
         };
         self.timers.clear(&Timer::Order(id));
-        if outcome.kind == OutcomeKind::Failed {
+        let repeats = outcome.kind == OutcomeKind::Unknown && !holds(Guard::UnknownIsVerified);
+        if outcome.kind == OutcomeKind::Failed || repeats {
             self.end_order(now, id, out);
             self.open_case_mut(case).phase = Phase::Confirmed;
             self.save_case(case, out);
@@ -76,7 +83,10 @@ impl Engine {
             }
             return;
         }
-        let until = now + order.settle;
+        let until = match holds(Guard::Settle) {
+            true => now + order.settle,
+            false => now,
+        };
         self.open_case_mut(case).phase = Phase::Verifying {
             order: id,
             since: now,
@@ -84,6 +94,9 @@ impl Engine {
         };
         self.timers.set(Timer::Case(case), until);
         self.save_case(case, out);
+        if let Some(at) = at.filter(|_| !holds(Guard::TestsDecide)) {
+            self.pass(now, at, case, out);
+        }
     }
 
     fn probe_all(&self, at: usize, out: &mut Out) {
@@ -98,9 +111,11 @@ impl Engine {
         }
     }
 
-    /// Every test that found something or that proves the target up has passed long enough since the outcome,
-    /// as every observer sees it that reports.
-    fn is_verified(&self, now: Timestamp, at: usize, id: CaseId) -> bool {
+    /// Every test that found something or that proves the target up has passed long enough since `since`, when the
+    /// outcome was known, as every observer sees it that reports. One that saw it pass all along, and only says
+    /// that nothing changed, neither proves nor disproves anything: what was found is disproved by passes that
+    /// were reported.
+    fn is_verified(&self, now: Timestamp, at: usize, id: CaseId, since: Timestamp) -> bool {
         let Some(crew) = self.fleet.crew_of(at) else {
             return false;
         };
@@ -111,27 +126,46 @@ impl Engine {
             .enumerate()
             .all(|(position, test)| {
                 let found = findings.iter().any(|finding| finding.test == test.name);
-                if !found && (test.proves == Proves::Degraded || test.kind == TestKind::Push) {
+                let tells_little = test.proves == Proves::Degraded
+                    || test.kind == TestKind::Push
+                    || !holds(Guard::VerifiedWhole);
+                if !found && tells_little {
                     return true;
                 }
-                let mut fresh = self
-                    .views(at)
+                let passed_long_enough = |view: &View| view.passes_enough(test);
+                let unchanged = |view: &View| {
+                    let asked_at = view.asked_at_latest(test, self.unchanged_at(view));
+                    asked_at > view.asked_at && asked_at >= since
+                };
+                let mut heard = false;
+                let mut proven = false;
+                self.views(at)
                     .filter(|(at, view)| {
-                        *at == position && view.is_fresh(test, now, self.trust_after)
+                        *at == position
+                            && (self.is_fresh(now, test, view) || !holds(Guard::VerifiedFreshly))
                     })
-                    .peekable();
-                fresh.peek().is_some()
-                    && fresh.all(|(_, view)| {
+                    .all(|(_, view)| {
+                        heard = true;
+                        proven |= passed_long_enough(view);
                         view.opinion == Opinion::Passing
-                            && view.passes >= u16::from(test.success_threshold)
+                            && (passed_long_enough(view) || unchanged(view))
+                            || !holds(Guard::VerifiedByAll)
                     })
+                    && heard
+                    && (proven || !found && !findings.is_empty())
             })
     }
 
     pub(crate) fn verify(&mut self, now: Timestamp, at: usize, id: CaseId, out: &mut Out) {
-        if !self.is_verified(now, at, id) {
+        let Phase::Verifying { since, .. } = self.open_case(id).phase else {
             return;
+        };
+        if self.is_verified(now, at, id, since) {
+            self.pass(now, at, id, out);
         }
+    }
+
+    fn pass(&mut self, now: Timestamp, at: usize, id: CaseId, out: &mut Out) {
         let observers = self.observers.clone();
         self.end_verification(
             now,
@@ -202,7 +236,10 @@ impl Engine {
         self.stop_counting(at, id);
         self.drop_pending_order(now, id, out);
         let service = self.open_case(id).service.clone();
-        let until = now + self.probation_of(&service);
+        let until = match holds(Guard::Probation) {
+            true => now + self.probation_of(&service),
+            false => now,
+        };
         if let Some(crew) = self.fleet.crew_mut(&service) {
             crew.waiting.remove(&id);
         }
@@ -231,11 +268,11 @@ impl Engine {
             .and_then(|crew| crew.service.tests.iter().map(|test| test.interval).min())
             .unwrap_or(Duration::from_secs(10));
         let quiet = crew.is_some_and(|crew| {
-            self.views(at).any(|(position, view)| {
-                view.is_fresh(&crew.service.tests[position], now, self.trust_after)
-            }) && self.current_views(now, at).all(|(_, view)| view.fails == 0)
+            self.views(at)
+                .any(|(position, view)| self.is_fresh(now, &crew.service.tests[position], view))
+                && self.current_views(now, at).all(|(_, view)| view.fails == 0)
         });
-        if quiet {
+        if quiet || !holds(Guard::ProbationQuiet) {
             let orders = self.open_case(id).orders.len();
             let why = format!(
                 "quiet for its probation after {orders} {}",
@@ -266,11 +303,16 @@ impl Engine {
             // While its case is being verified, its effect is what is being looked at.
             let verifying = state.order.case.and_then(|case| self.cases.get(&case));
             return match verifying.map(|case| &case.phase) {
-                Some(Phase::Verifying { order, until, .. }) if *order == id && now < *until => {
+                Some(Phase::Verifying { order, until, .. })
+                    if *order == id && now < *until && holds(Guard::FlightOverVerification) =>
+                {
                     self.timers.set(Timer::Order(id), *until);
                 }
                 _ => self.end_order(now, id, out),
             };
+        }
+        if !holds(Guard::OutcomeOverdue) {
+            return;
         }
         let detail = "the actuator never reported".to_owned();
         self.take_outcome(
@@ -303,8 +345,10 @@ impl Engine {
             let stopped = (state.order.action == Action::Stop
                 && matches!(state.order.authority, Authority::Person { .. }))
             .then(|| state.order.target.id.clone());
-            self.end_order(now, *id, out);
-            if let Some(target) = stopped {
+            if holds(Guard::NotGivenLands) {
+                self.end_order(now, *id, out);
+            }
+            if let Some(target) = stopped.filter(|_| holds(Guard::NotGivenIsNoStop)) {
                 self.end_hold(now, &target, out);
             }
             let Some(case) = case.and_then(|case| self.cases.get_mut(&case)) else {
@@ -312,7 +356,8 @@ impl Engine {
             };
             if matches!(case.phase, Phase::Repairing { order } if order == *id) {
                 case.orders.retain(|order| order != id);
-                if let Some(progress) = case.progress.as_mut().filter(|_| on_a_rung) {
+                let is_no_try = on_a_rung && holds(Guard::NotGivenIsNoTry);
+                if let Some(progress) = case.progress.as_mut().filter(|_| is_no_try) {
                     progress.tries = progress.tries.saturating_sub(1);
                 }
                 case.phase = Phase::Held(pitcrew_model::Hold::LedgerUnwritable);

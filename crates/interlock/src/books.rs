@@ -4,11 +4,14 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use pitcrew_model::{
-    Action, Authority, Observation, Order, Outcome, OutcomeKind, Proves, Service, Target, TargetId,
-    Test, TestKind, Timestamp, Verdict,
+    Action, Authority, Observation, ObserverName, Order, Outcome, OutcomeKind, Proves, Service,
+    Target, TargetId, Test, TestKind, Timestamp, Verdict,
 };
 
-use crate::Interlock;
+use crate::{
+    Interlock,
+    guards::{Guard, holds},
+};
 
 /// Orders expire within a minute; so many are not given in one.
 const OPERATIONS_KEPT: usize = 10_000;
@@ -20,8 +23,26 @@ pub(crate) struct Answer {
     observer: u16,
     pub(crate) verdict: Verdict,
     pub(crate) fails_in_row: u16,
-    pub(crate) asked_at: Timestamp,
+    asked_at: Timestamp,
     answered_at: Timestamp,
+    /// The last question had no answer; `verdict` is of the last one that had.
+    unanswered: bool,
+}
+
+impl Answer {
+    /// `own`, or later where its observer vouches for it: at `unchanged_at` it had asked again within the test's
+    /// interval and heard the same. Nobody vouches for a failure or for no answer.
+    fn vouched(&self, own: Timestamp, test: &Test, unchanged_at: Timestamp) -> Timestamp {
+        let earliest = match holds(Guard::VouchesAnInterval) {
+            true => unchanged_at - test.interval,
+            false => unchanged_at,
+        };
+        match self.verdict {
+            Verdict::Pass | Verdict::Warn if !self.unanswered => own.max(earliest),
+            _ if !holds(Guard::VouchesForPasses) => own.max(earliest),
+            Verdict::Pass | Verdict::Warn | Verdict::Fail | Verdict::Unknown => own,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -121,7 +142,9 @@ impl Interlock {
                     .filter(|(old, new)| old.name == new.name)
                     .and_then(|(old, new)| {
                         let test = &old.tests[usize::from(answer.test)];
-                        new.tests.iter().position(|is| is == test)
+                        let any = !holds(Guard::AnswersOfOldTest);
+                        let mut tests = new.tests.iter();
+                        tests.position(|is| is == test || any && is.name == test.name)
                     });
                 answer.test = kept.map_or(answer.test, narrow);
                 kept.is_some()
@@ -146,6 +169,7 @@ impl Interlock {
             .position(|name| *name == seen.observer)
             .unwrap_or_else(|| {
                 self.observers.push(seen.observer.clone());
+                self.unchanged.push(Timestamp::ZERO);
                 self.observers.len() - 1
             });
         let Some(entry) = self.entries.get_mut(&seen.target) else {
@@ -174,14 +198,16 @@ impl Interlock {
                     fails_in_row: 0,
                     asked_at: Timestamp::ZERO,
                     answered_at: Timestamp::ZERO,
+                    unanswered: true,
                 });
                 entry.answers.last_mut().expect("just pushed")
             }
         };
-        if seen.asked_at < answer.asked_at {
+        if seen.asked_at < answer.asked_at && holds(Guard::LateAnswer) {
             return;
         }
         answer.asked_at = seen.asked_at;
+        answer.unanswered = seen.verdict == Verdict::Unknown;
         match seen.verdict {
             // No answer proves nothing; what was known before grows old by itself.
             Verdict::Unknown => return,
@@ -209,6 +235,29 @@ impl Interlock {
         }
     }
 
+    /// One time for all that the observer last reported as passing. It vouches for nothing that is still to come,
+    /// and whoever never reported vouches for nothing at all.
+    pub(crate) fn note_unchanged(
+        &mut self,
+        now: Timestamp,
+        observer: &ObserverName,
+        at: Timestamp,
+    ) {
+        let mut known = self.observers.iter().zip(&mut self.unchanged);
+        if let Some((_, latest)) = known.find(|(name, _)| *name == observer) {
+            let at = match holds(Guard::VouchesForNoFuture) {
+                true => at.min(now),
+                false => at,
+            };
+            *latest = at.max(*latest);
+        }
+    }
+
+    fn unchanged_at(&self, answer: &Answer) -> Timestamp {
+        let at = self.unchanged.get(usize::from(answer.observer));
+        at.copied().unwrap_or_default()
+    }
+
     pub(crate) fn note_outcome(&mut self, now: Timestamp, outcome: &Outcome) {
         match outcome.kind {
             OutcomeKind::Failed => {
@@ -220,7 +269,9 @@ impl Interlock {
                 };
                 flight.landed_at.get_or_insert(now);
                 // The next order needs proof from after this one.
-                if let Some(entry) = self.entries.get_mut(&flight.order.target.id) {
+                if let Some(entry) = self.entries.get_mut(&flight.order.target.id)
+                    && holds(Guard::ProofAfterOrder)
+                {
                     for answer in &mut entry.answers {
                         answer.fails_in_row = 0;
                     }
@@ -243,6 +294,7 @@ impl Interlock {
                     .or_else(|| (now >= overdue_at).then_some(overdue_at));
                 landed_at.is_some_and(|landed_at| {
                     now >= landed_at + flight.order.settle
+                        || !holds(Guard::FlightUntilSettled)
                         || self.is_up_since(&flight.order.target.id, landed_at)
                 })
             })
@@ -253,8 +305,10 @@ impl Interlock {
             let probation = self.entries.get(&target).and_then(|entry| entry.service);
             let probation = probation.map(|at| self.services[at].limits.probation);
             self.proving.retain(|_, until| now < *until);
-            self.proving
-                .insert(target, now + probation.unwrap_or_default());
+            if holds(Guard::ProbationBegins) {
+                let until = now + probation.unwrap_or_default();
+                self.proving.insert(target, until);
+            }
         }
     }
 
@@ -267,7 +321,7 @@ impl Interlock {
             .filter(|(_, test)| test.proves == Proves::Down)
             .peekable();
         proving.peek().is_some()
-            && proving.all(|(position, _)| {
+            && proving.all(|(position, test)| {
                 let mut answers = entry
                     .answers
                     .iter()
@@ -275,7 +329,10 @@ impl Interlock {
                     .peekable();
                 answers.peek().is_some()
                     && answers.all(|answer| {
-                        answer.asked_at >= since
+                        let unchanged_at = self.unchanged_at(answer);
+                        let asked_at = answer.vouched(answer.asked_at, test, unchanged_at);
+                        (asked_at >= since || !holds(Guard::UpAfterLanding))
+                            && !answer.unanswered
                             && matches!(answer.verdict, Verdict::Pass | Verdict::Warn)
                     })
             })
@@ -293,6 +350,7 @@ impl Interlock {
         }
         if matches!(order.authority, Authority::Person { .. }) {
             match order.action {
+                Action::Stop if !holds(Guard::StopStands) => {}
                 Action::Stop => {
                     self.held
                         .insert(id.clone(), (Timestamp::from_millis(u64::MAX), true));
@@ -326,9 +384,11 @@ impl Interlock {
 
     /// The ledger could not take its intent. Its rate stays spent: that only makes the next one wait.
     pub(crate) fn never_left(&mut self, order: &Order) {
-        self.operations.retain(|given| *given != order.operation);
+        if holds(Guard::NotGivenIsNoRepeat) {
+            self.operations.retain(|given| *given != order.operation);
+        }
         let by_person = matches!(order.authority, Authority::Person { .. });
-        if by_person && order.action == Action::Stop {
+        if by_person && order.action == Action::Stop && holds(Guard::NotGivenIsNoStop) {
             self.held.remove(&order.target.id);
         }
     }
@@ -353,13 +413,16 @@ impl Interlock {
     ) -> impl Iterator<Item = &'a Answer> {
         let counts_for = test.interval * 2 + test.timeout;
         entry.answers.iter().filter(move |answer| {
+            let answered_at = answer.vouched(answer.answered_at, test, self.unchanged_at(answer));
             usize::from(answer.test) == position
-                && answer.answered_at > self.trust_after
-                && now.since(answer.answered_at) <= counts_for
+                && answered_at > self.trust_after
+                && (now.since(answered_at) <= counts_for || !holds(Guard::Freshness))
                 && self
                     .observers
                     .get(usize::from(answer.observer))
-                    .is_some_and(|observer| !self.suspects.contains(observer))
+                    .is_some_and(|observer| {
+                        !self.suspects.contains(observer) || !holds(Guard::SuspectHasNoSay)
+                    })
         })
     }
 
@@ -375,9 +438,13 @@ impl Interlock {
             let (mut all, mut failing) = (0, 0);
             for answer in self.fresh(now, entry, position, test) {
                 all += 1;
-                failing += usize::from(answer.fails_in_row >= u16::from(test.failure_threshold));
+                let streak = match holds(Guard::FailureThreshold) {
+                    true => u16::from(test.failure_threshold),
+                    false => 1,
+                };
+                failing += usize::from(answer.fails_in_row >= streak);
             }
-            failing * 2 > all
+            failing * 2 > all || failing > 0 && !holds(Guard::Majority)
         })
     }
 
@@ -395,10 +462,11 @@ impl Interlock {
             .in_flight
             .values()
             .any(|flight| flight.order.target.id == *id);
-        !on_probation
-            && !held
-            && !flying
-            && !service.tests.is_empty()
+        let untested = service.tests.is_empty();
+        !(on_probation && holds(Guard::ProbationIsNotUp))
+            && !(held && holds(Guard::HeldIsNotUp))
+            && !(flying && holds(Guard::FlyingIsNotUp))
+            && !(untested && holds(Guard::UntestedIsNotUp))
             && self.tests_of(entry).all(|(position, test)| {
                 if test.kind == TestKind::Push
                     && !entry
@@ -409,8 +477,10 @@ impl Interlock {
                     return true;
                 }
                 let mut fresh = self.fresh(now, entry, position, test).peekable();
-                fresh.peek().is_some()
-                    && fresh.all(|answer| matches!(answer.verdict, Verdict::Pass | Verdict::Warn))
+                let is_known = fresh.peek().is_some() || !holds(Guard::UnknownIsNotUp);
+                let mut passes =
+                    fresh.map(|answer| matches!(answer.verdict, Verdict::Pass | Verdict::Warn));
+                is_known && passes.all(|passes| passes || !holds(Guard::FailedIsNotUp))
             })
     }
 }

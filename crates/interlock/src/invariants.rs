@@ -7,7 +7,11 @@ use pitcrew_model::{
     Timestamp,
 };
 
-use crate::{Interlock, books::Entry};
+use crate::{
+    Interlock,
+    books::Entry,
+    guards::{Guard, holds},
+};
 
 /// Refuses with a reason.
 fn object(invariant: u8, reason: impl Into<String>) -> Option<Objection> {
@@ -24,6 +28,9 @@ fn count(number: usize) -> u32 {
 impl Interlock {
     pub(crate) fn objections(&self, now: Timestamp, order: &Order) -> Vec<Objection> {
         let Some((entry, service)) = self.subject(order) else {
+            if !self.entries.contains_key(&order.target.id) && !holds(Guard::KnownTarget) {
+                return Vec::new();
+            }
             let reason = format!("{} is not a target of {:?}", order.target.id, order.service);
             return object(12, reason).into_iter().collect();
         };
@@ -60,7 +67,8 @@ impl Interlock {
     fn subject(&self, order: &Order) -> Option<(&Entry, &Service)> {
         let entry = self.entries.get(&order.target.id)?;
         let service = self.services.get(entry.service?)?;
-        (order.service.as_ref() == Some(&service.name)).then_some((entry, service))
+        let is_own = order.service.as_ref() == Some(&service.name) || !holds(Guard::OwnService);
+        is_own.then_some((entry, service))
     }
 
     /// The target, what runs on it and so on down: all that goes away with it.
@@ -94,7 +102,15 @@ impl Interlock {
     /// 1: one order per target at a time; a host and what runs on it conflict.
     fn one_order_at_a_time(&self, order: &Order) -> Option<Objection> {
         let mut busy = self.brought_down(order);
-        busy.extend(self.hosts(order));
+        if !holds(Guard::OrdersOnGuests) {
+            busy.truncate(1);
+        }
+        if !holds(Guard::OneOrder) {
+            busy.remove(0);
+        }
+        if holds(Guard::OrdersOnHosts) {
+            busy.extend(self.hosts(order));
+        }
         let other = self
             .in_flight
             .values()
@@ -110,7 +126,7 @@ impl Interlock {
 
     /// 2: intent is durable before the act.
     fn ledger_can_be_written(&self) -> Option<Objection> {
-        if self.ledger_broken {
+        if self.ledger_broken && holds(Guard::LedgerWritable) {
             object(2, "the ledger can't be written")
         } else {
             None
@@ -120,7 +136,8 @@ impl Interlock {
     /// 3, second half: unknown is not proven dead, so it justifies nothing.
     fn justified(&self, now: Timestamp, order: &Order) -> Option<Objection> {
         let by_person = matches!(order.authority, Authority::Person { .. });
-        if by_person || self.is_failing(now, &order.target.id, None) {
+        let is_failing = || self.is_failing(now, &order.target.id, None);
+        if by_person || !holds(Guard::Justified) || is_failing() {
             return None;
         }
         object(
@@ -134,7 +151,11 @@ impl Interlock {
 
     /// 3: orders in flight per service and per domain value, for the target and for all that goes away with it.
     fn room_in_flight(&self, order: &Order) -> Option<Objection> {
-        self.brought_down(order).iter().find_map(|id| {
+        let mut down = self.brought_down(order);
+        if !holds(Guard::RoomOfGuests) {
+            down.truncate(1);
+        }
+        down.iter().find_map(|id| {
             let entry = self.entries.get(id)?;
             let service = &self.services[entry.service?];
             self.room_beside(order, entry, service)
@@ -151,12 +172,13 @@ impl Interlock {
         let in_service = flights()
             .filter(|flying| {
                 let now = self.entries.get(&flying.target.id);
-                flying.service.as_ref() == Some(&service.name)
+                flying.service.as_ref() == Some(&service.name) && holds(Guard::FlightWhereGiven)
                     || now.is_some_and(|now| now.service == entry.service)
+                        && holds(Guard::FlightWhereFound)
             })
             .count();
         let most = service.limits.max_in_flight;
-        if count(in_service) >= most {
+        if count(in_service) >= most && holds(Guard::MaxInFlight) {
             let reason = format!("{in_service} in flight in {}, at most {most}", service.name);
             return object(3, reason);
         }
@@ -171,7 +193,7 @@ impl Interlock {
             let most = limits
                 .find(|(name, _)| name == label)
                 .map_or(1, |(_, most)| *most);
-            if count(together) >= most {
+            if count(together) >= most && holds(Guard::PerDomain) {
                 let reason = format!("{together} in flight in {label}={value}, at most {most}");
                 return object(3, reason);
             }
@@ -182,11 +204,15 @@ impl Interlock {
     /// 3 and 4: counted after the removal, over every service that loses something. What is proven down by the
     /// interlock's own books costs nothing.
     fn enough_left(&self, now: Timestamp, order: &Order) -> Option<Objection> {
-        let lost: Vec<TargetId> = self
-            .brought_down(order)
-            .into_iter()
-            .filter(|id| !self.is_failing(now, id, Some(Proves::Down)))
-            .collect();
+        let mut lost = self.brought_down(order);
+        if !holds(Guard::CapacityOfGuests) {
+            lost.truncate(1);
+        }
+        let said_down = |id: &TargetId| order.target_is_down && *id == order.target.id;
+        lost.retain(|id| match holds(Guard::OwnWordForDown) {
+            true => !self.is_failing(now, id, Some(Proves::Down)),
+            false => !said_down(id),
+        });
         for (at, service) in self.services.iter().enumerate() {
             let members = &self.members[at];
             if !lost.iter().any(|id| members.contains(id)) {
@@ -199,7 +225,7 @@ impl Interlock {
                     && entry.is_some_and(|entry| self.is_up(now, id, entry, service))
             };
             let left = count(members.iter().filter(stays).count());
-            if left == 0 {
+            if left == 0 && holds(Guard::LastHealthy) {
                 return object(
                     4,
                     format!(
@@ -209,7 +235,7 @@ impl Interlock {
                 );
             }
             let most = service.limits.unavailable_max(of);
-            if of - left > most {
+            if of - left > most && holds(Guard::MaxUnavailable) {
                 return object(
                     3,
                     format!(
@@ -225,7 +251,7 @@ impl Interlock {
 
     /// 6: an operation is never given twice.
     fn not_repeated(&self, order: &Order) -> Option<Objection> {
-        if self.operations.contains(&order.operation) {
+        if self.operations.contains(&order.operation) && holds(Guard::NotRepeated) {
             object(6, format!("operation {} was given before", order.operation))
         } else {
             None
@@ -240,7 +266,7 @@ impl Interlock {
                 .observers
                 .iter()
                 .all(|name| self.suspects.contains(name));
-        if none_left && !by_person {
+        if none_left && !by_person && holds(Guard::SuspectObservers) {
             object(9, "every observer is suspect")
         } else {
             None
@@ -268,6 +294,9 @@ impl Interlock {
             count(newly(own).count()),
             count(self.members[at].len()),
         )];
+        if !holds(Guard::MassFailureOfService) {
+            scopes.clear();
+        }
         for label in &service.domains {
             let Some(value) = entry.target.labels.get(label) else {
                 continue;
@@ -282,7 +311,7 @@ impl Interlock {
             let failing = newly(after)
                 .filter(|(_, id)| self.entries.get(id).is_some_and(alike))
                 .count();
-            if count(failing) >= rule.count {
+            if count(failing) >= rule.count && holds(Guard::MassFailureOfDomain) {
                 scopes.push((scope.to_string(), count(failing), self.size(at, alike)));
             }
         }
@@ -312,13 +341,14 @@ impl Interlock {
             )
         };
         let all = given(&None, self.brake_released_at, fleet.per);
-        if self.brake_on || all >= fleet.count {
+        let is_on = self.brake_on && holds(Guard::BrakeNeedsPerson) || all >= fleet.count;
+        if is_on && holds(Guard::FleetBrake) {
             let reason = format!("fleet brake: {all} orders given, at most {fleet}");
             return object(11, reason);
         }
         let rate = service.limits.rate;
         let own = given(&Some(service.name.clone()), Timestamp::ZERO, rate.per);
-        if own >= rate.count {
+        if own >= rate.count && holds(Guard::ServiceRate) {
             let reason = format!("{own} orders given in {}, at most {rate}", service.name);
             return object(11, reason);
         }
@@ -327,7 +357,7 @@ impl Interlock {
 
     /// 12: identity and time are re-read: not expired, not from the future, current fence.
     fn current(&self, now: Timestamp, order: &Order) -> Option<Objection> {
-        if order.fence != self.fence {
+        if order.fence != self.fence && holds(Guard::Fence) {
             return object(
                 12,
                 format!(
@@ -336,7 +366,8 @@ impl Interlock {
                 ),
             );
         }
-        if now >= order.expires_at || order.given_at > now {
+        let is_expired = now >= order.expires_at && holds(Guard::Expired);
+        if is_expired || order.given_at > now && holds(Guard::FromFuture) {
             return object(12, "it is expired or from the future");
         }
         None
@@ -349,7 +380,12 @@ impl Interlock {
             by_person && matches!(order.action, Action::Start | Action::Restart | Action::Stop);
         let hosts = self.hosts(order);
         for id in std::iter::once(&order.target.id).chain(&hosts) {
+            let guard = match *id == order.target.id {
+                true => Guard::HeldByPerson,
+                false => Guard::HostHeldByPerson,
+            };
             if let Some((until, stopped)) = self.held.get(id)
+                && holds(guard)
                 && now < *until
                 && !(*stopped && starts)
             {
@@ -358,14 +394,15 @@ impl Interlock {
         }
         let service = order.service.as_ref();
         let paused = self.paused.iter().find(|scope| match scope {
-            Scope::Fleet => true,
-            Scope::Service(of) => Some(of) == service,
+            Scope::Fleet => holds(Guard::FleetPaused),
+            Scope::Service(of) => Some(of) == service && holds(Guard::ServicePaused),
             Scope::Domain {
                 service: of,
                 label,
                 value,
             } => {
                 Some(of) == service
+                    && holds(Guard::DomainPaused)
                     && order
                         .target
                         .labels
@@ -382,13 +419,16 @@ fn autonomy_allows(now: Timestamp, order: &Order, service: &Service) -> Option<O
     let strictest = service
         .windows
         .iter()
-        .filter(|window| window.from <= now && now < window.to)
+        .filter(|window| window.from <= now && now < window.to && holds(Guard::Window))
         .map(|window| window.autonomy)
         .fold(service.autonomy, Autonomy::min);
     let enough = match &order.authority {
-        Authority::Policy => strictest == Autonomy::Act,
-        Authority::Approval { by } => strictest >= Autonomy::Approve && !by.is_empty(),
-        Authority::Person { by, .. } => !by.is_empty(),
+        Authority::Policy => strictest == Autonomy::Act || !holds(Guard::PolicyNeedsAct),
+        Authority::Approval { by } => {
+            (strictest >= Autonomy::Approve || !holds(Guard::ApprovalNeedsApprove))
+                && (!by.is_empty() || !holds(Guard::ApprovalHasName))
+        }
+        Authority::Person { by, .. } => !by.is_empty() || !holds(Guard::PersonHasName),
     };
     if enough {
         None
@@ -406,10 +446,17 @@ fn ladder_does_not_loop(order: &Order, service: &Service) -> Option<Objection> {
         let repair = service.repairs.iter().find(|repair| repair.name == *name)?;
         repair.steps.get(usize::from(order.step))
     });
-    match rung {
-        Some(rung) if rung.action == order.action && (1..=rung.tries).contains(&order.attempt) => {
-            None
+    let stands = match rung {
+        Some(rung) => {
+            (rung.action == order.action || !holds(Guard::RungAction))
+                && (order.attempt >= 1 || !holds(Guard::RungFirstTry))
+                && (order.attempt <= rung.tries || !holds(Guard::RungTries))
         }
-        Some(_) | None => object(15, "it stands on no rung of its repair"),
+        None => !holds(Guard::LadderRung),
+    };
+    if stands {
+        None
+    } else {
+        object(15, "it stands on no rung of its repair")
     }
 }

@@ -4,6 +4,7 @@
 //! one mistake can't be made twice. It can only veto; what it does not understand it refuses.
 
 mod books;
+pub mod guards;
 mod invariants;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
 };
 
 use books::{Entry, Flight};
+use guards::{Guard, holds};
 use pitcrew_model::{
     Event, FleetLimits, Objection, ObserverName, OperationId, Order, OrderId, PersonAct, Phase,
     Saved, Scope, Service, ServiceName, TargetId, Timestamp,
@@ -45,6 +47,8 @@ pub struct Interlock {
     suspects: BTreeSet<ObserverName>,
     /// Answers name an observer by its position here.
     observers: Vec<ObserverName>,
+    /// When each of them last vouched that what it saw pass still passes.
+    unchanged: Vec<Timestamp>,
     ledger_broken: bool,
     trust_after: Timestamp,
 }
@@ -71,6 +75,7 @@ impl Interlock {
             held: BTreeMap::new(),
             suspects: BTreeSet::new(),
             observers: Vec::new(),
+            unchanged: Vec::new(),
             ledger_broken: false,
             trust_after: Timestamp::ZERO,
         }
@@ -78,7 +83,9 @@ impl Interlock {
 
     /// Takes over the rows that a former run saved.
     pub fn restore(&mut self, now: Timestamp, rows: &[Saved]) {
-        self.trust_after = now;
+        if holds(Guard::RestartTrust) {
+            self.trust_after = now;
+        }
         for row in rows {
             match row {
                 Saved::Order(state) if state.given && state.ended_at.is_none() => {
@@ -86,11 +93,17 @@ impl Interlock {
                         &state.order,
                         state.outcome.as_ref().map(|outcome| outcome.at),
                     );
-                    self.operations.push_back(state.order.operation.clone());
-                    self.in_flight.insert(state.order.id, flight);
+                    if holds(Guard::RestoredOperation) {
+                        self.operations.push_back(state.order.operation.clone());
+                    }
+                    if holds(Guard::RestoredOrder) {
+                        self.in_flight.insert(state.order.id, flight);
+                    }
                 }
                 Saved::Case(case) => {
-                    if let Phase::Probation { until } = case.phase {
+                    if let Phase::Probation { until } = case.phase
+                        && holds(Guard::RestoredProbation)
+                    {
                         self.proving.insert(case.target.clone(), until);
                     }
                 }
@@ -99,27 +112,29 @@ impl Interlock {
                     until: Some(until),
                     stopped,
                     ..
-                } => {
+                } if holds(Guard::RestoredHold) => {
                     self.held.insert(target.clone(), (*until, *stopped));
                 }
                 Saved::Pause {
                     scope,
                     why: Some(_),
                     ..
-                } => {
+                } if holds(Guard::RestoredPause) => {
                     self.paused.insert(scope.clone());
                 }
-                Saved::FleetBrake { released_at } => {
+                Saved::FleetBrake { released_at } if holds(Guard::RestoredBrake) => {
                     self.brake_on = released_at.is_none();
                     self.brake_released_at = released_at.unwrap_or_default();
                 }
-                Saved::Given { service, at } => {
+                Saved::Given { service, at } if holds(Guard::RestoredRate) => {
                     self.given
                         .insert(service.clone(), at.iter().copied().collect());
                 }
                 Saved::Order(_)
-                | Saved::Hold { until: None, .. }
-                | Saved::Pause { why: None, .. }
+                | Saved::Hold { .. }
+                | Saved::Pause { .. }
+                | Saved::FleetBrake { .. }
+                | Saved::Given { .. }
                 | Saved::Breaker { .. }
                 | Saved::Memory { .. }
                 | Saved::Learned { .. } => {}
@@ -148,7 +163,7 @@ impl Interlock {
                     self.note_observation(now, observation);
                 }
             }
-            Event::Unchanged { .. } => {}
+            Event::Unchanged { observer, at } => self.note_unchanged(now, observer, *at),
             Event::Observer { observer, trouble } => {
                 if trouble.is_some() {
                     self.suspects.insert(observer.clone());
@@ -161,14 +176,16 @@ impl Interlock {
             Event::LedgerFailed { not_given, .. } => {
                 self.ledger_broken = true;
                 for id in not_given {
-                    if let Some(flight) = self.in_flight.remove(id) {
+                    if holds(Guard::NotGivenLands)
+                        && let Some(flight) = self.in_flight.remove(id)
+                    {
                         self.never_left(&flight.order);
                     }
                 }
             }
             Event::LedgerRecovered => self.ledger_broken = false,
-            Event::Woke { .. } => self.trust_after = now,
-            Event::Source { .. } | Event::Tick => {}
+            Event::Woke { .. } if holds(Guard::TrustAfter) => self.trust_after = now,
+            Event::Woke { .. } | Event::Source { .. } | Event::Tick => {}
         }
         self.forget_what_landed(now);
     }
@@ -188,7 +205,8 @@ impl Interlock {
             PersonAct::Hold { target, until, .. } => {
                 self.held.retain(|_, (until, _)| now < *until);
                 // A stop stands until the target is started or released.
-                if !self.held.get(target).is_some_and(|(_, stopped)| *stopped) {
+                let is_stopped = self.held.get(target).is_some_and(|(_, stopped)| *stopped);
+                if !is_stopped || !holds(Guard::HoldKeepsStop) {
                     self.held.insert(target.clone(), (*until, false));
                 }
             }

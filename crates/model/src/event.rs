@@ -28,8 +28,9 @@ pub enum Event {
     Observations(Vec<Observation>),
     /// Whatever this observer last reported as passed or warned, it has asked again within that test's interval
     /// before `at`, with the same verdict. A failure or no answer is always reported by itself, and so is every
-    /// answer of a test that had one within its last 32 rounds, because streaks and flapping are counted by
-    /// the rounds reported.
+    /// answer of a test that had one within its last 32 rounds, or that [`Effect::Probe`] asked for within them,
+    /// because streaks and flapping are counted by the rounds reported. So is the first answer after
+    /// [`Effect::Watch`].
     Unchanged {
         observer: ObserverName,
         at: Timestamp,

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use pitcrew_model::{Evidence, Observation, Test, Timestamp, Verdict};
 
+use crate::guards::{Guard, holds};
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Opinion {
     #[default]
@@ -70,10 +72,10 @@ impl View {
 
     /// Takes one answer in. Answers that were asked before the last one are late and ignored.
     pub(crate) fn observe(&mut self, test: &Test, seen: &Observation, trust_after: Timestamp) {
-        if seen.asked_at < self.asked_at {
+        if seen.asked_at < self.asked_at && holds(Guard::LateAnswer) {
             return;
         }
-        if self.asked_at < trust_after {
+        if self.asked_at < trust_after && holds(Guard::StreakAfterPause) {
             // What was seen before a pause says nothing about now; the opinion stays until it is renewed.
             (self.fails, self.passes) = (0, 0);
         }
@@ -83,9 +85,7 @@ impl View {
             Verdict::Pass | Verdict::Warn => {
                 self.fails = 0;
                 self.passes = self.passes.saturating_add(1);
-                if self.opinion != Opinion::Failing
-                    || self.passes >= u16::from(test.success_threshold)
-                {
+                if self.opinion != Opinion::Failing || self.passes_enough(test) {
                     self.opinion = Opinion::Passing;
                 }
             }
@@ -95,7 +95,7 @@ impl View {
                 }
                 self.passes = 0;
                 self.fails = self.fails.saturating_add(1);
-                if self.fails >= u16::from(test.failure_threshold) {
+                if self.is_believed(test) {
                     self.opinion = Opinion::Failing;
                 }
             }
@@ -137,6 +137,9 @@ impl View {
 
     /// Starts the streaks anew: an order has changed what is observed, and the next one needs proof of its own.
     pub(crate) fn forget(&mut self) {
+        if !holds(Guard::ProofAfterOrder) {
+            return;
+        }
         (self.fails, self.passes) = (0, 0);
         (self.history, self.rounds, self.flapping) = (0, 0, false);
         self.rechecked = false;
@@ -144,20 +147,63 @@ impl View {
 
     /// A streak of failures that no pass has broken: the proof that an order needs.
     pub(crate) fn is_believed(&self, test: &Test) -> bool {
-        self.fails >= u16::from(test.failure_threshold)
+        match holds(Guard::FailureThreshold) {
+            true => self.fails >= u16::from(test.failure_threshold),
+            false => self.fails > 0,
+        }
+    }
+
+    pub(crate) fn passes_enough(&self, test: &Test) -> bool {
+        match holds(Guard::SuccessThreshold) {
+            true => self.passes >= u16::from(test.success_threshold),
+            false => self.passes > 0,
+        }
     }
 
     /// Failing or passing again, but not for long enough.
     pub(crate) fn is_unsettled(&self, test: &Test) -> bool {
         self.fails > 0
             || self.opinion == Opinion::Failing
-            || self.passes < u16::from(test.success_threshold)
-                && self.failing_since > Timestamp::ZERO
+            || !self.passes_enough(test) && self.failing_since > Timestamp::ZERO
+    }
+
+    /// Whether its last report still stands where its observer says that nothing changed: a failure or no
+    /// answer is reported each time, so only a pass does.
+    fn is_steady(&self) -> bool {
+        matches!(self.verdict, Verdict::Pass | Verdict::Warn)
+    }
+
+    /// When it was last known to be so; `unchanged_at`: when its observer last said that nothing changed.
+    pub(crate) fn known_at_latest(&self, test: &Test, unchanged_at: Timestamp) -> Timestamp {
+        self.extended(self.known_at, test, unchanged_at)
+    }
+
+    /// When it was last asked, its observer's word that nothing changed included. The streaks know nothing of
+    /// that word, and neither does lateness: a report is late only beside another report, or a failure that was
+    /// on its way meanwhile would be lost.
+    pub(crate) fn asked_at_latest(&self, test: &Test, unchanged_at: Timestamp) -> Timestamp {
+        self.extended(self.asked_at, test, unchanged_at)
+    }
+
+    fn extended(&self, own: Timestamp, test: &Test, unchanged_at: Timestamp) -> Timestamp {
+        if self.is_steady() {
+            own.max(unchanged_at - test.interval)
+        } else {
+            own
+        }
     }
 
     /// Whether it reported lately: within two intervals and a timeout.
-    pub(crate) fn is_fresh(&self, test: &Test, now: Timestamp, trust_after: Timestamp) -> bool {
-        self.known_at > trust_after && now.since(self.known_at) <= freshness(test)
+    pub(crate) fn is_fresh(
+        &self,
+        test: &Test,
+        now: Timestamp,
+        trust_after: Timestamp,
+        unchanged_at: Timestamp,
+    ) -> bool {
+        let known_at = self.known_at_latest(test, unchanged_at);
+        (known_at > trust_after || !holds(Guard::FreshAfterPause))
+            && (now.since(known_at) <= freshness(test) || !holds(Guard::Freshness))
     }
 }
 
@@ -252,11 +298,31 @@ mod tests {
     fn only_known_answers_are_fresh() {
         let view = after("..?????");
         let at = |seconds: u64| Timestamp::from_millis(1_000 + seconds * 1_000);
-        assert!(view.is_fresh(&test(), at(17), Timestamp::ZERO));
-        assert!(!view.is_fresh(&test(), at(18), Timestamp::ZERO));
+        let never = Timestamp::ZERO;
+        assert!(view.is_fresh(&test(), at(17), never, never));
+        assert!(!view.is_fresh(&test(), at(18), never, never));
         assert!(
-            !view.is_fresh(&test(), at(6), at(6)),
+            !view.is_fresh(&test(), at(6), at(6), never),
             "nothing seen before a pause is fresh after it"
+        );
+    }
+
+    #[test]
+    fn what_is_unchanged_extends_a_pass_and_nothing_else() {
+        let at = |seconds: u64| Timestamp::from_millis(1_000 + seconds * 1_000);
+        for (rounds, fresh) in [("..", true), ("xxx", false), ("..?", false), (".x", false)] {
+            let view = after(rounds);
+            assert_eq!(
+                view.is_fresh(&test(), at(1_000), Timestamp::ZERO, at(995)),
+                fresh,
+                "{rounds}"
+            );
+        }
+        let view = after("..");
+        assert!(view.is_fresh(&test(), at(1_000), at(989), at(995)));
+        assert!(
+            !view.is_fresh(&test(), at(1_000), at(990), at(995)),
+            "it may have been asked before the pause"
         );
     }
 

@@ -56,7 +56,16 @@ pub(crate) struct World {
     pub(crate) judged: bool,
     /// What discovery gives after a restart.
     found: BTreeMap<TargetId, Arc<Target>>,
+    /// What one observer sees of a target, where that differs from the truth.
+    pub(crate) seen_by: BTreeMap<(ObserverName, TargetId), Truth>,
+    /// Observers say that nothing changed instead of reporting each steady pass.
+    pub(crate) sparse: bool,
+    /// How many further answers are reported by themselves.
+    reports_left: BTreeMap<(TargetId, TestName, ObserverName), u32>,
 }
+
+/// Rounds after a failure, or after being asked at once, of which each is reported.
+const REPORTED_AFTER_CHANGE: u32 = 32;
 
 pub(crate) const START: u64 = 1_795_000_000_000;
 pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
@@ -177,6 +186,9 @@ impl World {
             ledger_works: true,
             judged: true,
             found: BTreeMap::new(),
+            seen_by: BTreeMap::new(),
+            sparse: false,
+            reports_left: BTreeMap::new(),
         };
         world.tell(Event::Production(Arc::new(production)));
         world.found(targets);
@@ -262,7 +274,36 @@ impl World {
             .iter()
             .flat_map(|(target, test)| self.ask(target, test))
             .collect();
+        let seen = match self.sparse {
+            true => self.without_steady(seen),
+            false => seen,
+        };
         self.tell(Event::Observations(seen));
+        if self.sparse {
+            for observer in self.observers.clone() {
+                let at = self.now;
+                self.tell(Event::Unchanged { observer, at });
+            }
+        }
+    }
+
+    /// What observers report by itself: the first answer, a failure or no answer, and all for a while after that.
+    fn without_steady(&mut self, mut seen: Vec<Observation>) -> Vec<Observation> {
+        seen.retain(|seen| {
+            let key = (
+                seen.target.clone(),
+                seen.test.clone(),
+                seen.observer.clone(),
+            );
+            let left = self.reports_left.entry(key).or_insert(1);
+            if matches!(seen.verdict, Verdict::Fail | Verdict::Unknown) {
+                *left = 1 + REPORTED_AFTER_CHANGE;
+            }
+            let reported = *left > 0;
+            *left = left.saturating_sub(1);
+            reported
+        });
+        seen
     }
 
     pub(crate) fn ask(&self, target: &TargetId, test: &TestName) -> Vec<Observation> {
@@ -270,22 +311,25 @@ impl World {
             .ailing
             .get(&(target.clone(), test.clone()))
             .unwrap_or_else(|| &self.truth[target]);
-        let (verdict, evidence) = match truth {
-            Truth::Up => (Verdict::Pass, ""),
-            Truth::Down => (Verdict::Fail, "connection refused"),
-            Truth::Silent => (Verdict::Unknown, "no agent"),
-        };
         self.observers
             .iter()
-            .map(|observer| Observation {
-                target: target.clone(),
-                test: test.clone(),
-                observer: observer.clone(),
-                asked_at: self.now,
-                answered_at: self.now,
-                took: Duration::from_millis(1),
-                verdict,
-                evidence: Evidence::new(evidence),
+            .map(|observer| {
+                let key = (observer.clone(), target.clone());
+                let (verdict, evidence) = match self.seen_by.get(&key).unwrap_or(truth) {
+                    Truth::Up => (Verdict::Pass, ""),
+                    Truth::Down => (Verdict::Fail, "connection refused"),
+                    Truth::Silent => (Verdict::Unknown, "no agent"),
+                };
+                Observation {
+                    target: target.clone(),
+                    test: test.clone(),
+                    observer: observer.clone(),
+                    asked_at: self.now,
+                    answered_at: self.now,
+                    took: Duration::from_millis(1),
+                    verdict,
+                    evidence: Evidence::new(evidence),
+                }
             })
             .collect()
     }
@@ -362,6 +406,7 @@ impl World {
                         .push((self.now + Duration::from_millis(500), order));
                 }
                 Effect::Watch { target, service } => {
+                    self.reports_left.retain(|(of, ..), _| *of != target.id);
                     self.watched.insert(target.id.clone(), service);
                 }
                 Effect::Unwatch { target } => {
@@ -373,6 +418,10 @@ impl World {
         }
         for (target, test) in probes {
             let seen = self.ask(&target, &test);
+            for seen in &seen {
+                let key = (target.clone(), test.clone(), seen.observer.clone());
+                self.reports_left.insert(key, REPORTED_AFTER_CHANGE);
+            }
             self.tell(Event::Observations(seen));
         }
     }
