@@ -47,6 +47,18 @@ impl Brain {
     }
 }
 
+/// The objection to every order while the server stops.
+#[must_use]
+pub fn stopping(order: &Order) -> Objection {
+    Objection {
+        invariant: 2,
+        reason: format!(
+            "the server is stopping, {} on {} waits for its next start",
+            order.action, order.target.id
+        ),
+    }
+}
+
 /// What a crash leaves: the rows that were committed, and the highest numbers given.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {

@@ -14,7 +14,7 @@ pub mod trace;
 mod world;
 
 pub use audit::Auditor;
-pub use brain::{Brain, Ledger};
+pub use brain::{Brain, Ledger, stopping};
 pub use mishap::{
     Discovery, Fault, FaultKind, Hand, Link, Mishap, Network, ServerTrouble, Sick, Side,
     TargetIndex, What,

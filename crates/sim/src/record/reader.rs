@@ -3,7 +3,10 @@
 //! A frame is checked and taken apart whole before its first entry is given. Nothing is believed about its length
 //! before the header's checksum, and no memory is taken for bytes that have not come.
 
-use std::{collections::VecDeque, io::Read};
+use std::{
+    collections::VecDeque,
+    io::{self, Read},
+};
 
 use super::{
     Entry, Placed, Start,
@@ -42,8 +45,8 @@ pub(super) enum Found {
     End,
     /// So many bytes of a frame that is not whole.
     Part(u64),
-    /// A frame of so many bytes whose body is not what its header says.
-    Changed(u64),
+    /// A frame whose body is not what its header says.
+    Changed,
 }
 
 impl<R: Read> Reader<R> {
@@ -89,7 +92,7 @@ impl<R: Read> Reader<R> {
                 self.is_through = true;
                 return Ok(());
             }
-            Found::Changed(_) => return Err(changed(self.at)),
+            Found::Changed => return Err(changed(self.at)),
         };
         let base = self.at + u64::try_from(HEADER_BYTES).unwrap_or(u64::MAX);
         let entries = self.take_apart(header.kind, &body, base)?;
@@ -162,48 +165,72 @@ pub(super) fn read_frame(
     at: u64,
     sequence: u64,
 ) -> Result<Found, RecordError> {
-    let mut header = Vec::with_capacity(HEADER_BYTES);
-    read_up_to(input, at, HEADER_BYTES, &mut header)?;
-    if header.is_empty() {
-        return Ok(Found::End);
-    }
-    let Ok(bytes) = <[u8; HEADER_BYTES]>::try_from(header.as_slice()) else {
-        return Ok(Found::Part(u64::try_from(header.len()).unwrap_or(u64::MAX)));
+    let mut counted = Counted { input, count: 0 };
+    let Some(header) = read_header(&mut counted, at, sequence)? else {
+        return Ok(match counted.count {
+            0 => Found::End,
+            bytes => Found::Part(bytes),
+        });
     };
-    if bytes == [0; HEADER_BYTES] {
-        return zeros(input, at);
-    }
-    let header = Header::read(&bytes, at, sequence)?;
     let length = usize::try_from(header.bytes).expect("32 bits are an address");
     let mut body = Vec::new();
-    read_up_to(input, at, length, &mut body)?;
+    read_up_to(&mut counted, at, length, &mut body)?;
     if body.len() < length {
-        let bytes = HEADER_BYTES + body.len();
-        return Ok(Found::Part(u64::try_from(bytes).unwrap_or(u64::MAX)));
+        return Ok(Found::Part(counted.count));
     }
     if crc32fast::hash(&body) != header.checksum {
-        let bytes = HEADER_BYTES + body.len();
-        return Ok(Found::Changed(u64::try_from(bytes).unwrap_or(u64::MAX)));
+        return Ok(Found::Changed);
     }
     Ok(Found::Frame(header, body))
 }
 
-pub(super) fn changed(at: u64) -> RecordError {
+fn changed(at: u64) -> RecordError {
     RecordError::Damaged {
         at,
         why: "a frame's content is changed: its checksum is another",
     }
 }
 
+/// The header at `at`, checked; `None`: the rest is nothing, less than a header, or zeros.
+pub(super) fn read_header(
+    input: &mut impl Read,
+    at: u64,
+    sequence: u64,
+) -> Result<Option<Header>, RecordError> {
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    read_up_to(input, at, HEADER_BYTES, &mut header)?;
+    let Ok(bytes) = <[u8; HEADER_BYTES]>::try_from(header.as_slice()) else {
+        return Ok(None);
+    };
+    if bytes == [0; HEADER_BYTES] {
+        only_zeros(input, at)?;
+        return Ok(None);
+    }
+    Header::read(&bytes, at, sequence).map(Some)
+}
+
+/// Counts what is read.
+struct Counted<'a, R> {
+    input: &'a mut R,
+    count: u64,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(into)?;
+        self.count += u64::try_from(read).unwrap_or(u64::MAX);
+        Ok(read)
+    }
+}
+
 /// A file that a machine's crash left longer than its content ends in zeros.
-fn zeros(input: &mut impl Read, at: u64) -> Result<Found, RecordError> {
-    let mut count = u64::try_from(HEADER_BYTES).unwrap_or(u64::MAX);
+fn only_zeros(input: &mut impl Read, at: u64) -> Result<(), RecordError> {
     let mut some = Vec::new();
     loop {
         some.clear();
         read_up_to(input, at, 1 << 16, &mut some)?;
         if some.is_empty() {
-            return Ok(Found::Part(count));
+            return Ok(());
         }
         if some.iter().any(|byte| *byte != 0) {
             return Err(RecordError::Damaged {
@@ -211,7 +238,6 @@ fn zeros(input: &mut impl Read, at: u64) -> Result<Found, RecordError> {
                 why: "zeros stand where a frame should",
             });
         }
-        count += u64::try_from(some.len()).unwrap_or(u64::MAX);
     }
 }
 

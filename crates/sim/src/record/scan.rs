@@ -1,11 +1,11 @@
-//! Where a record ends, so that another run can be appended: by its frames alone, without taking them apart.
+//! Where a record ends, so that another run can be appended: from header to header, the bodies are leapt over.
 
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 
 use super::{
     error::RecordError,
     frame::{HEADER_BYTES, PREAMBLE_BYTES, read_preamble},
-    reader::{Found, changed, read_frame},
+    reader::{Found, read_frame, read_header},
 };
 
 /// Where the next frame goes.
@@ -19,46 +19,44 @@ pub struct End {
     pub torn_bytes: u64,
 }
 
-/// Reads a record to its end and checks every frame's checksum and number.
-pub fn scan(mut input: impl Read) -> Result<End, RecordError> {
+/// Checks the header of every frame and the body of the last one, which is all that a crash can have hurt.
+pub fn scan(mut input: impl Read + Seek) -> Result<End, RecordError> {
+    let failed = |source| RecordError::Read { at: 0, source };
+    let total = input.seek(SeekFrom::End(0)).map_err(failed)?;
+    input.rewind().map_err(failed)?;
     let mut preamble = [0; PREAMBLE_BYTES];
-    input
-        .read_exact(&mut preamble)
-        .map_err(|source| match source.kind() {
-            std::io::ErrorKind::UnexpectedEof => RecordError::NotARecord,
-            _ => RecordError::Read { at: 0, source },
-        })?;
+    if total < size(PREAMBLE_BYTES) {
+        return Err(RecordError::NotARecord);
+    }
+    input.read_exact(&mut preamble).map_err(failed)?;
     read_preamble(&preamble)?;
-    let mut end = End {
-        frames: 0,
-        bytes: u64::try_from(PREAMBLE_BYTES).unwrap_or(u64::MAX),
-        torn_bytes: 0,
-    };
-    loop {
-        match read_frame(&mut input, end.bytes, end.frames)? {
-            Found::Frame(header, _) => {
-                end.frames += 1;
-                end.bytes += u64::try_from(HEADER_BYTES).unwrap_or(u64::MAX);
-                end.bytes += u64::from(header.bytes);
-            }
-            Found::End => return Ok(end),
-            Found::Part(bytes) => {
-                end.torn_bytes = bytes;
-                return Ok(end);
-            }
-            // A machine that crashed may have kept a file's length and lost its last content; anywhere else it
-            // is damage.
-            Found::Changed(bytes) if is_at_end(&mut input, end.bytes)? => {
-                end.torn_bytes = bytes;
-                return Ok(end);
-            }
-            Found::Changed(_) => return Err(changed(end.bytes)),
+    let (mut at, mut frames, mut last) = (size(PREAMBLE_BYTES), 0, None);
+    while let Some(header) = read_header(&mut input, at, frames)? {
+        let end = at + size(HEADER_BYTES) + u64::from(header.bytes);
+        if end > total {
+            break;
+        }
+        let leap = i64::from(header.bytes);
+        input
+            .seek_relative(leap)
+            .map_err(|source| RecordError::Read { at, source })?;
+        last = Some(at);
+        (at, frames) = (end, frames + 1);
+    }
+    if let Some(last) = last {
+        input.seek(SeekFrom::Start(last)).map_err(failed)?;
+        if let Found::Changed = read_frame(&mut input, last, frames - 1)? {
+            // A machine that crashed may have kept a file's length and lost its last content.
+            (at, frames) = (last, frames - 1);
         }
     }
+    Ok(End {
+        frames,
+        bytes: at,
+        torn_bytes: total - at,
+    })
 }
 
-fn is_at_end(input: &mut impl Read, at: u64) -> Result<bool, RecordError> {
-    let read = input.take(1).read_to_end(&mut Vec::new());
-    read.map(|count| count == 0)
-        .map_err(|source| RecordError::Read { at, source })
+fn size(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }

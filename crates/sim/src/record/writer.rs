@@ -66,10 +66,23 @@ impl Writer {
         self.frame(Kind::Gap, why.as_bytes());
     }
 
+    /// The same behind `sequence` frames, for whoever could not write the newest of them.
+    #[must_use]
+    pub fn gap_after(sequence: u64, why: &str) -> Vec<u8> {
+        let header = Header::of(Kind::Gap, sequence, why.as_bytes());
+        [&header.to_bytes()[..], why.as_bytes()].concat()
+    }
+
     /// The last of a run that ends in good order.
     pub fn end(&mut self) {
         self.close();
         self.frame(Kind::End, &[]);
+    }
+
+    /// How many frames the record has with all that [`Writer::take`] gave.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.sequence
     }
 
     /// Bytes that [`Writer::take`] would give, about.
