@@ -64,6 +64,9 @@ guards! {
     SettleAfterPause "settle_after_pause" "a verification gets its time to settle again after a pause";
     ProbationAfterPause "probation_after_pause" "a pause does not count as probation";
     Freshness "freshness" "old answers prove nothing";
+    VouchesForPasses "vouches_for_passes" "`unchanged` says nothing about a failure or no answer";
+    VouchesForNoFuture "vouches_for_no_future" "`unchanged` says nothing about what is still to come";
+    VouchesAnInterval "vouches_an_interval" "`unchanged` may have been asked an interval ago";
     SuspectHasNoSay "suspect_has_no_say" "an observer that fails its own control test is not believed";
     SilentHasNoSay "silent_has_no_say" "an observer that fell silent does not keep a failure up for ever";
     FailureThreshold "failure_threshold" "a failure is believed after a streak";
@@ -145,6 +148,7 @@ guards! {
     ProofAfterOrder "proof_after_order" "the next order needs proof from after this one";
     TestsDecide "tests_decide" "the actuator's own success is no proof";
     VerifiedByAll "verified_by_all" "every observer that reports must see it pass";
+    VerifiedByReport "verified_by_report" "what failed is disproved by passes that were reported, not by `unchanged`";
     VerifiedFreshly "verified_freshly" "old answers verify nothing";
     VerifiedWhole "verified_whole" "every test that proves the target up must pass, not only the one that failed";
     Settle "settle" "a target gets its time to settle before the next try";

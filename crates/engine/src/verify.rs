@@ -152,7 +152,9 @@ impl Engine {
                             || !holds(Guard::VerifiedByAll)
                     })
                     && heard
-                    && (proven || !found && !findings.is_empty())
+                    && (proven
+                        || !found && !findings.is_empty()
+                        || !holds(Guard::VerifiedByReport))
             })
     }
 

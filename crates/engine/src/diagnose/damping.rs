@@ -186,8 +186,11 @@ impl View {
     }
 
     fn extended(&self, own: Timestamp, test: &Test, unchanged_at: Timestamp) -> Timestamp {
-        if self.is_steady() {
-            own.max(unchanged_at - test.interval)
+        if self.is_steady() || !holds(Guard::VouchesForPasses) {
+            own.max(match holds(Guard::VouchesAnInterval) {
+                true => unchanged_at - test.interval,
+                false => unchanged_at,
+            })
         } else {
             own
         }
