@@ -152,9 +152,7 @@ impl Engine {
                             || !holds(Guard::VerifiedByAll)
                     })
                     && heard
-                    && (proven
-                        || !found && !findings.is_empty()
-                        || !holds(Guard::VerifiedByReport))
+                    && (proven || !found && !findings.is_empty() || !holds(Guard::VerifiedByReport))
             })
     }
 
