@@ -9,6 +9,7 @@ mod brain;
 mod mishap;
 pub mod record;
 mod report;
+pub mod scenario;
 mod simulate;
 pub mod trace;
 mod world;

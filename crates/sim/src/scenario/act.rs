@@ -1,0 +1,394 @@
+//! Reads what happens: the truth about targets, what becomes of orders, people, server, ledger, discovery,
+//! observers, and orders that no sound planner gives.
+
+use std::time::Duration;
+
+use super::{
+    mistake::Mistake,
+    names::Names,
+    said::{
+        Act, Condition, Discovery, Hand, Heard, Observer, OrderEffect, Proposal, Rule, Server,
+        State,
+    },
+    sentence::{Parsed, Sentence},
+};
+use crate::Side;
+
+const SUBJECTS: [&str; 11] = [
+    "person",
+    "server",
+    "clock",
+    "ledger",
+    "discovery",
+    "observer",
+    "propose",
+    "expect",
+    "restart",
+    "start",
+    "stop",
+];
+const TRUTHS: [&str; 8] = [
+    "up", "down", "silent", "flapping", "fails", "passes", "warns", "flaps",
+];
+const TAKES: Duration = Duration::from_secs(1);
+
+/// A line without its time.
+pub(super) fn act(said: &mut Sentence, names: &mut Names, interlock: bool) -> Parsed<Act> {
+    let Some(first) = said.peek().cloned() else {
+        return Err(said.mistake("what happens is missing here"));
+    };
+    let is_action =
+        names.actions.contains(&first.text) && !names.targets.contains_key(first.text.as_str());
+    if first.quoted && !is_action || !is_action && !SUBJECTS.contains(&first.text.as_str()) {
+        return truth(said, names);
+    }
+    said.take();
+    match first.text.as_str() {
+        "person" => person(said, names),
+        "server" => server(said).map(Act::Server),
+        "clock" => clock(said),
+        "ledger" => Ok(Act::LedgerFull(said.choice(&["full", "works"])? == "full")),
+        "discovery" => discovery(said, names).map(Act::Discovery),
+        "observer" => observer(said, names),
+        "propose" if interlock => propose(said, names, first.column).map(Act::Propose),
+        "propose" => Err(said.mistake_at(&first, "nobody judges a proposal `without: interlock`")),
+        action => rule(said, names, action.to_owned()).map(Act::Orders),
+    }
+}
+
+/// `web-1 down "out of memory" for 30s seen by far`
+fn truth(said: &mut Sentence, names: &Names) -> Parsed<Act> {
+    let known = SUBJECTS.iter().chain(&TRUTHS).copied().collect::<Vec<_>>();
+    let targets = match names.targets(said, &TRUTHS) {
+        Ok(targets) => targets,
+        Err(mistake) => return Err(or_subject(said, mistake, &known)),
+    };
+    let verb = said.choice(&TRUTHS)?;
+    let (state, has_test) = match verb {
+        "up" => (State::Passes, false),
+        "down" => (State::Fails, false),
+        "silent" => (State::Silent, false),
+        "flapping" => (State::Flaps, false),
+        "fails" => (State::Fails, true),
+        "passes" => (State::Passes, true),
+        "warns" => (State::Warns, true),
+        _ => (State::Flaps, true),
+    };
+    let test = if has_test {
+        Some(names.test(said)?)
+    } else {
+        None
+    };
+    let evidence = said.text();
+    let lasts = if said.skip("for") {
+        Some(said.duration()?)
+    } else {
+        None
+    };
+    let mut seen_by = Vec::new();
+    if said.skip("seen") {
+        said.must("by")?;
+        while said.peek().is_some() {
+            seen_by.push(names.observer(said)?);
+        }
+        if seen_by.is_empty() {
+            return Err(said.mistake("an observer is missing here"));
+        }
+    }
+    let condition = Condition {
+        state,
+        test,
+        seen_by,
+        evidence,
+        lasts,
+    };
+    Ok(Act::Truth { targets, condition })
+}
+
+/// The line may have been meant to begin with another word.
+fn or_subject(said: &Sentence, mistake: Mistake, known: &[&str]) -> Mistake {
+    let Some(word) = said.peek() else {
+        return mistake;
+    };
+    let instead = super::mistake::instead_of(&word.text, known.iter().copied());
+    if instead.contains("did you mean") && !mistake.message.contains("did you mean") {
+        Mistake::new(
+            mistake.line,
+            mistake.column,
+            format!("unexpected `{}`{instead}", word.text),
+        )
+    } else {
+        mistake
+    }
+}
+
+/// `restart of web-1 does not help unheard after 20s`
+fn rule(said: &mut Sentence, names: &Names, action: String) -> Parsed<Rule> {
+    const EFFECTS: [&str; 4] = ["cures", "does", "breaks", "fails"];
+    let of = if said.skip("of") {
+        names.targets(said, &EFFECTS)?
+    } else {
+        Vec::new()
+    };
+    let effect = match said.choice(&EFFECTS)? {
+        "cures" => OrderEffect::Cures,
+        "does" => {
+            said.must("not help")?;
+            OrderEffect::DoesNotHelp
+        }
+        "breaks" => OrderEffect::Breaks,
+        _ => OrderEffect::Fails,
+    };
+    let heard = match effect {
+        OrderEffect::Fails => Heard::Done,
+        _ if said.skip("unheard") => Heard::Never,
+        _ if said.skip("unclear") => Heard::Unclear,
+        _ => Heard::Done,
+    };
+    let takes = if said.skip("after") {
+        said.duration()?
+    } else {
+        TAKES
+    };
+    Ok(Rule {
+        action,
+        of,
+        effect,
+        heard,
+        takes,
+    })
+}
+
+/// `person op holds web-1 for 2h "why"`
+fn person(said: &mut Sentence, names: &Names) -> Parsed<Act> {
+    const VERBS: [&str; 8] = [
+        "holds", "releases", "pauses", "resumes", "orders", "approves", "denies", "closes",
+    ];
+    let by = said.any("a person's name")?.text;
+    let does = match said.choice(&VERBS)? {
+        "holds" => {
+            let target = names.target(said)?;
+            said.must("for")?;
+            let lasts = said.duration()?;
+            let why = said.required_text("why")?;
+            Hand::Holds { target, lasts, why }
+        }
+        "releases" => Hand::Releases(names.target(said)?),
+        "pauses" => {
+            let scope = names.scope(said)?;
+            let why = said.required_text("why")?;
+            Hand::Pauses { scope, why }
+        }
+        "resumes" => Hand::Resumes(names.scope(said)?),
+        "orders" => {
+            let action = action(said, names)?;
+            let target = names.target(said)?;
+            let why = said.text().unwrap_or_default();
+            Hand::Orders {
+                action,
+                target,
+                why,
+            }
+        }
+        "approves" => {
+            let target = names.target(said)?;
+            let digest = if said.skip("with") {
+                said.must("digest")?;
+                Some(said.any("a digest")?.text)
+            } else {
+                None
+            };
+            Hand::Approves { target, digest }
+        }
+        "denies" => Hand::Denies(names.target(said)?),
+        _ => {
+            let target = names.target(said)?;
+            let why = said.text().unwrap_or_default();
+            Hand::Closes { target, why }
+        }
+    };
+    Ok(Act::Person { by, does })
+}
+
+/// `restart`, `start`, `stop`, or a command or webhook of the production.
+pub(super) fn action(said: &mut Sentence, names: &Names) -> Parsed<String> {
+    let own = names.actions.iter().map(String::as_str);
+    let known: Vec<&str> = ["restart", "start", "stop"]
+        .into_iter()
+        .chain(own)
+        .collect();
+    match said.peek() {
+        Some(word) if known.contains(&word.text.as_str()) => {
+            let name = word.text.clone();
+            said.take();
+            Ok(name)
+        }
+        _ => Err(said.unexpected(&known)),
+    }
+}
+
+fn server(said: &mut Sentence) -> Parsed<Server> {
+    match said.choice(&["crashes", "starts", "pauses"])? {
+        "starts" => Ok(Server::Starts),
+        "pauses" => Ok(Server::Pauses(said.duration()?)),
+        _ => {
+            let side = match () {
+                () if said.skip("before") => match said.choice(&["writing", "sending"])? {
+                    "writing" => Some(Side::BeforeWrite),
+                    _ => Some(Side::AfterWrite),
+                },
+                () if said.skip("after") => {
+                    said.must("sending")?;
+                    Some(Side::AfterSend)
+                }
+                () => None,
+            };
+            if side.is_some() {
+                said.must("the next order")?;
+            }
+            let away = if said.skip("for") {
+                Some(said.duration()?)
+            } else {
+                None
+            };
+            Ok(match side {
+                Some(side) => Server::CrashesAtNextOrder(side, away),
+                None => Server::Crashes(away),
+            })
+        }
+    }
+}
+
+fn clock(said: &mut Sentence) -> Parsed<Act> {
+    said.must("steps")?;
+    let is_back = said.skip("back");
+    let step_ms = i64::try_from(said.duration()?.as_millis()).unwrap_or(i64::MAX);
+    Ok(Act::ClockSteps(if is_back { -step_ms } else { step_ms }))
+}
+
+fn discovery(said: &mut Sentence, names: &mut Names) -> Parsed<Discovery> {
+    const VERBS: [&str; 5] = ["loses", "gives", "answers", "fails", "works"];
+    Ok(match said.choice(&VERBS)? {
+        "loses" => Discovery::Loses(names.targets(said, &[])?),
+        "gives" => {
+            let given = names.introduce(said)?;
+            if let Some(objection) = given.iter().find_map(|target| names.objection(target)) {
+                return Err(said.mistake(objection));
+            }
+            Discovery::Gives(given)
+        }
+        "answers" => {
+            said.must("nothing")?;
+            Discovery::AnswersNothing
+        }
+        "fails" => Discovery::Fails(
+            said.text()
+                .unwrap_or_else(|| "connection refused".to_owned()),
+        ),
+        _ => Discovery::Works,
+    })
+}
+
+fn observer(said: &mut Sentence, names: &Names) -> Parsed<Act> {
+    let observer = names.observer(said)?;
+    let is = match said.choice(&["works", "silent", "suspect", "sees", "late"])? {
+        "works" => Observer::Works,
+        "silent" => Observer::Silent,
+        "suspect" => Observer::Suspect(said.required_text("its trouble")?),
+        "late" => Observer::Late(said.duration()?),
+        _ => {
+            said.must("all")?;
+            match said.choice(&["down", "up"])? {
+                "down" => Observer::SeesAllDown,
+                _ => Observer::SeesAllUp,
+            }
+        }
+    };
+    Ok(Act::Observer { observer, is })
+}
+
+/// `propose restart web-1 try=3 fence=1`
+fn propose(said: &mut Sentence, names: &Names, column: usize) -> Parsed<Proposal> {
+    const KEYS: [&str; 9] = [
+        "service",
+        "by",
+        "approved",
+        "repair",
+        "step",
+        "try",
+        "fence",
+        "given",
+        "operation",
+    ];
+    let mut proposal = Proposal {
+        action: action(said, names)?,
+        target: names.target(said)?,
+        service: None,
+        by: None,
+        approved_by: None,
+        repair: None,
+        step: None,
+        attempt: None,
+        fence: None,
+        given_ms: 0,
+        repeats: false,
+    };
+    while let Some(word) = said.take() {
+        let Some((key, value)) = word.text.split_once('=') else {
+            let message = format!(
+                "`{}` is not one of {}, each with `=`",
+                word.text,
+                KEYS.join(", ")
+            );
+            return Err(said.mistake_at(&word, message));
+        };
+        let wrong = |what: &str| said.mistake_at(&word, format!("`{value}` is not {what}"));
+        match key {
+            "service" => proposal.service = Some(names.service(said, &word, value)?),
+            "by" => proposal.by = Some(value.to_owned()),
+            "approved" => proposal.approved_by = Some(value.to_owned()),
+            "repair" => proposal.repair = Some(value.to_owned()),
+            "step" => {
+                proposal.step = Some(
+                    value
+                        .parse::<u8>()
+                        .ok()
+                        .filter(|step| *step > 0)
+                        .ok_or_else(|| wrong("a step from 1"))?,
+                )
+            }
+            "try" => {
+                proposal.attempt = Some(value.parse().map_err(|_| wrong("a number of a try"))?)
+            }
+            "fence" => proposal.fence = Some(value.parse().map_err(|_| wrong("a fence"))?),
+            "given" => {
+                proposal.given_ms =
+                    offset(value).ok_or_else(|| wrong("a time from now such as `-2m` or `+5s`"))?
+            }
+            "operation" if value == "again" => proposal.repeats = true,
+            "operation" => return Err(wrong("`again`, the only one possible")),
+            _ => {
+                let instead = super::mistake::instead_of(key, KEYS);
+                return Err(said.mistake_at(&word, format!("unknown `{key}`{instead}")));
+            }
+        }
+    }
+    if proposal.by.is_some() && proposal.approved_by.is_some() {
+        return Err(Mistake::new(
+            said.line,
+            column,
+            "either `by=` or `approved=`",
+        ));
+    }
+    Ok(proposal)
+}
+
+fn offset(text: &str) -> Option<i64> {
+    let (sign, rest) = match text.split_at_checked(1)? {
+        ("-", rest) => (-1, rest),
+        ("+", rest) => (1, rest),
+        _ => return None,
+    };
+    let duration = pitcrew_model::parse_duration(rest).ok()?;
+    i64::try_from(duration.as_millis()).ok().map(|ms| sign * ms)
+}

@@ -1,0 +1,362 @@
+//! What may be named in a scenario: targets, observers, and what the production defines.
+//!
+//! A misspelt name would be an act on nothing or an expectation about nobody, so every name is known or a mistake.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use pitcrew_model::{
+    Action, Labels, ObserverName, Production, Runner, Scope, ServiceName, Target, TargetId,
+    TestName,
+};
+
+use super::{
+    mistake::instead_of,
+    sentence::{Parsed, Sentence, Word},
+};
+
+/// More targets than an incident on paper needs.
+const TARGETS_MAX: usize = 10_000;
+
+#[derive(Default)]
+pub(super) struct Names {
+    pub(super) targets: BTreeMap<TargetId, Arc<Target>>,
+    pub(super) observers: Vec<ObserverName>,
+    services: BTreeSet<ServiceName>,
+    tests: BTreeSet<TestName>,
+    /// Names of commands and webhooks.
+    pub(super) actions: BTreeSet<String>,
+    production: Option<Arc<Production>>,
+}
+
+impl Names {
+    /// What this production defines can be named from here on, beside what was before.
+    pub(super) fn learn(&mut self, production: &Arc<Production>) {
+        for service in &production.services {
+            self.services.insert(service.name.clone());
+            self.tests
+                .extend(service.tests.iter().map(|test| test.name.clone()));
+            let steps = service.repairs.iter().flat_map(|repair| &repair.steps);
+            self.actions
+                .extend(steps.filter_map(|step| own_name(&step.action)));
+        }
+        self.production = Some(production.clone());
+    }
+
+    /// Words up to the first of `verbs`: `web-1`, `web-1..5`, `zone=a` for all that have the label.
+    pub(super) fn targets(&self, said: &mut Sentence, verbs: &[&str]) -> Parsed<Vec<TargetId>> {
+        let mut found: Vec<TargetId> = Vec::new();
+        while let Some(word) = said.peek() {
+            if !word.quoted && verbs.contains(&word.text.as_str()) {
+                break;
+            }
+            let named = self.named(said, word, verbs)?;
+            found.extend(named);
+            said.take();
+        }
+        if found.is_empty() {
+            return Err(said.mistake("a target is missing here"));
+        }
+        let mut seen = BTreeSet::new();
+        found.retain(|id| seen.insert(id.clone()));
+        Ok(found)
+    }
+
+    fn named(&self, said: &Sentence, word: &Word, verbs: &[&str]) -> Parsed<Vec<TargetId>> {
+        if self.targets.contains_key(word.text.as_str()) {
+            return Ok(self.known(said, word, &word.text).into_iter().collect());
+        }
+        if let Some((label, value)) = word.text.split_once('=') {
+            let has = |target: &Target| target.labels.get(label).is_some_and(|is| **is == *value);
+            let all: Vec<TargetId> = self
+                .targets
+                .values()
+                .filter(|target| has(target))
+                .map(|target| target.id.clone())
+                .collect();
+            if all.is_empty() {
+                let message = format!("no target has the label {}", word.text);
+                return Err(said.mistake_at(word, message));
+            }
+            return Ok(all);
+        }
+        if let Some(names) = range(&word.text) {
+            return names
+                .iter()
+                .map(|name| self.known(said, word, name))
+                .collect();
+        }
+        let ids = self.targets.keys().map(TargetId::as_str);
+        let instead = instead_of(&word.text, ids.chain(verbs.iter().copied()));
+        let message = format!("there is no target `{}`{instead}", word.text);
+        Err(said.mistake_at(word, message))
+    }
+
+    fn known(&self, said: &Sentence, word: &Word, name: &str) -> Parsed<TargetId> {
+        match self.targets.get_key_value(name) {
+            Some((id, _)) => Ok(id.clone()),
+            None => {
+                let instead = instead_of(name, self.targets.keys().map(TargetId::as_str));
+                Err(said.mistake_at(word, format!("there is no target `{name}`{instead}")))
+            }
+        }
+    }
+
+    pub(super) fn target(&self, said: &mut Sentence) -> Parsed<TargetId> {
+        let word = said.any("a target")?;
+        self.known(said, &word, &word.text)
+    }
+
+    pub(super) fn observer(&self, said: &mut Sentence) -> Parsed<ObserverName> {
+        let word = said.any("an observer")?;
+        let known = self
+            .observers
+            .iter()
+            .find(|have| have.as_str() == word.text);
+        known.cloned().ok_or_else(|| {
+            let names = self.observers.iter().map(ObserverName::as_str);
+            let instead = instead_of(&word.text, names);
+            said.mistake_at(
+                &word,
+                format!("there is no observer `{}`{instead}", word.text),
+            )
+        })
+    }
+
+    pub(super) fn test(&self, said: &mut Sentence) -> Parsed<TestName> {
+        let word = said.any("a test")?;
+        self.tests.get(word.text.as_str()).cloned().ok_or_else(|| {
+            let instead = instead_of(&word.text, self.tests.iter().map(TestName::as_str));
+            said.mistake_at(&word, format!("there is no test `{}`{instead}", word.text))
+        })
+    }
+
+    pub(super) fn service(&self, said: &Sentence, word: &Word, name: &str) -> Parsed<ServiceName> {
+        self.services.get(name).cloned().ok_or_else(|| {
+            let instead = instead_of(name, self.services.iter().map(ServiceName::as_str));
+            said.mistake_at(word, format!("there is no service `{name}`{instead}"))
+        })
+    }
+
+    /// `fleet`, `web` or `web:zone=a`, as on the command line.
+    pub(super) fn scope(&self, said: &mut Sentence) -> Parsed<Scope> {
+        let word = said.any("`fleet`, a service, or a part of one such as `web:zone=a`")?;
+        if word.text == "fleet" && !word.quoted {
+            return Ok(Scope::Fleet);
+        }
+        let Some((service, domain)) = word.text.split_once(':') else {
+            return Ok(Scope::Service(self.service(said, &word, &word.text)?));
+        };
+        let service = self.service(said, &word, service)?;
+        match domain.split_once('=') {
+            Some((label, value)) => Ok(Scope::Domain {
+                service,
+                label: label.to_owned(),
+                value: value.to_owned(),
+            }),
+            None => {
+                let message = format!("`{domain}` is not a label and its value such as `zone=a`");
+                Err(said.mistake_at(&word, message))
+            }
+        }
+    }
+
+    /// `web-1..4 db-1  service=web zone=a,b on=host-1`: names, then labels; values in a list are dealt out in turn.
+    pub(super) fn introduce(&mut self, said: &mut Sentence) -> Parsed<Vec<Arc<Target>>> {
+        let mut ids: Vec<TargetId> = Vec::new();
+        let mut pairs: Vec<(String, Vec<String>)> = Vec::new();
+        while let Some(word) = said.take() {
+            match word.text.split_once('=').filter(|_| !word.quoted) {
+                Some((label, values)) => {
+                    let values = values.split(',').map(str::to_owned).collect();
+                    pairs.push((label.to_owned(), values));
+                }
+                None if !pairs.is_empty() => {
+                    let message = format!("names come before labels, `{}` after them", word.text);
+                    return Err(said.mistake_at(&word, message));
+                }
+                None => ids.extend(new_names(said, &word)?),
+            }
+        }
+        if ids.is_empty() {
+            return Err(said.mistake("a target's name is missing here"));
+        }
+        if self.targets.len() + ids.len() > TARGETS_MAX {
+            let message = format!("a scenario has at most {TARGETS_MAX} targets");
+            return Err(said.mistake(message));
+        }
+        let mut introduced = Vec::new();
+        for (at, id) in ids.into_iter().enumerate() {
+            let target = Arc::new(self.target_of(said, at, id, &pairs)?);
+            self.targets.insert(target.id.clone(), target.clone());
+            introduced.push(target);
+        }
+        Ok(introduced)
+    }
+
+    fn target_of(
+        &self,
+        said: &Sentence,
+        at: usize,
+        id: TargetId,
+        pairs: &[(String, Vec<String>)],
+    ) -> Parsed<Target> {
+        let mut run_on = None;
+        let mut labels = Vec::new();
+        for (label, values) in pairs {
+            let value = values[at % values.len()].clone();
+            if label == "on" {
+                let host = TargetId::new(&value);
+                run_on = Some(host.map_err(|error| said.mistake(error.to_string()))?);
+            } else {
+                labels.push((label.clone(), value));
+            }
+        }
+        let labels = Labels::new(labels).map_err(|error| said.mistake(error.to_string()))?;
+        Ok(Target {
+            runner: self.runner(&id, &labels),
+            id,
+            address: None,
+            labels,
+            run_on,
+            source: source(),
+        })
+    }
+
+    /// As discovery would give it: what `run` keeps up is supervised, and a source's `runs_as` is for its targets.
+    fn runner(&self, id: &TargetId, labels: &Labels) -> Option<Runner> {
+        let production = self.production.as_ref()?;
+        let number = |run: &str| {
+            id.as_str()
+                .strip_prefix(run)?
+                .strip_prefix('-')?
+                .parse()
+                .ok()
+        };
+        let supervised = production
+            .runs
+            .iter()
+            .any(|run| number(&run.name).is_some_and(|n: u16| (1..=run.instances).contains(&n)));
+        if supervised {
+            return Some(Runner::Supervised);
+        }
+        production.sources.iter().find_map(|source| {
+            let mut own = source.labels.iter();
+            let is_its = own.all(|(name, value)| labels.get(name) == Some(value));
+            let template = source.runs_as.as_ref().filter(|_| is_its)?;
+            template.fill(labels).ok()
+        })
+    }
+
+    /// Hosts that do not exist, and labels that no service selects.
+    pub(super) fn objection(&self, target: &Target) -> Option<String> {
+        if let Some(host) = &target.run_on
+            && !self.targets.contains_key(host)
+        {
+            return Some(format!(
+                "there is no target `{host}` for `{}` to run on",
+                target.id
+            ));
+        }
+        let is_host = |other: &Arc<Target>| other.run_on.as_ref() == Some(&target.id);
+        let production = self.production.as_ref()?;
+        let mut services = production.services.iter();
+        let is_used = services.any(|service| service.select.selects(&target.labels))
+            || self.targets.values().any(is_host);
+        if is_used {
+            return None;
+        }
+        let selectors: Vec<String> = production
+            .services
+            .iter()
+            .map(|service| format!("{} selects {}", service.name, service.select.0))
+            .collect();
+        Some(format!(
+            "no service selects `{}` with {}: {}",
+            target.id,
+            target.labels,
+            selectors.join(", ")
+        ))
+    }
+}
+
+/// The one discovery source that a scenario has.
+pub(super) fn source() -> pitcrew_model::SourceName {
+    "discovery"
+        .parse()
+        .expect("a word without blanks is a valid name")
+}
+
+fn new_names(said: &Sentence, word: &Word) -> Parsed<Vec<TargetId>> {
+    let names = match range(&word.text).filter(|_| !word.quoted) {
+        Some(names) => names,
+        None => vec![word.text.clone()],
+    };
+    let parse = |name: &String| TargetId::new(name);
+    let ids: Result<Vec<TargetId>, _> = names.iter().map(parse).collect();
+    ids.map_err(|error| said.mistake_at(word, error.to_string()))
+}
+
+/// `web-1..3` → `web-1`, `web-2`, `web-3`.
+fn range(text: &str) -> Option<Vec<String>> {
+    let (first, last) = text.split_once("..")?;
+    let digits = first.len() - first.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    let (name, from) = first.split_at(first.len() - digits);
+    let (from, to): (usize, usize) = (from.parse().ok()?, last.parse().ok()?);
+    if from > to || to - from >= TARGETS_MAX {
+        return None;
+    }
+    Some(
+        (from..=to)
+            .map(|number| format!("{name}{number}"))
+            .collect(),
+    )
+}
+
+fn own_name(action: &Action) -> Option<String> {
+    match action {
+        Action::Command { name, .. } | Action::Webhook { name, .. } => Some(name.clone()),
+        Action::Restart | Action::Start | Action::Stop | Action::HandOver { .. } => None,
+    }
+}
+
+/// How orders with this action are called in a scenario.
+pub(super) fn action_name(action: &Action) -> String {
+    own_name(action).unwrap_or_else(|| action.name().to_owned())
+}
+
+/// The action of that name: one of the catalogue, or a command or webhook of the service's repairs.
+pub(super) fn action_named(name: &str, production: &Production) -> Option<Action> {
+    match name {
+        "restart" => return Some(Action::Restart),
+        "start" => return Some(Action::Start),
+        "stop" => return Some(Action::Stop),
+        _ => {}
+    }
+    let services = production.services.iter();
+    let mut steps = services
+        .flat_map(|service| &service.repairs)
+        .flat_map(|repair| &repair.steps);
+    steps
+        .find(|step| own_name(&step.action).as_deref() == Some(name))
+        .map(|step| step.action.clone())
+}
+
+/// An upper bound of how much a scenario asks.
+pub(super) fn questions(names: &Names, production: &Production, lasts: Duration) -> u128 {
+    let observers = names.observers.len() as u128;
+    let of_service = |service: &Arc<pitcrew_model::Service>| {
+        let targets = names.targets.values();
+        let members = targets.filter(|target| service.select.selects(&target.labels));
+        let rounds: u128 = service
+            .tests
+            .iter()
+            .map(|test| lasts.as_millis() / test.interval.as_millis().max(1) + 1)
+            .sum();
+        members.count() as u128 * rounds
+    };
+    production.services.iter().map(of_service).sum::<u128>() * observers
+}
