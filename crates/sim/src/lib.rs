@@ -7,6 +7,8 @@
 mod audit;
 mod brain;
 mod mishap;
+pub mod plan;
+pub mod random;
 pub mod record;
 mod report;
 pub mod scenario;
