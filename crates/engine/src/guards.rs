@@ -184,6 +184,9 @@ guards! {
     CaseOfGoneTarget "case_of_gone_target" "a case ends when its target is gone";
 }
 
+/// False only in a build in which guards can be switched off.
+pub const ALWAYS_HOLD: bool = cfg!(not(feature = "switches"));
+
 /// Whether `guard` does its work: always, in a build for users.
 #[cfg(not(feature = "switches"))]
 #[inline(always)]

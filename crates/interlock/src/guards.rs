@@ -126,6 +126,9 @@ guards! {
     RestoredRate "restored_rate" "11: what was given lately";
 }
 
+/// False only in a build in which guards can be switched off.
+pub const ALWAYS_HOLD: bool = cfg!(not(feature = "switches"));
+
 /// Whether `guard` does its work: always, in a build for users.
 #[cfg(not(feature = "switches"))]
 #[inline(always)]

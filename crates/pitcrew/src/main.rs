@@ -25,6 +25,11 @@ use arguments::{Arguments, Command, LedgerCommand};
 use clap::Parser;
 use failure::{Answered, report_panics};
 
+const _: () = assert!(
+    pitcrew_sim::GUARDS_ALWAYS_HOLD,
+    "the feature `switches` takes guards away and is only for `cargo xtask guards`"
+);
+
 fn main() -> ExitCode {
     report_panics();
     let arguments = Arguments::parse();

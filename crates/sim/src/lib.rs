@@ -25,3 +25,7 @@ pub use mishap::{
 pub use report::{Broken, Disruption, FaultTally, Report, ServiceTally, Timeline, Unavailable};
 pub use simulate::{Options, Progress, SimulateError};
 pub use world::fleet::{Fleet, FleetError, Level};
+
+/// False only in a build in which guards of engine or interlock can be switched off: none that users get.
+pub const GUARDS_ALWAYS_HOLD: bool =
+    pitcrew_engine::guards::ALWAYS_HOLD && pitcrew_interlock::guards::ALWAYS_HOLD;

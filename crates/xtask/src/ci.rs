@@ -51,7 +51,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         ],
         &[],
     )?;
-    tests()
+    tests()?;
+    super::guards::check()
 }
 
 /// On a host with systemd of their own, which ends with this process, however that comes.

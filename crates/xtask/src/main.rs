@@ -10,6 +10,7 @@
 
 mod bench;
 mod ci;
+mod guards;
 mod lab;
 mod rules;
 
@@ -28,6 +29,8 @@ enum Task {
     Ci,
     /// Checks which crate depends on which
     Rules,
+    /// Takes each guard of engine and interlock away in turn and shows which scenarios and seeds notice
+    Guards(guards::Arguments),
     /// Measures speed against peers and physical limits, in one run on this machine
     Bench(bench::Arguments),
     /// Real hosts on this machine, each with systemd, for tests
@@ -38,6 +41,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Ci => ci::run(),
         Task::Rules => rules::check(),
+        Task::Guards(arguments) => guards::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Lab(arguments) => lab::run(&arguments),
     }

@@ -3,6 +3,8 @@
 //! Read from `cargo metadata`, so that it can't drift from what is built. A crate that is not named here is
 //! an error: its place must be decided first.
 
+mod switches;
+
 use std::{collections::BTreeMap, process::Command};
 
 use anyhow::{Context, bail, ensure};
@@ -80,7 +82,10 @@ pub(crate) fn check() -> anyhow::Result<()> {
     );
     let metadata: Value =
         serde_json::from_slice(&output.stdout).context("failed to read cargo metadata")?;
-    let broken = broken_rules(&dependencies(&metadata)?);
+    let mut broken = broken_rules(&dependencies(&metadata)?);
+    broken.extend(switches::broken_rules(
+        metadata["packages"].as_array().map_or(&[], Vec::as_slice),
+    ));
     for rule in &broken {
         eprintln!("dependency rule: {rule}");
     }
