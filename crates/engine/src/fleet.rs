@@ -3,45 +3,92 @@
 //! A target is looked up by its id once per observation; everything else goes by index. What costs time in
 //! proportion to the fleet happens only when the configuration is loaded.
 
+mod lookup;
+mod selection;
+
 use std::{
-    cell::OnceCell,
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    hash::{BuildHasherDefault, DefaultHasher},
+    cell::{Cell, OnceCell},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    hint::black_box,
     sync::Arc,
 };
 
+use lookup::Lookup;
 use pitcrew_model::{
-    CaseId, OrderId, Scope, Service, ServiceName, Target, TargetId, TestName, Timestamp,
+    CaseId, OrderId, Scope, Service, ServiceName, Target, TargetId, Test, TestName, Timestamp,
 };
+use selection::Selection;
 
 use crate::{
-    diagnose::TestState,
+    capacity::Plain,
+    diagnose::View,
     guards::{Guard, holds},
 };
 
-/// With fixed keys, so that the same input gives the same output; never iterated.
-type Lookup<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
-
+/// One cache line, and one more for what is seen of it: with a million targets, what an answer costs is how often
+/// memory has to be waited for.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct Member {
     pub(crate) target: Arc<Target>,
-    /// Index into the services.
-    pub(crate) service: Option<usize>,
+    /// Index into the services, or [`Member::ALONE`].
+    service: u32,
     /// Position among the service's members.
-    place: usize,
-    /// In the order of the service's tests.
-    pub(crate) tests: Box<[TestState]>,
+    place: u32,
+    /// Of all tests and observers that answered, in no order that means anything.
+    pub(crate) views: Box<[View]>,
     /// The open case, if there is one.
     pub(crate) case: Option<CaseId>,
     pub(crate) in_flight: Option<OrderId>,
+}
+
+impl Member {
+    const ALONE: u32 = u32::MAX;
+
+    /// Index into the services.
+    pub(crate) fn service(&self) -> Option<usize> {
+        (self.service != Self::ALONE).then(|| index(self.service))
+    }
+
+    /// What the observers make of the test at this position.
+    pub(crate) fn views_of(&self, test: usize) -> impl Iterator<Item = &View> {
+        self.views
+            .iter()
+            .filter(move |view| usize::from(view.test) == test)
+    }
+
+    /// What this observer makes of the test at this position, nothing as yet if it has not answered before.
+    pub(crate) fn view_mut(&mut self, test: u16, observer: u16) -> &mut View {
+        let known = self
+            .views
+            .iter()
+            .position(|view| view.test == test && view.observer == observer);
+        let at = known.unwrap_or_else(|| {
+            let mut views = std::mem::take(&mut self.views).into_vec();
+            views.reserve_exact(1);
+            views.push(View::new(test, observer));
+            self.views = views.into();
+            self.views.len() - 1
+        });
+        &mut self.views[at]
+    }
+}
+
+fn index(narrow: u32) -> usize {
+    usize::try_from(narrow).expect("a pointer has at least 32 bits")
 }
 
 #[derive(Debug)]
 pub(crate) struct Crew {
     pub(crate) service: Arc<Service>,
     pub(crate) members: Vec<usize>,
-    /// How many members each value of a domain label has.
-    domains: BTreeMap<(String, Arc<str>), u32>,
+    /// How many members each value has, for each of the service's domain labels.
+    domains: Vec<BTreeMap<Arc<str>, u32>>,
+    /// Of each member, by its place, how long it counts as available if nothing happens; see `capacity`.
+    /// Empty as long as nobody asks.
+    pub(crate) plain: Vec<Cell<Plain>>,
+    /// When capacity was last of interest.
+    pub(crate) counted_at: Timestamp,
     pub(crate) in_flight: BTreeSet<OrderId>,
     /// Open cases that something holds back, oldest first.
     pub(crate) waiting: BTreeSet<CaseId>,
@@ -53,11 +100,15 @@ pub(crate) struct Crew {
 pub(crate) struct Fleet {
     members: Vec<Option<Member>>,
     free: Vec<usize>,
-    index: Lookup<TargetId, usize>,
+    index: Lookup<TargetId, u32>,
     /// What runs on a target.
     children: Lookup<TargetId, BTreeSet<usize>>,
     pub(crate) crews: Vec<Crew>,
     crew_index: Lookup<ServiceName, usize>,
+    services: Vec<Arc<Service>>,
+    selection: Selection,
+    /// The crews in which an order counts as in flight: its service's, and where its target has moved to.
+    aloft: BTreeMap<OrderId, BTreeSet<usize>>,
     /// Ids in order, for paging; made when asked for after a change.
     sorted: OnceCell<Vec<usize>>,
 }
@@ -67,6 +118,38 @@ pub(crate) enum Placed {
     New,
     Changed,
     Same,
+}
+
+/// What a reload leaves of a service.
+struct Kept {
+    /// Where it is now.
+    service: Option<usize>,
+    /// Where each of its tests is now, if it is the same as before.
+    tests: Vec<Option<u16>>,
+}
+
+impl Kept {
+    fn of(before: &Service, now: Option<(usize, &Service)>) -> Self {
+        let place = |test| {
+            let at = now?.1.tests.iter().position(|is| is == test)?;
+            u16::try_from(at).ok()
+        };
+        Self {
+            service: now.map(|(at, _)| at),
+            tests: before.tests.iter().map(place).collect(),
+        }
+    }
+
+    /// Tests that did not change keep what is known of them.
+    fn sift(&self, views: &mut Box<[View]>) {
+        let mut left = std::mem::take(views).into_vec();
+        left.retain_mut(|view| {
+            let place = self.tests.get(usize::from(view.test)).copied().flatten();
+            view.test = place.unwrap_or(view.test);
+            place.is_some()
+        });
+        *views = left.into();
+    }
 }
 
 fn count(number: usize) -> u32 {
@@ -90,17 +173,25 @@ impl Crew {
         &'a self,
         label: &'a str,
     ) -> impl Iterator<Item = (&'a Arc<str>, u32)> {
-        self.domains
-            .iter()
-            .filter(move |((name, _), _)| name == label)
-            .map(|((_, value), size)| (value, *size))
+        self.domain(label)
+            .into_iter()
+            .flatten()
+            .map(|(value, size)| (value, *size))
+    }
+
+    fn domain(&self, label: &str) -> Option<&BTreeMap<Arc<str>, u32>> {
+        let mut labels = self.service.domains.iter();
+        let at = labels.position(|have| have == label)?;
+        self.domains.get(at)
     }
 
     /// How many targets `scope`, one of this service's, has.
     pub(crate) fn size_of(&self, label: &str, value: &str) -> u32 {
-        self.values(label)
-            .find(|(have, _)| &***have == value)
-            .map_or(0, |(_, size)| size)
+        let values = self.domain(label);
+        values
+            .and_then(|values| values.get(value))
+            .copied()
+            .unwrap_or(0)
     }
 }
 
@@ -110,7 +201,42 @@ impl Fleet {
     }
 
     pub(crate) fn find(&self, id: &TargetId) -> Option<usize> {
-        self.index.get(id).copied()
+        self.index.get(id).map(|at| index(*at))
+    }
+
+    /// Finds many at once. Nothing here waits for what was found before it, so that memory is asked for all of it
+    /// together: first the places, then what stands there, then what is seen of it.
+    pub(crate) fn find_all<'a>(
+        &self,
+        ids: impl Iterator<Item = &'a TargetId>,
+        places: &mut Vec<Option<usize>>,
+    ) {
+        places.clear();
+        places.extend(ids.map(|id| self.find(id)));
+        let members = || places.iter().flatten().map(|at| self.member(*at));
+        black_box(members().fold(0, |sum, member| sum ^ member.service));
+        black_box(members().fold(0, |sum, member| {
+            let (first, last) = (member.views.first(), member.views.last());
+            sum ^ first.map_or(0, |view| view.passes) ^ last.map_or(0, |view| view.passes)
+        }));
+    }
+
+    /// What an observer makes of a test of a member of some service, and that test.
+    pub(crate) fn view_mut(
+        &mut self,
+        at: usize,
+        position: usize,
+        observer: u16,
+    ) -> (&mut View, &Test) {
+        let member = self.members[at]
+            .as_mut()
+            .expect("an index comes from the lookup and lives as long as its member");
+        let service = member
+            .service()
+            .expect("only targets of a service are tested");
+        let test = &self.crews[service].service.tests[position];
+        let narrow = u16::try_from(position).unwrap_or(u16::MAX);
+        (member.view_mut(narrow, observer), test)
     }
 
     pub(crate) fn member(&self, at: usize) -> &Member {
@@ -138,7 +264,9 @@ impl Fleet {
     }
 
     pub(crate) fn crew_of(&self, at: usize) -> Option<&Crew> {
-        self.member(at).service.map(|service| &self.crews[service])
+        self.member(at)
+            .service()
+            .map(|service| &self.crews[service])
     }
 
     /// Members that go down with this one, itself first.
@@ -217,24 +345,21 @@ impl Fleet {
 
     /// Puts a target in, or replaces it: it joins the first service that selects it.
     pub(crate) fn put(&mut self, target: Arc<Target>) -> Placed {
-        let service = self
-            .crews
-            .iter()
-            .position(|crew| crew.service.select.selects(&target.labels));
+        let service = self.selection.first(&self.services, &target.labels);
         let Some(at) = self.find(&target.id) else {
             self.insert(target, service);
             return Placed::New;
         };
         let member = self.member(at);
-        if member.target == target && member.service == service {
+        if member.target == target && member.service() == service {
             return Placed::Same;
         }
-        let stays = member.service == service;
+        let stays = member.service() == service;
         self.leave(at);
         let member = self.member_mut(at);
         member.target = target;
         if !stays {
-            member.tests = Box::default();
+            member.views = Box::default();
         }
         self.join(at, service);
         Placed::Changed
@@ -245,9 +370,9 @@ impl Fleet {
         let id = target.id.clone();
         let member = Member {
             target,
-            service: None,
+            service: Member::ALONE,
             place: 0,
-            tests: Box::default(),
+            views: Box::default(),
             case: None,
             in_flight: None,
         };
@@ -261,7 +386,7 @@ impl Fleet {
                 self.members.len() - 1
             }
         };
-        self.index.insert(id, at);
+        self.index.insert(id, count(at));
         self.join(at, service);
     }
 
@@ -283,36 +408,39 @@ impl Fleet {
         if let Some(host) = &member.target.run_on {
             self.children.entry(host.clone()).or_default().insert(at);
         }
-        member.service = service;
+        member.service = service.map_or(Member::ALONE, count);
         let Some(service) = service else { return };
         let crew = &mut self.crews[service];
-        // Also still in flight in the service that it was given for: no limit loses sight of it.
-        if holds(Guard::FlightOverMove) {
-            crew.in_flight.extend(member.in_flight);
-        }
-        member.place = crew.members.len();
+        member.place = count(crew.members.len());
         crew.members.push(at);
-        if member.tests.len() != crew.service.tests.len() {
-            member.tests = vec![TestState::default(); crew.service.tests.len()].into();
+        if !crew.plain.is_empty() {
+            crew.plain.push(Cell::default());
         }
-        for label in &crew.service.domains {
+        for (label, values) in crew.service.domains.iter().zip(&mut crew.domains) {
             if let Some(value) = member.target.labels.get(label) {
-                *crew
-                    .domains
-                    .entry((label.clone(), value.clone()))
-                    .or_default() += 1;
+                *values.entry(value.clone()).or_default() += 1;
             }
+        }
+        // Also still in flight in the service that it was given for: no limit loses sight of it.
+        if let Some(order) = member.in_flight.filter(|_| holds(Guard::FlightOverMove)) {
+            self.fly(service, order);
         }
     }
 
+    /// The order counts as in flight in this crew.
+    pub(crate) fn fly(&mut self, crew: usize, order: OrderId) {
+        self.crews[crew].in_flight.insert(order);
+        self.aloft.entry(order).or_default().insert(crew);
+    }
+
     fn leave(&mut self, at: usize) {
-        let (host, service, place, labels) = {
+        let (host, service, place, target) = {
             let member = self.member(at);
             (
                 member.target.run_on.clone(),
-                member.service,
-                member.place,
-                member.target.labels.clone(),
+                member.service(),
+                index(member.place),
+                member.target.clone(),
             )
         };
         if let Some(host) = host
@@ -325,31 +453,47 @@ impl Fleet {
         }
         let Some(service) = service else { return };
         let crew = &mut self.crews[service];
-        for label in &crew.service.domains {
-            if let Some(value) = labels.get(label) {
-                let key = (label.clone(), value.clone());
-                let left = crew.domains.get_mut(&key).map_or(0, |size| {
-                    *size -= 1;
-                    *size
-                });
-                if left == 0 {
-                    crew.domains.remove(&key);
+        for (label, values) in crew.service.domains.iter().zip(&mut crew.domains) {
+            if let Some(value) = target.labels.get(label)
+                && let Some(size) = values.get_mut(value)
+            {
+                *size -= 1;
+                if *size == 0 {
+                    values.remove(value);
                 }
             }
         }
         crew.members.swap_remove(place);
-        if let Some(moved) = crew.members.get(place).copied() {
-            self.member_mut(moved).place = place;
+        if !crew.plain.is_empty() {
+            crew.plain.swap_remove(place);
         }
-        self.member_mut(at).service = None;
+        if let Some(moved) = crew.members.get(place).copied() {
+            self.member_mut(moved).place = count(place);
+        }
+        self.member_mut(at).service = Member::ALONE;
     }
 
     /// The order is in flight on this member.
     pub(crate) fn take_off(&mut self, at: usize, order: OrderId) {
         self.member_mut(at).in_flight = Some(order);
-        if let Some(service) = self.member(at).service {
-            self.crews[service].in_flight.insert(order);
+        if let Some(service) = self.member(at).service() {
+            self.fly(service, order);
         }
+        self.doubt(at);
+    }
+
+    /// The member has to be looked at before it is counted on again.
+    pub(crate) fn doubt(&self, at: usize) {
+        if let Some(plain) = self.plain(at) {
+            plain.take();
+        }
+    }
+
+    /// Where it is written how long the member is available, if its service is being counted.
+    pub(crate) fn plain(&self, at: usize) -> Option<&Cell<Plain>> {
+        let member = self.member(at);
+        let crew = &self.crews[member.service()?];
+        crew.plain.get(index(member.place))
     }
 
     /// The order no longer counts as in flight, wherever its target has been meanwhile.
@@ -359,14 +503,17 @@ impl Fleet {
         {
             self.member_mut(at).in_flight = None;
         }
-        for crew in &mut self.crews {
-            crew.in_flight.remove(&order);
+        for crew in self.aloft.remove(&order).unwrap_or_default() {
+            self.crews[crew].in_flight.remove(&order);
         }
     }
 
     /// Replaces all services. Tests that did not change keep what is known of them; returns every member.
     pub(crate) fn reassign(&mut self, services: &[Arc<Service>]) -> Vec<usize> {
         let old = std::mem::take(&mut self.crews);
+        let old_index = std::mem::take(&mut self.crew_index);
+        self.selection = Selection::of(services);
+        self.services = services.to_vec();
         self.crew_index = services
             .iter()
             .enumerate()
@@ -375,11 +522,13 @@ impl Fleet {
         self.crews = services
             .iter()
             .map(|service| {
-                let before = old.iter().find(|crew| crew.service.name == service.name);
+                let before = old_index.get(&service.name).map(|at| &old[*at]);
                 Crew {
                     service: service.clone(),
                     members: Vec::new(),
-                    domains: BTreeMap::new(),
+                    domains: vec![BTreeMap::new(); service.domains.len()],
+                    plain: Vec::new(),
+                    counted_at: Timestamp::ZERO,
                     in_flight: before
                         .filter(|_| holds(Guard::FlightOverReload))
                         .map(|crew| crew.in_flight.clone())
@@ -393,30 +542,32 @@ impl Fleet {
             })
             .collect();
         self.children = Lookup::default();
+        self.aloft.clear();
+        for (at, crew) in self.crews.iter().enumerate() {
+            for order in &crew.in_flight {
+                self.aloft.entry(*order).or_default().insert(at);
+            }
+        }
+        let kept: Vec<Kept> = old
+            .iter()
+            .map(|crew| {
+                let stays = self.crew_index.get(&crew.service.name).copied();
+                Kept::of(&crew.service, stays.map(|at| (at, &*services[at])))
+            })
+            .collect();
         let present: Vec<usize> = (0..self.members.len())
             .filter(|at| self.members[*at].is_some())
             .collect();
         for &at in &present {
-            let member = self.member_mut(at);
-            let (target, before) = (member.target.clone(), member.service.take());
-            let service = services
-                .iter()
-                .position(|service| service.select.selects(&target.labels));
-            let mut known = std::mem::take(&mut self.member_mut(at).tests);
-            self.join(at, service);
-            if let (Some(before), Some(service)) = (before, service)
-                && old[before].service.name == services[service].name
-            {
-                let member = self.members[at].as_mut().expect("present");
-                for (new_at, test) in services[service].tests.iter().enumerate() {
-                    if let Some(old_at) =
-                        old[before].service.tests.iter().position(|was| was == test)
-                        && let Some(state) = known.get_mut(old_at)
-                    {
-                        member.tests[new_at] = std::mem::take(state);
-                    }
+            let member = self.members[at].as_mut().expect("just found present");
+            let service = self.selection.first(services, &member.target.labels);
+            match member.service().map(|before| &kept[before]) {
+                Some(kept) if kept.service.is_some() && kept.service == service => {
+                    kept.sift(&mut member.views);
                 }
+                Some(_) | None => member.views = Box::default(),
             }
+            self.join(at, service);
         }
         present
     }

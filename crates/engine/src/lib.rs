@@ -8,8 +8,10 @@
 //! `learn` counts. Work per event is proportional to what changed: a passing answer of a healthy target
 //! costs one lookup.
 
+mod capacity;
 mod diagnose;
 mod fleet;
+mod flights;
 pub mod guards;
 mod learn;
 mod observe;
@@ -23,12 +25,13 @@ mod verify;
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
 use diagnose::Breakers;
 use fleet::Fleet;
+use flights::Flights;
 use guards::{Guard, holds};
 use learn::Learned;
 use pitcrew_model::{
@@ -93,7 +96,7 @@ pub struct Engine {
     pending: BTreeMap<CaseId, OrderId>,
     orders: BTreeMap<OrderId, OrderState>,
     /// Given and not ended.
-    flying: BTreeSet<OrderId>,
+    flying: Flights,
     ended: VecDeque<OrderId>,
     memories: BTreeMap<TargetId, CaseMemory>,
     memories_swept_at: Timestamp,
@@ -113,6 +116,10 @@ pub struct Engine {
     /// How many members of a service are available, by its position: counted at most once for all cases that
     /// ask within one event, and thrown away whenever one may have become unavailable.
     available: RefCell<BTreeMap<usize, u32>>,
+    /// Services whose capacity is being kept up, by their position.
+    counted: VecDeque<usize>,
+    /// Where the targets of some answers stand; kept to be filled again.
+    places: Vec<Option<usize>>,
 }
 
 /// Effects of one call, in order.
@@ -135,7 +142,7 @@ impl Engine {
             rechecks: BTreeMap::new(),
             pending: BTreeMap::new(),
             orders: BTreeMap::new(),
-            flying: BTreeSet::new(),
+            flying: Flights::default(),
             ended: VecDeque::new(),
             memories: BTreeMap::new(),
             memories_swept_at: Timestamp::ZERO,
@@ -150,6 +157,8 @@ impl Engine {
             restored_given: BTreeMap::new(),
             unplaced: BTreeMap::new(),
             available: RefCell::default(),
+            counted: VecDeque::new(),
+            places: Vec::new(),
         }
     }
 
@@ -158,6 +167,7 @@ impl Engine {
     pub fn handle(&mut self, now: Timestamp, event: Event, judge: &mut Judge<'_>) -> Vec<Effect> {
         let mut out = Out::new();
         self.available.take();
+        self.give_up_a_count(now);
         match event {
             Event::Production(production) => self.load(now, &production, &mut out),
             Event::Targets { upserted, removed } => {
@@ -165,9 +175,7 @@ impl Engine {
             }
             Event::Source { source, trouble } => self.note_source(now, source, trouble, &mut out),
             Event::Observations(seen) => {
-                for observation in &seen {
-                    self.observe(now, observation, judge, &mut out);
-                }
+                self.observe_all(now, &seen, judge, &mut out);
             }
             Event::Unchanged { observer, at } => self.note_unchanged(now, &observer, at),
             Event::Observer { observer, trouble } => {

@@ -19,17 +19,41 @@ use crate::{
     timers::Timer,
 };
 
+/// Answers whose targets are looked up together: enough for memory to be asked for many at once, few enough for all
+/// of it to be still near when it is used.
+const LOOKED_UP_AHEAD: usize = 64;
+
 impl Engine {
-    pub(crate) fn observe(
+    /// Takes a batch in. What each answer is about is looked up some answers ahead, so that memory is waited for
+    /// once for all of them and not for each in turn.
+    pub(crate) fn observe_all(
         &mut self,
         now: Timestamp,
+        seen: &[Observation],
+        judge: &mut Judge<'_>,
+        out: &mut Out,
+    ) {
+        for ahead in seen.chunks(LOOKED_UP_AHEAD) {
+            let mut places = std::mem::take(&mut self.places);
+            self.fleet
+                .find_all(ahead.iter().map(|seen| &seen.target), &mut places);
+            for (seen, at) in ahead.iter().zip(&places) {
+                if let Some(at) = at {
+                    self.observe(now, *at, seen, judge, out);
+                }
+            }
+            self.places = places;
+        }
+    }
+
+    fn observe(
+        &mut self,
+        now: Timestamp,
+        at: usize,
         seen: &Observation,
         judge: &mut Judge<'_>,
         out: &mut Out,
     ) {
-        let Some(at) = self.fleet.find(&seen.target) else {
-            return;
-        };
         let Some(position) = self
             .fleet
             .crew_of(at)
@@ -44,12 +68,11 @@ impl Engine {
         self.available.take();
         let observer = self.observer(&seen.observer);
         let trust_after = self.trust_after;
-        let test = self.fleet.crew_of(at).expect("found above").service.tests[position].clone();
-        let member = self.fleet.member_mut(at);
-        let view = member.tests[position].view(observer);
-        view.observe(&test, seen, trust_after);
+        let (view, test) = self.fleet.view_mut(at, position, observer);
+        view.observe(test, seen, trust_after);
         let quiet = view.opinion == Opinion::Passing && view.fails == 0 && !view.is_flapping();
-        if quiet && member.case.is_none() {
+        self.note_answer(now, at);
+        if quiet && self.fleet.member(at).case.is_none() {
             return;
         }
         self.reconsider(now, at, judge, out);
@@ -132,9 +155,9 @@ impl Engine {
 
     /// Views of trusted observers, with the position of their test.
     pub(crate) fn views(&self, at: usize) -> impl Iterator<Item = (usize, &View)> {
-        let tests = self.fleet.member(at).tests.iter().enumerate();
-        tests
-            .flat_map(|(position, state)| state.views.iter().map(move |view| (position, view)))
+        let views = self.fleet.member(at).views.iter();
+        views
+            .map(|view| (usize::from(view.test), view))
             .filter(|(_, view)| self.is_trusted(view))
     }
 
@@ -195,6 +218,8 @@ impl Engine {
                 handed_over: None,
             },
         );
+        self.fleet.doubt(at);
+        self.expect_count(now, at);
         self.count_failing(now, at, id, out);
     }
 
@@ -294,9 +319,9 @@ impl Engine {
         let mut findings = Vec::new();
         for (position, test) in crew.service.tests.iter().enumerate() {
             let fresh = || {
-                self.fleet.member(at).tests[position]
-                    .views
-                    .iter()
+                self.fleet
+                    .member(at)
+                    .views_of(position)
                     .filter(|view| self.is_fresh(now, test, view))
             };
             let believers: Vec<&View> = fresh()
@@ -308,7 +333,7 @@ impl Engine {
             if believers.len() * 2 <= fresh().count() && holds(Guard::Quorum) {
                 continue;
             }
-            let evidence = believers.iter().find_map(|view| view.evidence.clone());
+            let evidence = believers.iter().find_map(|view| view.evidence().cloned());
             findings.push(Finding {
                 test: test.name.clone(),
                 proves: test.proves,
@@ -425,7 +450,7 @@ impl Engine {
     ) {
         self.rechecks.insert(id, now);
         let member = self.fleet.member_mut(at);
-        for view in member.tests.iter_mut().flat_map(|state| &mut state.views) {
+        for view in &mut member.views {
             view.rechecked = false;
         }
         let target = member.target.id.clone();
@@ -447,9 +472,10 @@ impl Engine {
                 return false;
             };
             let test = &crew.service.tests[position];
-            let fresh: Vec<&View> = self.fleet.member(at).tests[position]
-                .views
-                .iter()
+            let fresh: Vec<&View> = self
+                .fleet
+                .member(at)
+                .views_of(position)
                 .filter(|view| self.is_fresh(now, test, view))
                 .collect();
             let failed = fresh
@@ -631,6 +657,7 @@ impl Engine {
             None => self.suspects.remove(&observer),
         };
         if before != trouble {
+            self.doubt_all();
             out.push(fact(now, Fact::Observer { observer, trouble }));
         }
     }
@@ -640,6 +667,7 @@ impl Engine {
     /// of an open case is asked anew.
     pub(crate) fn wake(&mut self, now: Timestamp, paused_for: Duration, out: &mut Out) {
         self.trust_after = now;
+        self.doubt_all();
         if holds(Guard::RecheckAfterPause) {
             self.rechecks.clear();
         }

@@ -276,6 +276,9 @@ impl Engine {
         out.push(Effect::Save(saved_hold(target, &hold, Some(hold.until))));
         self.timers.set(Timer::Hold(target.clone()), hold.until);
         self.holds.insert(target.clone(), hold);
+        if let Some(at) = self.fleet.find(target) {
+            self.fleet.doubt(at);
+        }
     }
 
     fn release_target(
@@ -390,6 +393,7 @@ impl Engine {
         out: &mut Out,
     ) -> Result<(), String> {
         let at = self.known_target(target)?;
+        self.expect_count(now, at);
         let order = self.person_order(now, at, action, by, why)?;
         about.order = Some(order.id);
         about.case = order.case;

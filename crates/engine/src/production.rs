@@ -69,8 +69,9 @@ impl Engine {
             .map(|receiver| receiver.name.clone())
             .collect();
         let members = self.fleet.reassign(&production.services);
+        self.counted.clear();
         for (crew, id) in self.flights_by_service() {
-            self.fleet.crews[crew].in_flight.insert(id);
+            self.fleet.fly(crew, id);
         }
         for (service, given) in std::mem::take(&mut self.restored_given) {
             if let Some(crew) = self.fleet.crew_mut(&service) {
@@ -132,8 +133,9 @@ impl Engine {
                     out,
                 );
             }
-            let member = self.fleet.remove(at);
-            if member.service.is_some() || !member.tests.is_empty() {
+            let was_watched = self.fleet.crew_of(at).is_some();
+            self.fleet.remove(at);
+            if was_watched {
                 out.push(Effect::Unwatch { target: id.clone() });
             }
         }
@@ -155,6 +157,7 @@ impl Engine {
             && let Some(case) = self.unplaced.remove(&id)
         {
             self.fleet.member_mut(at).case = Some(case);
+            self.fleet.doubt(at);
             let (opened_at, phase) = (self.open_case(case).opened_at, &self.open_case(case).phase);
             if !matches!(phase, Phase::Probation { .. }) && holds(Guard::RestoredFailing) {
                 for scope in self.fleet.scopes_of(at) {
@@ -162,15 +165,11 @@ impl Engine {
                 }
             }
         }
-        if self.fleet.member(at).in_flight.is_none() && holds(Guard::RestoredFlight) {
-            let order = self
-                .flying
-                .iter()
-                .find(|order| self.orders[order].order.target.id == id)
-                .copied();
-            if let Some(order) = order {
-                self.fleet.take_off(at, order);
-            }
+        if self.fleet.member(at).in_flight.is_none()
+            && holds(Guard::RestoredFlight)
+            && let Some(order) = self.flying.first_on(&id)
+        {
+            self.fleet.take_off(at, order);
         }
     }
 

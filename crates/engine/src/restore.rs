@@ -28,7 +28,7 @@ impl Engine {
     /// A case that waits for an order nobody knows of would wait for ever: it is decided anew.
     fn free_of_lost_orders(&mut self, now: Timestamp) {
         for case in self.cases.values_mut() {
-            if matches!(&case.phase, Phase::Repairing { order } if !self.flying.contains(order))
+            if matches!(&case.phase, Phase::Repairing { order } if !self.flying.contains(*order))
                 && holds(Guard::LostOrderDecidedAnew)
             {
                 case.phase = Phase::Confirmed;
@@ -136,7 +136,7 @@ impl Engine {
                 (None, _) => state.order.given_at + Order::OUTCOME_OVERDUE,
             };
             self.timers.set(Timer::Order(id), due.max(now));
-            self.flying.insert(id);
+            self.flying.insert(&state.order);
         } else if let Some(case) = state.order.case
             && holds(Guard::RestoredApproval)
         {

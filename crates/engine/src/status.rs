@@ -128,10 +128,10 @@ impl Engine {
         }
         let mut unknown = false;
         for (position, test) in crew.service.tests.iter().enumerate() {
-            let views = &member.tests[position].views;
+            let mut views = member.views_of(position).peekable();
             // A job that has never pushed a result is not part of the target yet.
-            let unheard = test.kind == TestKind::Push && views.is_empty();
-            unknown |= !unheard && !views.iter().any(|view| self.is_fresh(now, test, view));
+            let unheard = test.kind == TestKind::Push && views.peek().is_none();
+            unknown |= !unheard && !views.any(|view| self.is_fresh(now, test, view));
         }
         match phase {
             Some(Phase::Probation { .. }) if holds(Guard::ProbationIsUnavailable) => {
@@ -238,8 +238,8 @@ impl Engine {
             .into_iter()
             .flat_map(|crew| crew.service.tests.iter().enumerate())
         {
-            let views = &member.tests[position].views;
-            if views.is_empty() {
+            let mut views = member.views_of(position).peekable();
+            if views.peek().is_none() {
                 tests.push(TestStatus {
                     test: test.name.clone(),
                     observer: None,
@@ -249,7 +249,7 @@ impl Engine {
                     evidence: None,
                 });
             }
-            tests.extend(views.iter().map(|view| {
+            tests.extend(views.map(|view| {
                 TestStatus {
                     test: test.name.clone(),
                     observer: self.observers.get(usize::from(view.observer)).cloned(),
@@ -257,7 +257,7 @@ impl Engine {
                     failed_rounds: u32::from(view.fails),
                     answered_at: Some(view.known_at_latest(test, self.unchanged_at(view)))
                         .filter(|at| *at > Timestamp::ZERO),
-                    evidence: view.evidence.clone(),
+                    evidence: view.evidence().cloned(),
                 }
             }));
         }

@@ -50,13 +50,7 @@ impl Engine {
         self.timers.set(Timer::Order(id), now + order.settle);
         let at = self.fleet.find(&order.target.id);
         if let Some(at) = at {
-            for view in self
-                .fleet
-                .member_mut(at)
-                .tests
-                .iter_mut()
-                .flat_map(|test| &mut test.views)
-            {
+            for view in self.fleet.member_mut(at).views.iter_mut() {
                 view.forget();
             }
             self.probe_all(at, out);

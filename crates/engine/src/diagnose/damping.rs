@@ -20,6 +20,8 @@ pub(crate) enum Opinion {
 /// What one observer makes of one test.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
+    /// Position among the service's tests.
+    pub(crate) test: u16,
     /// Index into the engine's observers.
     pub(crate) observer: u16,
     pub(crate) verdict: Verdict,
@@ -36,13 +38,8 @@ pub(crate) struct View {
     /// Of the last pass or fail.
     pub(crate) known_at: Timestamp,
     pub(crate) failing_since: Timestamp,
-    /// Absent while it passes.
-    pub(crate) evidence: Option<Evidence>,
-}
-
-#[derive(Clone, Debug, Default)]
-pub(crate) struct TestState {
-    pub(crate) views: Vec<View>,
+    /// Absent while it passes; boxed because it nearly always does.
+    evidence: Option<Box<Evidence>>,
 }
 
 /// Rounds that flapping looks back on, as Icinga does.
@@ -52,8 +49,9 @@ const FLAPPING_ON: u32 = 30;
 const FLAPPING_OFF: u32 = 25;
 
 impl View {
-    fn new(observer: u16) -> Self {
+    pub(crate) fn new(test: u16, observer: u16) -> Self {
         Self {
+            test,
             observer,
             verdict: Verdict::Unknown,
             opinion: Opinion::None,
@@ -100,13 +98,13 @@ impl View {
                 }
             }
             Verdict::Unknown => {
-                self.evidence = Some(seen.evidence.clone());
+                self.evidence = Some(Box::new(seen.evidence.clone()));
                 return;
             }
         }
         self.known_at = seen.answered_at;
         self.rechecked = true;
-        self.evidence = (seen.verdict != Verdict::Pass).then(|| seen.evidence.clone());
+        self.evidence = (seen.verdict != Verdict::Pass).then(|| Box::new(seen.evidence.clone()));
         self.remember_round(seen.verdict == Verdict::Fail);
     }
 
@@ -129,6 +127,10 @@ impl View {
         }
         let pairs = (1u32 << (looked_at - 1)) - 1;
         ((self.history ^ self.history >> 1) & pairs).count_ones() * 100 / FLAPPING_ROUNDS
+    }
+
+    pub(crate) fn evidence(&self) -> Option<&Evidence> {
+        self.evidence.as_deref()
     }
 
     pub(crate) fn is_flapping(&self) -> bool {
@@ -169,7 +171,7 @@ impl View {
 
     /// Whether its last report still stands where its observer says that nothing changed: a failure or no
     /// answer is reported each time, so only a pass does.
-    fn is_steady(&self) -> bool {
+    pub(crate) fn is_steady(&self) -> bool {
         matches!(self.verdict, Verdict::Pass | Verdict::Warn)
     }
 
@@ -211,22 +213,8 @@ impl View {
 }
 
 /// How long an answer counts: the quorum is of observers that reported within two intervals.
-fn freshness(test: &Test) -> Duration {
+pub(crate) fn freshness(test: &Test) -> Duration {
     test.interval * 2 + test.timeout
-}
-
-impl TestState {
-    pub(crate) fn view(&mut self, observer: u16) -> &mut View {
-        let at = self
-            .views
-            .iter()
-            .position(|view| view.observer == observer)
-            .unwrap_or_else(|| {
-                self.views.push(View::new(observer));
-                self.views.len() - 1
-            });
-        &mut self.views[at]
-    }
 }
 
 #[cfg(test)]
@@ -250,7 +238,7 @@ mod tests {
 
     /// `.` passes, `x` fails, `?` is unknown; one round every 5 s.
     fn after(rounds: &str) -> View {
-        let mut view = View::new(0);
+        let mut view = View::new(0, 0);
         for (round, answer) in rounds.chars().enumerate() {
             let at = Timestamp::from_millis(1_000 + 5_000 * round as u64);
             let verdict = match answer {

@@ -4,4 +4,4 @@ mod breaker;
 mod damping;
 
 pub(crate) use breaker::{Breakers, Trip};
-pub(crate) use damping::{Opinion, TestState, View};
+pub(crate) use damping::{Opinion, View, freshness};

@@ -73,6 +73,7 @@ impl Engine {
         judge: &mut Judge<'_>,
         out: &mut Out,
     ) {
+        self.expect_count(now, at);
         if self.open_case(id).handed_over.is_some() && holds(Guard::HandedOver) {
             return self.leave_to_person(id, out);
         }
@@ -265,7 +266,7 @@ impl Engine {
         let id = order.id;
         let service = order.service.clone();
         self.available.take();
-        self.flying.insert(id);
+        self.flying.insert(&order);
         self.fleet.take_off(at, id);
         self.timers
             .set(Timer::Order(id), now + Order::OUTCOME_OVERDUE);
@@ -590,7 +591,7 @@ impl Engine {
         state.ended_at = Some(now);
         out.push(Effect::Save(Saved::Order(Box::new(state.clone()))));
         let (target, service) = (state.order.target.id.clone(), state.order.service.clone());
-        self.flying.remove(&id);
+        self.flying.remove(&state.order);
         self.fleet.land(&target, id);
         if let Some(crew) = service.and_then(|service| self.fleet.crew(&service)) {
             for waiting in crew

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use pitcrew_model::{
-    Action, Authority, Autonomy, BreakerRule, CaseId, Effect, Health, Hold, Notice, Order, OrderId,
-    Rate, Saved, Scope, ServiceName, Timestamp, Urgency, Window,
+    Action, Authority, Autonomy, BreakerRule, CaseId, Effect, Hold, Notice, Order, OrderId, Rate,
+    Saved, Scope, ServiceName, Timestamp, Urgency, Window,
 };
 
 use super::Wanted;
@@ -373,12 +373,7 @@ impl Engine {
 
     /// Orders in flight on targets with this label, over all services: a zone is one zone for everybody.
     pub(crate) fn in_flight_in(&self, label: &str, value: &str) -> u32 {
-        let orders = self.flying.iter().filter_map(|id| self.orders.get(id));
-        let matching = orders.filter(|state| {
-            let have = state.order.target.labels.get(label);
-            have.is_some_and(|have| &**have == value)
-        });
-        u32::try_from(matching.count()).unwrap_or(u32::MAX)
+        self.flying.count_with(label, value)
     }
 
     /// Counted after the removal, over every service the order touches. Repairing what is proven down takes
@@ -391,7 +386,7 @@ impl Engine {
             } else {
                 self.is_proven_down(now, touched)
             };
-            if let Some(service) = self.fleet.member(touched).service
+            if let Some(service) = self.fleet.member(touched).service()
                 && !down
             {
                 removed.entry(service).or_default().push(touched);
@@ -412,25 +407,6 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    fn available_in(&self, now: Timestamp, service: usize) -> u32 {
-        let count = || {
-            let members = self.fleet.crews[service].members.iter();
-            let available = members.filter(|at| self.is_available(now, **at));
-            u32::try_from(available.count()).unwrap_or(u32::MAX)
-        };
-        let mut counted = self.available.borrow_mut();
-        *counted.entry(service).or_insert_with(count)
-    }
-
-    /// Counts as capacity: healthy, and not under a person's hand.
-    pub(crate) fn is_available(&self, now: Timestamp, at: usize) -> bool {
-        self.health(now, at) == Health::Healthy
-            && self
-                .holds
-                .get(&self.fleet.member(at).target.id)
-                .is_none_or(|hold| hold.until <= now || !holds(Guard::HeldIsUnavailable))
     }
 
     fn has_rate_left(&self, now: Timestamp, at: usize) -> Result<(), Hold> {

@@ -1,0 +1,82 @@
+//! Orders that were given and have not ended, counted by target and by label, so that no decision walks them all.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use pitcrew_model::{Order, OrderId, TargetId};
+
+#[derive(Debug, Default)]
+pub(crate) struct Flights {
+    all: BTreeSet<OrderId>,
+    on: BTreeMap<TargetId, BTreeSet<OrderId>>,
+    /// By label name and value of their targets, as they were when the order was given.
+    with: BTreeMap<Arc<str>, BTreeMap<Arc<str>, u32>>,
+}
+
+impl Flights {
+    pub(crate) fn insert(&mut self, order: &Order) {
+        if !self.all.insert(order.id) {
+            return;
+        }
+        let target = &order.target;
+        self.on
+            .entry(target.id.clone())
+            .or_default()
+            .insert(order.id);
+        for (name, value) in target.labels.iter() {
+            let values = self.with.entry(name.clone()).or_default();
+            *values.entry(value.clone()).or_default() += 1;
+        }
+    }
+
+    pub(crate) fn remove(&mut self, order: &Order) {
+        if !self.all.remove(&order.id) {
+            return;
+        }
+        let target = &order.target;
+        if let Some(on) = self.on.get_mut(&target.id) {
+            on.remove(&order.id);
+            if on.is_empty() {
+                self.on.remove(&target.id);
+            }
+        }
+        for (name, value) in target.labels.iter() {
+            let Some(values) = self.with.get_mut(name) else {
+                continue;
+            };
+            if let Some(count) = values.get_mut(value) {
+                *count -= 1;
+                if *count == 0 {
+                    values.remove(value);
+                }
+            }
+            if values.is_empty() {
+                self.with.remove(name);
+            }
+        }
+    }
+
+    pub(crate) fn contains(&self, order: OrderId) -> bool {
+        self.all.contains(&order)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &OrderId> {
+        self.all.iter()
+    }
+
+    /// The oldest on this target.
+    pub(crate) fn first_on(&self, target: &TargetId) -> Option<OrderId> {
+        self.on.get(target)?.first().copied()
+    }
+
+    /// On targets with this label, whatever their service.
+    pub(crate) fn count_with(&self, label: &str, value: &str) -> u32 {
+        let values = self.with.get(label);
+        values
+            .and_then(|values| values.get(value))
+            .copied()
+            .unwrap_or(0)
+    }
+}
