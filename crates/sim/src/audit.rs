@@ -11,13 +11,21 @@
 //! - 13: who carried an order out; only that tests which nobody saw pass verify nothing.
 
 mod annals;
+mod answers;
+mod capacity;
 mod flights;
 mod invariants;
+mod mass;
+mod people;
+mod recorded;
 mod roster;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use annals::Annals;
 use flights::Flights;
@@ -26,7 +34,6 @@ use pitcrew_model::{
     SourceName, Target, TargetId, Timestamp,
 };
 use roster::Roster;
-use std::sync::Arc;
 
 use crate::Broken;
 
