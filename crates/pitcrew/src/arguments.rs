@@ -190,6 +190,9 @@ pub(crate) struct ServeOptions {
     /// Directory of the ledger and of supervised processes, instead of `server.data`.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// Append everything that is observed and decided to this file, for `pitcrew replay`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
     /// What to log: a level, or `target=level` pairs.
     #[arg(
         long,

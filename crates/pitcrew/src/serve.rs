@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use pitcrew_server::{Options, Ready, ServeError};
+use pitcrew_server::{Options, Ready, RecordingError, ServeError};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -23,6 +23,7 @@ pub(crate) fn serve(options: ServeOptions) -> Answered {
         configuration: options.config,
         listen: options.listen,
         data: options.data,
+        record: options.record,
     };
     let served = runtime.block_on(Box::pin(pitcrew_server::serve(options, say_ready)));
     // What still runs, a slow command for instance, is not waited for: it lives on or is found out about later.
@@ -71,6 +72,10 @@ fn failure(error: &ServeError) -> Failure {
             Failure::Configuration
         }
         ServeError::Open { .. } | ServeError::Token { .. } => Failure::usage(error),
+        ServeError::Record(RecordingError::Open { source, .. }) => {
+            Failure::Usage(format!("{error}: {source}"))
+        }
+        ServeError::Record(_) => Failure::usage(error),
         ServeError::Listen { source, .. } => Failure::Usage(format!("{error} ({source})")),
         ServeError::TokenFile { source, .. } => Failure::Usage(format!("{error}: {source}")),
         ServeError::Ledger(_) | ServeError::Supervise(_) => Failure::Refused(error.to_string()),

@@ -15,9 +15,8 @@ use std::{
 
 use pitcrew_engine::Engine;
 use pitcrew_interlock::Interlock;
-use pitcrew_model::{
-    Effect, Event, Fact, Objection, Order, OrderId, PersonAct, Record, Request, Timestamp,
-};
+use pitcrew_model::{Effect, Event, Fact, OrderId, PersonAct, Record, Request, Timestamp};
+use pitcrew_sim::stopping;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -25,6 +24,7 @@ use crate::{
     errands::Errands,
     metrics::Metrics,
     recorder::{Batch, Reply, Work},
+    recording::{Decided, Recording},
 };
 
 type Question = Box<dyn FnOnce(&Engine, Timestamp) + Send>;
@@ -130,6 +130,9 @@ pub(crate) struct Core {
     pub(crate) errands: Errands,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) draining: bool,
+    pub(crate) recording: Option<Recording>,
+    /// For the record, until the end of this pass.
+    pub(crate) decided: Vec<Decided>,
 }
 
 impl Core {
@@ -165,6 +168,11 @@ impl Core {
                 self.decide(Event::Tick, &mut batch);
             }
             self.pass_on(batch);
+            if let Some(recording) = &mut self.recording
+                && !self.decided.is_empty()
+            {
+                recording.hand_over(std::mem::take(&mut self.decided));
+            }
             if stop {
                 return;
             }
@@ -200,6 +208,8 @@ impl Core {
     fn decide(&mut self, event: Event, batch: &mut Batch) {
         let started = Instant::now();
         let now = self.clock.now();
+        let is_recording = self.recording.as_ref().is_some_and(Recording::is_on);
+        let mut decided = is_recording.then(|| Decided::new(now, self.draining, event.clone()));
         let Self {
             engine,
             interlock,
@@ -216,6 +226,10 @@ impl Core {
         self.metrics
             .engine_event_seconds
             .observe(started.elapsed().as_secs_f64());
+        if let Some(decided) = &mut decided {
+            decided.made(&effects);
+        }
+        self.decided.extend(decided);
         batch.effects.extend(effects);
     }
 
@@ -263,17 +277,6 @@ impl Core {
             tracing::error!("the ledger's thread is gone: nothing more is recorded or done");
             self.draining = true;
         }
-    }
-}
-
-/// The objection to every order while the server stops.
-fn stopping(order: &Order) -> Objection {
-    Objection {
-        invariant: 2,
-        reason: format!(
-            "the server is stopping, {} on {} waits for its next start",
-            order.action, order.target.id
-        ),
     }
 }
 

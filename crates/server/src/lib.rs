@@ -16,6 +16,7 @@ mod http;
 mod metrics;
 mod processes;
 mod recorder;
+mod recording;
 mod remembered;
 mod roster;
 mod running;
@@ -25,6 +26,7 @@ mod standing;
 mod stands;
 mod warming;
 
+pub use recording::RecordingError;
 pub use serve::{Ready, ServeError, serve};
 pub use settings::Options;
 

@@ -54,6 +54,8 @@ pub(crate) struct Metrics {
     targets: Family<TargetLabels, Gauge>,
     notices: Family<ReceiverLabels, Counter>,
     missed_rounds: Counter,
+    pub(crate) record_bytes: Counter,
+    pub(crate) record_stopped: Gauge,
     events_waiting: Gauge,
     ready: Gauge,
     pub(crate) ledger_commit_seconds: Histogram,
@@ -82,6 +84,8 @@ impl Metrics {
             targets: Family::default(),
             notices: Family::default(),
             missed_rounds: Counter::default(),
+            record_bytes: Counter::default(),
+            record_stopped: Gauge::default(),
             events_waiting: Gauge::default(),
             ready: Gauge::default(),
             // From 0.1 ms, an fsync on good flash, to 3 s.
@@ -113,6 +117,16 @@ impl Metrics {
             "probe_missed_rounds",
             "Rounds of tests that could not begin in time",
             self.missed_rounds.clone(),
+        );
+        registry.register(
+            "record_bytes",
+            "Written into the record of what happens",
+            self.record_bytes.clone(),
+        );
+        registry.register(
+            "record_stopped",
+            "Whether recording broke off, until the next start",
+            self.record_stopped.clone(),
         );
         registry.register(
             "events_waiting",

@@ -10,11 +10,10 @@ use std::{
 };
 
 use pitcrew_act::{Actuators, Notifier, Supervisor};
-use pitcrew_engine::{Birth, Engine};
-use pitcrew_interlock::Interlock;
 use pitcrew_ledger::Ledger;
 use pitcrew_model::{Event, Fact, Order, Production, ServerSettings, Timestamp};
 use pitcrew_probe::{Scheduler, Tools};
+use pitcrew_sim::{Brain, record::Start};
 use tokio::{
     net::TcpListener,
     runtime::Handle,
@@ -36,6 +35,7 @@ use crate::{
     metrics::Metrics,
     processes::Processes,
     recorder::{Recorder, Records, Work},
+    recording::{self, RecordFile, Recording},
     remembered::Remembered,
     roster::Roster,
     serve::ServeError,
@@ -47,6 +47,7 @@ pub(crate) struct Parts {
     pub(crate) settings: ServerSettings,
     pub(crate) configuration: ConfigurationStatus,
     pub(crate) clock: Clock,
+    pub(crate) record: Option<RecordFile>,
 }
 
 pub(crate) struct Running {
@@ -61,6 +62,8 @@ pub(crate) struct Running {
     engine_thread: thread::JoinHandle<()>,
     ledger_thread: thread::JoinHandle<()>,
     /// Ends by itself once the engine's thread has ended.
+    record_thread: Option<thread::JoinHandle<()>>,
+    /// Ends by itself once the engine's thread has ended.
     delivering: JoinHandle<()>,
     /// Ended when the server stops.
     tasks: Vec<JoinHandle<()>>,
@@ -74,31 +77,40 @@ const STOP_GRACE: Duration = Duration::from_secs(15);
 const NOTICE_GRACE: Duration = Duration::from_secs(5);
 
 /// What the ledger remembers of former runs.
-struct Restored {
-    engine: Engine,
-    interlock: Interlock,
-    fence: u64,
-}
-
-fn restore(ledger: &mut Ledger, now: Timestamp) -> Result<Restored, ServeError> {
+fn remembered(ledger: &mut Ledger, now: Timestamp) -> Result<Start, ServeError> {
     let fence = ledger.next_fence()?;
     let (last_case, last_order) = ledger.highest_ids()?;
-    let rows = ledger.saved()?;
-    let mut interlock = Interlock::new(fence);
-    interlock.restore(now, &rows);
-    let installation = ledger.installation().to_owned();
-    let mut engine = Engine::new(Birth {
-        installation,
+    Ok(Start {
+        pitcrew: VERSION.to_owned(),
+        at: now,
+        installation: ledger.installation().to_owned(),
         fence,
         last_case,
         last_order,
-    });
-    engine.restore(now, rows);
-    Ok(Restored {
-        engine,
-        interlock,
-        fence,
+        rows: ledger.saved()?,
     })
+}
+
+/// Begins to record this run, when that is wanted. A run that can't be encoded is not recorded, and goes on.
+fn begin_record(
+    file: Option<RecordFile>,
+    start: &Start,
+    metrics: &Arc<Metrics>,
+) -> Result<(Option<Recording>, Option<thread::JoinHandle<()>>), ServeError> {
+    let Some(file) = file else {
+        return Ok((None, None));
+    };
+    match recording::begin(file, start, Arc::clone(metrics)) {
+        Ok((recording, recorded)) => {
+            let thread = thread_named("record", move || recorded.run())?;
+            Ok((Some(recording), Some(thread)))
+        }
+        Err(error) => {
+            metrics.record_stopped.set(1);
+            tracing::error!("this run is not recorded: {error}");
+            Ok((None, None))
+        }
+    }
 }
 
 impl Running {
@@ -108,14 +120,14 @@ impl Running {
             settings,
             configuration,
             clock,
+            record,
         } = parts;
         let mut ledger = Ledger::open(&settings.data)?;
-        let installation = ledger.installation().to_owned();
-        let Restored {
-            engine,
-            interlock,
-            fence,
-        } = restore(&mut ledger, clock.now())?;
+        let start = remembered(&mut ledger, clock.now())?;
+        let (installation, fence) = (start.installation.clone(), start.fence);
+        let metrics = Arc::new(Metrics::new());
+        let (recording, record_thread) = begin_record(record, &start, &metrics)?;
+        let Brain { engine, interlock } = Brain::start(start.at, start.birth(), start.rows);
         let supervisor = Supervisor::new(settings.data.join("run"), installation.clone())?;
         let unfinished = engine.orders_in_flight();
 
@@ -123,7 +135,6 @@ impl Running {
         let (work, works) = mpsc::channel();
         let (stopping, is_stopping) = watch::channel(false);
         let (notices, noticed) = tokio::sync::mpsc::unbounded_channel();
-        let metrics = Arc::new(Metrics::new());
         let roster = Arc::new(Roster::default());
         let feed = Arc::new(Feed::new());
         let standing = Arc::new(Standing::new(
@@ -166,6 +177,8 @@ impl Running {
             },
             metrics: Arc::clone(&metrics),
             draining: false,
+            recording,
+            decided: Vec::new(),
         };
         let recorder = Recorder {
             ledger,
@@ -226,6 +239,7 @@ impl Running {
             stopping,
             engine_thread,
             ledger_thread,
+            record_thread,
             delivering,
             tasks: Vec::new(),
             listening: None,
@@ -297,6 +311,9 @@ impl Running {
             tracing::error!("the ledger's thread had ended before its time");
         }
         join(self.ledger_thread, "ledger").await;
+        if let Some(thread) = self.record_thread {
+            join(thread, "record").await;
+        }
         tracing::info!("stopped");
     }
 

@@ -17,6 +17,7 @@ use tokio::{
 use crate::{
     clock::Clock,
     following::configuration_status,
+    recording::{RecordFile, RecordingError},
     running::{Parts, Running},
     settings::{self, Options},
 };
@@ -45,6 +46,8 @@ pub enum ServeError {
         source: io::Error,
     },
     #[error(transparent)]
+    Record(#[from] RecordingError),
+    #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error(transparent)]
     Supervise(#[from] SuperviseError),
@@ -69,6 +72,7 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), S
     let loaded = pitcrew_config::load(&options.configuration)?;
     let settings = options.over(&loaded.production.server);
     let token = settings::token(&settings)?;
+    let record = options.record.as_deref().map(RecordFile::open).transpose()?;
     let signals = Signals::catch()?;
     let (listener, listen) = bind(settings.listen).await?;
     let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
@@ -87,6 +91,7 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), S
         settings,
         configuration,
         clock,
+        record,
     })?;
     running.apply(Arc::clone(&production)).await;
     running.answer(listener, listen, token.as_deref());

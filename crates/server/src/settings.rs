@@ -15,6 +15,8 @@ pub struct Options {
     pub configuration: PathBuf,
     pub listen: Option<SocketAddr>,
     pub data: Option<PathBuf>,
+    /// Where to record everything that enters the engine.
+    pub record: Option<PathBuf>,
 }
 
 impl Options {
