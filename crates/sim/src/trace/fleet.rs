@@ -31,7 +31,7 @@ impl Implied {
         let racks = distinct(seen.racks.iter().map(|rack| rack.id.as_str()));
         let racks = if racks.is_empty() {
             said.push(format!(
-                "The file names no rack: {NODES_PER_RACK} nodes in each are assumed."
+                "the file names no rack: {NODES_PER_RACK} nodes in each are assumed"
             ));
             nodes.count().div_ceil(NODES_PER_RACK)
         } else {
@@ -40,14 +40,14 @@ impl Implied {
             said.push(sentence("racks", racks, "room"));
             if twice > 0 {
                 said.push(format!(
-                    "Racks that the file puts into several rooms are a rack in each of them ({twice} more)."
+                    "racks that the file puts into several rooms are a rack in each of them ({twice} more)"
                 ));
             }
             racks.count().max(count(seen.racks.len()))
         };
         let rooms = if seen.rooms.is_empty() {
             said.push(format!(
-                "The file names no room: {RACKS_PER_ROOM} racks in each are assumed."
+                "the file names no room: {RACKS_PER_ROOM} racks in each are assumed"
             ));
             racks.div_ceil(RACKS_PER_ROOM)
         } else {
@@ -57,7 +57,7 @@ impl Implied {
         };
         if seen.moved > 0 {
             said.push(format!(
-                "{} failures name another rack than the first of their node; the first is taken.",
+                "{} failures name another rack than the first of their node; the first is taken",
                 seen.moved
             ));
         }
@@ -74,18 +74,18 @@ impl Implied {
     }
 }
 
-const KIND: &str = "Each recorded failure takes its node down, and no restart cures it: only a person does, who is called when a repair's ladder ends.";
+const KIND: &str = "each recorded failure takes its node down, and no restart cures it: only a person does, who is called when a repair's ladder ends";
 
 fn sentence(what: &str, population: Population, within: &str) -> String {
     let spread = if within.is_empty() {
         String::new()
     } else {
-        format!(" Those that are not named are spread evenly over the {within}s.")
+        format!("; those without a failure are spread evenly over the {within}s")
     };
     match population {
         Population::Seen(count) => {
             format!(
-                "As many {what} as the file names: {count}. Others that never failed are not known."
+                "{count} {what}, as many as the file names: others that never failed are not known"
             )
         }
         Population::Estimated {
@@ -93,7 +93,7 @@ fn sentence(what: &str, population: Population, within: &str) -> String {
             seen,
             highest,
         } => format!(
-            "{count} {what}, estimated from {seen} different ids up to {highest} as if they were drawn evenly.{spread}"
+            "{count} {what}, estimated from {seen} different ids up to {highest} as if they were drawn evenly{spread}"
         ),
     }
 }

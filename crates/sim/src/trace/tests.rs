@@ -1,6 +1,6 @@
 //! What is read from a trace, what is refused with which words, and what fleet it implies.
 
-use std::{fmt::Write, path::Path};
+use std::{collections::BTreeMap, fmt::Write, path::Path};
 
 use proptest::prelude::*;
 
