@@ -23,7 +23,7 @@ pub use mishap::{
     TargetIndex, What,
 };
 pub use report::{Broken, Disruption, FaultTally, Report, ServiceTally, Timeline, Unavailable};
-pub use simulate::{Options, Progress, SimulateError};
+pub use simulate::{Options, Progress, SimulateError, simulate};
 pub use world::fleet::{Fleet, FleetError, Level};
 
 /// False only in a build in which guards of engine or interlock can be switched off: none that users get.

@@ -1,10 +1,21 @@
-//! What a simulation is asked for, and how far it is.
+//! Simulating a production: what is asked for, how far it is, and the one call that does it.
 
 use std::{sync::Arc, time::Duration};
 
-use pitcrew_model::Timestamp;
+use pitcrew_model::{Production, Timestamp};
 
-use crate::{Fleet, FleetError};
+use crate::{Fleet, FleetError, Mishap, Report, world::World};
+
+/// Plays `plan`, sorted by time, on a fleet of `production` and reports what engine and interlock made of it.
+/// The same arguments give the same report, byte by byte. It takes about as much memory as the server would.
+pub fn simulate(
+    production: &Production,
+    options: &Options,
+    plan: &[Mishap],
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, SimulateError> {
+    Ok(World::new(production, options, plan)?.run(progress))
+}
 
 #[derive(Clone, Debug)]
 pub struct Options {

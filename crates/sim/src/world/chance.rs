@@ -17,7 +17,6 @@ pub(crate) enum For {
     Phase,
     Hand,
     Shard,
-    Relapse,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -297,6 +297,13 @@ impl Fleet {
         all
     }
 
+    /// Another target stands where one stood.
+    pub(crate) fn replace(&mut self, at: TargetIndex, target: Arc<Target>) {
+        self.by_id.insert(target.id.clone(), at);
+        let old = std::mem::replace(&mut self.targets[at as usize], target);
+        self.by_id.remove(&old.id);
+    }
+
     fn group(&self, level: Level, place: u32) -> u32 {
         let at = &self.places[place as usize];
         match level {
