@@ -1,38 +1,70 @@
 //! The interlock's own books: raw answers, orders in flight, who is where. Nothing is damped here; the last
 //! answer counts, so its view of capacity is the more careful one.
 
-use std::{collections::BTreeSet, sync::Arc};
+mod choice;
+mod flights;
+mod roll;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use pitcrew_model::{
-    Action, Authority, Observation, ObserverName, Order, Outcome, OutcomeKind, Proves, Service,
-    Target, TargetId, Test, TestKind, Timestamp, Verdict,
+    Observation, ObserverName, Proves, Service, Target, TargetId, Test, TestKind, Timestamp,
+    Verdict,
 };
+
+pub(crate) use choice::Choice;
+pub(crate) use flights::Flights;
+pub(crate) use roll::{Entry, Roll, Steady};
 
 use crate::{
     Interlock,
     guards::{Guard, holds},
 };
 
-/// Orders expire within a minute; so many are not given in one.
-const OPERATIONS_KEPT: usize = 10_000;
+/// Answers whose entries are asked of memory together.
+const LOOKED_UP_AHEAD: usize = 64;
 
 /// The last answer of one observer to one test.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
-    test: u16,
-    observer: u16,
+    pub(crate) test: u16,
+    pub(crate) observer: u16,
     pub(crate) verdict: Verdict,
     pub(crate) fails_in_row: u16,
-    asked_at: Timestamp,
-    answered_at: Timestamp,
+    pub(crate) asked_at: Timestamp,
+    pub(crate) answered_at: Timestamp,
     /// The last question had no answer; `verdict` is of the last one that had.
-    unanswered: bool,
+    pub(crate) unanswered: bool,
 }
 
 impl Answer {
+    pub(crate) fn none(test: u16, observer: u16) -> Self {
+        Self {
+            test,
+            observer,
+            verdict: Verdict::Unknown,
+            fails_in_row: 0,
+            asked_at: Timestamp::ZERO,
+            answered_at: Timestamp::ZERO,
+            unanswered: true,
+        }
+    }
+
+    pub(crate) fn passes(&self) -> bool {
+        matches!(self.verdict, Verdict::Pass | Verdict::Warn) && !self.unanswered
+    }
+
     /// `own`, or later where its observer vouches for it: at `unchanged_at` it had asked again within the test's
     /// interval and heard the same. Nobody vouches for a failure or for no answer.
-    fn vouched(&self, own: Timestamp, test: &Test, unchanged_at: Timestamp) -> Timestamp {
+    pub(crate) fn vouched(
+        &self,
+        own: Timestamp,
+        test: &Test,
+        unchanged_at: Timestamp,
+    ) -> Timestamp {
         let earliest = match holds(Guard::VouchesAnInterval) {
             true => unchanged_at - test.interval,
             false => unchanged_at,
@@ -45,72 +77,41 @@ impl Answer {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) target: Arc<Target>,
-    pub(crate) service: Option<usize>,
-    pub(crate) answers: Vec<Answer>,
-    /// Since when some test's last answer is a failure.
-    failing_since: Option<Timestamp>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Flight {
-    pub(crate) order: Order,
-    landed_at: Option<Timestamp>,
-}
-
-impl Flight {
-    pub(crate) fn new(order: &Order, landed_at: Option<Timestamp>) -> Self {
-        Self {
-            order: order.clone(),
-            landed_at,
-        }
-    }
-}
-
 impl Interlock {
-    fn service_of(&self, target: &Target) -> Option<usize> {
-        self.services
-            .iter()
-            .position(|service| service.select.selects(&target.labels))
-    }
-
     pub(crate) fn put(&mut self, target: &Arc<Target>) {
-        let service = self.service_of(target);
-        if let Some(entry) = self.entries.get_mut(&target.id)
-            && entry.service == service
-            && entry.target.run_on == target.run_on
+        let service = self.choice.of(&self.services, &target.labels);
+        if let Some(slot) = self.entries.slot_of(&target.id)
+            && self.entries.at(slot).service() == service
+            && self.entries.at(slot).target.run_on == target.run_on
         {
-            entry.target = target.clone();
+            self.count_out(slot);
+            self.entries.at_mut(slot).target = target.clone();
+            self.count_in(slot);
             return;
         }
         self.remove(&target.id);
-        if let Some(service) = service {
-            self.members[service].insert(target.id.clone());
-        }
         if let Some(host) = &target.run_on {
             let children = self.children.entry(host.clone()).or_default();
             children.insert(target.id.clone());
         }
-        let entry = Entry {
-            target: target.clone(),
-            service,
-            answers: Vec::new(),
-            failing_since: None,
-        };
-        self.entries.insert(target.id.clone(), entry);
+        let mut entry = Entry::new(target);
+        entry.assign(service);
+        let slot = self.entries.insert(entry);
+        self.count_in(slot);
+        self.recount_flights(&target.id);
+        self.in_flight.stir(&target.id);
     }
 
     pub(crate) fn remove(&mut self, id: &TargetId) {
-        let Some(entry) = self.entries.remove(id) else {
+        let Some(slot) = self.entries.slot_of(id) else {
             return;
         };
-        if let Some(service) = entry.service {
-            self.members[service].remove(id);
-            if let Some(since) = entry.failing_since {
-                self.failing[service].remove(&(since, id.clone()));
-            }
+        self.count_out(slot);
+        let Some((_, entry)) = self.entries.remove(id) else {
+            return;
+        };
+        if let (Some(service), Some(since)) = (entry.service(), entry.failing_since) {
+            self.failing[service].remove(&(since, slot));
         }
         if let Some(host) = &entry.target.run_on
             && let Some(children) = self.children.get_mut(host)
@@ -120,89 +121,132 @@ impl Interlock {
                 self.children.remove(host);
             }
         }
+        self.in_flight.stir(id);
     }
 
-    /// A new configuration. Answers to a test that is the same as before still count.
-    pub(crate) fn reassign(&mut self, before: &[Arc<Service>]) {
-        self.failing = vec![BTreeSet::new(); self.services.len()];
-        self.members = vec![BTreeSet::new(); self.services.len()];
-        for (id, entry) in &mut self.entries {
-            let old = entry.service.map(|at| &before[at]);
-            entry.service = self
-                .services
-                .iter()
-                .position(|service| service.select.selects(&entry.target.labels));
-            let new = entry.service.map(|at| &self.services[at]);
-            if let Some(service) = entry.service {
-                self.members[service].insert(id.clone());
-            }
-            entry.answers.retain_mut(|answer| {
-                let kept = old
-                    .zip(new)
-                    .filter(|(old, new)| old.name == new.name)
-                    .and_then(|(old, new)| {
-                        let test = &old.tests[usize::from(answer.test)];
-                        let any = !holds(Guard::AnswersOfOldTest);
-                        let mut tests = new.tests.iter();
-                        tests.position(|is| is == test || any && is.name == test.name)
-                    });
-                answer.test = kept.map_or(answer.test, narrow);
-                kept.is_some()
-            });
-            if !entry
-                .answers
-                .iter()
-                .any(|answer| answer.verdict == Verdict::Fail)
-            {
-                entry.failing_since = None;
-            }
-            if let (Some(service), Some(since)) = (entry.service, entry.failing_since) {
-                self.failing[service].insert((since, id.clone()));
+    /// The entry is one of its service's, and one of those with its values of the domain labels.
+    fn count_in(&mut self, slot: u32) {
+        let entry = self.entries.at(slot);
+        let Some(at) = entry.service() else { return };
+        self.members[at].insert(slot);
+        let labels = self.services[at].domains.iter();
+        for (label, sizes) in labels.zip(&mut self.sizes[at]) {
+            if let Some(value) = entry.target.labels.get(label) {
+                *sizes.entry(value.clone()).or_default() += 1;
             }
         }
     }
 
-    pub(crate) fn note_observation(&mut self, now: Timestamp, seen: &Observation) {
-        let observer = self
-            .observers
-            .iter()
-            .position(|name| *name == seen.observer)
-            .unwrap_or_else(|| {
-                self.observers.push(seen.observer.clone());
-                self.unchanged.push(Timestamp::ZERO);
-                self.observers.len() - 1
-            });
-        let Some(entry) = self.entries.get_mut(&seen.target) else {
-            return;
-        };
-        let Some(service) = entry.service else { return };
-        let Some(test) = self.services[service]
-            .tests
-            .iter()
-            .position(|test| test.name == seen.test)
-        else {
-            return;
-        };
-        let (test, observer) = (narrow(test), narrow(observer));
-        let at = entry
-            .answers
-            .iter()
-            .position(|have| have.test == test && have.observer == observer);
-        let answer = match at {
-            Some(at) => &mut entry.answers[at],
-            None => {
-                entry.answers.push(Answer {
-                    test,
-                    observer,
-                    verdict: Verdict::Unknown,
-                    fails_in_row: 0,
-                    asked_at: Timestamp::ZERO,
-                    answered_at: Timestamp::ZERO,
-                    unanswered: true,
-                });
-                entry.answers.last_mut().expect("just pushed")
+    fn count_out(&mut self, slot: u32) {
+        let entry = self.entries.at(slot);
+        let Some(at) = entry.service() else { return };
+        self.members[at].remove(&slot);
+        let labels = self.services[at].domains.iter();
+        for (label, sizes) in labels.zip(&mut self.sizes[at]) {
+            if let Some(value) = entry.target.labels.get(label)
+                && let Some(size) = sizes.get_mut(value)
+            {
+                *size -= 1;
+                if *size == 0 {
+                    sizes.remove(value);
+                }
             }
+        }
+    }
+
+    /// A new configuration. Answers to a test that is the same as before still count.
+    pub(crate) fn reassign(&mut self, before: &[Arc<Service>]) {
+        self.choice = Choice::among(&self.services);
+        let services = self.services.iter().enumerate();
+        self.service_named = services
+            .map(|(at, service)| (service.name.clone(), at))
+            .collect();
+        self.failing = vec![BTreeSet::new(); self.services.len()];
+        self.members = vec![BTreeSet::new(); self.services.len()];
+        let labels = self.services.iter().map(|service| service.domains.len());
+        self.sizes = labels.map(|labels| vec![BTreeMap::new(); labels]).collect();
+        let kept = self.kept_tests(before);
+        let mut present = Vec::new();
+        for (slot, entry) in self.entries.iter_mut() {
+            let new = self.choice.of(&self.services, &entry.target.labels);
+            let old = entry.service();
+            let kept = old
+                .zip(new)
+                .and_then(|(old, new)| (kept[old].0 == Some(new)).then_some(&kept[old].1));
+            let mut answers = std::mem::take(&mut entry.answers).into_vec();
+            answers.retain_mut(|answer| {
+                let test = kept.and_then(|tests| tests[usize::from(answer.test)]);
+                answer.test = test.unwrap_or(answer.test);
+                test.is_some()
+            });
+            entry.answers = answers.into();
+            entry.assign(new);
+            entry.weigh(new.map_or(&[], |at| &self.services[at].tests));
+            let failed = |answer: &Answer| answer.verdict == Verdict::Fail;
+            if !entry.answers.iter().any(failed) {
+                entry.failing_since = None;
+            }
+            if let (Some(service), Some(since)) = (new, entry.failing_since) {
+                self.failing[service].insert((since, slot));
+            }
+            present.push(slot);
+        }
+        for slot in present {
+            self.count_in(slot);
+        }
+        self.in_flight.stir_all();
+    }
+
+    /// For each former service where it is now, and where each of its tests is now if it is the same.
+    fn kept_tests(&self, before: &[Arc<Service>]) -> Vec<(Option<usize>, Vec<Option<u16>>)> {
+        let any = !holds(Guard::AnswersOfOldTest);
+        let kept = before.iter().map(|old| {
+            let now = self.service_named.get(&old.name).copied();
+            let place = |test: &Arc<Test>| {
+                let mut tests = self.services[now?].tests.iter();
+                let same = |is: &Arc<Test>| is == test || any && is.name == test.name;
+                tests.position(same).map(narrow)
+            };
+            (now, old.tests.iter().map(place).collect())
+        });
+        kept.collect()
+    }
+
+    /// Some answers are looked up ahead of where they are taken in: memory is then waited for once for all of them.
+    pub(crate) fn note_observations(&mut self, now: Timestamp, seen: &[Observation]) {
+        for some in seen.chunks(LOOKED_UP_AHEAD) {
+            let mut slots = std::mem::take(&mut self.slots);
+            self.entries
+                .slots_of(some.iter().map(|seen| &seen.target), &mut slots);
+            for (seen, slot) in some.iter().zip(&slots) {
+                let observer = self.position_of(&seen.observer);
+                if let Some(slot) = slot {
+                    self.note_observation(now, *slot, observer, seen);
+                }
+            }
+            self.slots = slots;
+        }
+    }
+
+    fn position_of(&mut self, observer: &ObserverName) -> u16 {
+        let known = self.observers.iter().position(|name| name == observer);
+        narrow(known.unwrap_or_else(|| {
+            self.observers.push(observer.clone());
+            self.unchanged.push(Timestamp::ZERO);
+            self.observers.len() - 1
+        }))
+    }
+
+    fn note_observation(&mut self, now: Timestamp, slot: u32, observer: u16, seen: &Observation) {
+        let entry = self.entries.at_mut(slot);
+        let Some(service) = entry.service() else {
+            return;
         };
+        let tests = &self.services[service].tests;
+        let Some(test) = tests.iter().position(|test| test.name == seen.test) else {
+            return;
+        };
+        let answer = entry.answer_of(narrow(test), observer);
         if seen.asked_at < answer.asked_at && holds(Guard::LateAnswer) {
             return;
         }
@@ -210,7 +254,7 @@ impl Interlock {
         answer.unanswered = seen.verdict == Verdict::Unknown;
         match seen.verdict {
             // No answer proves nothing; what was known before grows old by itself.
-            Verdict::Unknown => return,
+            Verdict::Unknown => return entry.weigh(tests),
             Verdict::Fail => answer.fails_in_row = answer.fails_in_row.saturating_add(1),
             Verdict::Pass | Verdict::Warn => answer.fails_in_row = 0,
         }
@@ -218,6 +262,7 @@ impl Interlock {
             seen.verdict,
             seen.answered_at.max(Timestamp::from_millis(1)),
         );
+        entry.weigh(tests);
         let fails = entry
             .answers
             .iter()
@@ -225,13 +270,16 @@ impl Interlock {
         match (fails, entry.failing_since) {
             (true, None) => {
                 entry.failing_since = Some(now);
-                self.failing[service].insert((now, seen.target.clone()));
+                self.failing[service].insert((now, slot));
             }
             (false, Some(since)) => {
                 entry.failing_since = None;
-                self.failing[service].remove(&(since, seen.target.clone()));
+                self.failing[service].remove(&(since, slot));
             }
             (true, Some(_)) | (false, None) => {}
+        }
+        if self.entries.at(slot).flights > 0 {
+            self.in_flight.stir(&seen.target);
         }
     }
 
@@ -250,147 +298,13 @@ impl Interlock {
                 false => at,
             };
             *latest = at.max(*latest);
+            self.in_flight.stir_all();
         }
     }
 
-    fn unchanged_at(&self, answer: &Answer) -> Timestamp {
+    pub(crate) fn unchanged_at(&self, answer: &Answer) -> Timestamp {
         let at = self.unchanged.get(usize::from(answer.observer));
         at.copied().unwrap_or_default()
-    }
-
-    pub(crate) fn note_outcome(&mut self, now: Timestamp, outcome: &Outcome) {
-        match outcome.kind {
-            OutcomeKind::Failed => {
-                self.in_flight.remove(&outcome.order);
-            }
-            OutcomeKind::Done | OutcomeKind::Unknown => {
-                let Some(flight) = self.in_flight.get_mut(&outcome.order) else {
-                    return;
-                };
-                flight.landed_at.get_or_insert(now);
-                // The next order needs proof from after this one.
-                if let Some(entry) = self.entries.get_mut(&flight.order.target.id)
-                    && holds(Guard::ProofAfterOrder)
-                {
-                    for answer in &mut entry.answers {
-                        answer.fails_in_row = 0;
-                    }
-                }
-            }
-        }
-    }
-
-    /// An order stops counting when its target has passed every test that proves it up, asked after it landed,
-    /// or when its time to settle is over.
-    pub(crate) fn forget_what_landed(&mut self, now: Timestamp) {
-        let ended: Vec<_> = self
-            .in_flight
-            .iter()
-            .filter(|(_, flight)| {
-                // An outcome that never came counts as "may have taken effect" once it is overdue.
-                let overdue_at = flight.order.given_at + Order::OUTCOME_OVERDUE;
-                let landed_at = flight
-                    .landed_at
-                    .or_else(|| (now >= overdue_at).then_some(overdue_at));
-                landed_at.is_some_and(|landed_at| {
-                    now >= landed_at + flight.order.settle
-                        || !holds(Guard::FlightUntilSettled)
-                        || self.is_up_since(&flight.order.target.id, landed_at)
-                })
-            })
-            .map(|(id, flight)| (*id, flight.order.target.id.clone()))
-            .collect();
-        for (id, target) in ended {
-            self.in_flight.remove(&id);
-            let probation = self.entries.get(&target).and_then(|entry| entry.service);
-            let probation = probation.map(|at| self.services[at].limits.probation);
-            self.proving.retain(|_, until| now < *until);
-            if holds(Guard::ProbationBegins) {
-                let until = now + probation.unwrap_or_default();
-                self.proving.insert(target, until);
-            }
-        }
-    }
-
-    fn is_up_since(&self, target: &TargetId, since: Timestamp) -> bool {
-        let Some(entry) = self.entries.get(target) else {
-            return true;
-        };
-        let mut proving = self
-            .tests_of(entry)
-            .filter(|(_, test)| test.proves == Proves::Down)
-            .peekable();
-        proving.peek().is_some()
-            && proving.all(|(position, test)| {
-                let mut answers = entry
-                    .answers
-                    .iter()
-                    .filter(|answer| usize::from(answer.test) == position)
-                    .peekable();
-                answers.peek().is_some()
-                    && answers.all(|answer| {
-                        let unchanged_at = self.unchanged_at(answer);
-                        let asked_at = answer.vouched(answer.asked_at, test, unchanged_at);
-                        (asked_at >= since || !holds(Guard::UpAfterLanding))
-                            && !answer.unanswered
-                            && matches!(answer.verdict, Verdict::Pass | Verdict::Warn)
-                    })
-            })
-    }
-
-    pub(crate) fn take_off(&mut self, now: Timestamp, order: &Order) {
-        let id = &order.target.id;
-        self.operations.push_back(order.operation.clone());
-        if self.operations.len() > OPERATIONS_KEPT {
-            self.operations.pop_front();
-        }
-        self.in_flight.insert(order.id, Flight::new(order, None));
-        if order.action.is_disruptive() {
-            self.count_disruption(now, order);
-        }
-        if matches!(order.authority, Authority::Person { .. }) {
-            match order.action {
-                Action::Stop if !holds(Guard::StopStands) => {}
-                Action::Stop => {
-                    self.held
-                        .insert(id.clone(), (Timestamp::from_millis(u64::MAX), true));
-                }
-                Action::Start | Action::Restart => {
-                    if self.held.get(id).is_some_and(|(_, stopped)| *stopped) {
-                        self.held.remove(id);
-                    }
-                }
-                Action::Command { .. } | Action::Webhook { .. } | Action::HandOver { .. } => {}
-            }
-        }
-    }
-
-    fn count_disruption(&mut self, now: Timestamp, order: &Order) {
-        let fleet = self.fleet_limits.fleet_rate;
-        let own = self.services.iter();
-        let own = own.filter(|service| order.service.as_ref() == Some(&service.name));
-        let rate = own.map(|service| (order.service.clone(), service.limits.rate));
-        for (of, rate) in rate.chain([(None, fleet)]) {
-            let given = self.given.entry(of).or_default();
-            given.retain(|at| now.since(*at) < rate.per);
-            given.push_back(now);
-        }
-        let since_release = self.given[&None]
-            .iter()
-            .filter(|at| **at > self.brake_released_at)
-            .count();
-        self.brake_on |= since_release >= usize::try_from(fleet.count).unwrap_or(usize::MAX);
-    }
-
-    /// The ledger could not take its intent. Its rate stays spent: that only makes the next one wait.
-    pub(crate) fn never_left(&mut self, order: &Order) {
-        if holds(Guard::NotGivenIsNoRepeat) {
-            self.operations.retain(|given| *given != order.operation);
-        }
-        let by_person = matches!(order.authority, Authority::Person { .. });
-        if by_person && order.action == Action::Stop && holds(Guard::NotGivenIsNoStop) {
-            self.held.remove(&order.target.id);
-        }
     }
 
     pub(crate) fn tests_of<'a>(
@@ -398,7 +312,7 @@ impl Interlock {
         entry: &Entry,
     ) -> impl Iterator<Item = (usize, &'a Arc<Test>)> {
         entry
-            .service
+            .service()
             .into_iter()
             .flat_map(|service| self.services[service].tests.iter().enumerate())
     }
@@ -458,15 +372,13 @@ impl Interlock {
     ) -> bool {
         let on_probation = self.proving.get(id).is_some_and(|until| now < *until);
         let held = self.held.get(id).is_some_and(|(until, _)| now < *until);
-        let flying = self
-            .in_flight
-            .values()
-            .any(|flight| flight.order.target.id == *id);
+        let flying = entry.flights > 0;
         let untested = service.tests.is_empty();
-        !(on_probation && holds(Guard::ProbationIsNotUp))
-            && !(held && holds(Guard::HeldIsNotUp))
-            && !(flying && holds(Guard::FlyingIsNotUp))
-            && !(untested && holds(Guard::UntestedIsNotUp))
+        let is_out = on_probation && holds(Guard::ProbationIsNotUp)
+            || held && holds(Guard::HeldIsNotUp)
+            || flying && holds(Guard::FlyingIsNotUp)
+            || untested && holds(Guard::UntestedIsNotUp);
+        !is_out
             && self.tests_of(entry).all(|(position, test)| {
                 if test.kind == TestKind::Push
                     && !entry
@@ -482,6 +394,63 @@ impl Interlock {
                     fresh.map(|answer| matches!(answer.verdict, Verdict::Pass | Verdict::Warn));
                 is_known && passes.all(|passes| passes || !holds(Guard::FailedIsNotUp))
             })
+    }
+
+    /// How many of a service may be counted on without those in `lost`. Nearly all are steady, which one look at
+    /// each tells; the others, and those to which something is being done, are looked at closely.
+    pub(crate) fn count_up(&self, now: Timestamp, at: usize, lost: &[TargetId]) -> u32 {
+        let (service, members) = (&self.services[at], &self.members[at]);
+        let is_up = |slot: u32| {
+            let entry = self.entries.at(slot);
+            self.is_up(now, &entry.target.id, entry, service)
+        };
+        let vouched: Vec<bool> = self
+            .unchanged
+            .iter()
+            .map(|unchanged| self.carries(now, service, *unchanged))
+            .collect();
+        let counts_for = service
+            .tests
+            .iter()
+            .map(|test| test.interval * 2 + test.timeout);
+        let steady = Steady {
+            now,
+            until_min: self.trust_after + counts_for.max().unwrap_or_default(),
+            by_all: !vouched.is_empty() && vouched.iter().all(|vouched| *vouched),
+            vouched: &vouched,
+        };
+        // A suspect's answers count for nothing, so all are looked at.
+        let looks = |slot: u32| {
+            self.suspects.is_empty() && self.entries.at(slot).is_steady(&steady) || is_up(slot)
+        };
+        let up = members.iter().filter(|slot| looks(**slot)).count();
+        let proving = self.proving.iter().filter(|(_, until)| now < **until);
+        let held = self.held.iter().filter(|(_, (until, _))| now < *until);
+        let busy: BTreeSet<u32> = lost
+            .iter()
+            .chain(proving.map(|(id, _)| id))
+            .chain(held.map(|(id, _)| id))
+            .chain(self.in_flight.targets())
+            .filter_map(|id| self.entries.slot_of(id))
+            .filter(|slot| members.contains(slot))
+            .collect();
+        let is_lost = |slot: u32| lost.contains(&self.entries.at(slot).target.id);
+        let (counted, stay) = busy.iter().fold((0, 0), |(counted, stay), slot| {
+            let stays = !is_lost(*slot) && is_up(*slot);
+            (
+                counted + usize::from(looks(*slot)),
+                stay + usize::from(stays),
+            )
+        });
+        u32::try_from(up - counted + stay).unwrap_or(u32::MAX)
+    }
+
+    /// Whether an observer's word that nothing changed keeps its passes counting until now.
+    fn carries(&self, now: Timestamp, service: &Service, unchanged: Timestamp) -> bool {
+        service.tests.iter().all(|test| {
+            unchanged > self.trust_after + test.interval
+                && unchanged + test.interval + test.timeout >= now
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The invariants, one function each, numbered as in the design's safety page.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use pitcrew_model::{
     Action, Authority, Autonomy, Objection, Order, Proves, Scope, Service, ServiceName, TargetId,
@@ -66,7 +66,7 @@ impl Interlock {
     /// The target as discovery has it now, and the service that selects it now: an order for anything else is stale.
     fn subject(&self, order: &Order) -> Option<(&Entry, &Service)> {
         let entry = self.entries.get(&order.target.id)?;
-        let service = self.services.get(entry.service?)?;
+        let service = self.services.get(entry.service()?)?;
         let is_own = order.service.as_ref() == Some(&service.name) || !holds(Guard::OwnService);
         is_own.then_some((entry, service))
     }
@@ -111,16 +111,13 @@ impl Interlock {
         if holds(Guard::OrdersOnHosts) {
             busy.extend(self.hosts(order));
         }
-        let other = self
-            .in_flight
-            .values()
-            .find(|flight| busy.contains(&flight.order.target.id))?;
+        let other = busy
+            .iter()
+            .filter_map(|id| self.in_flight.first_on(id))
+            .min_by_key(|other| other.id)?;
         object(
             1,
-            format!(
-                "{} is in flight on {}",
-                other.order.id, other.order.target.id
-            ),
+            format!("{} is in flight on {}", other.id, other.target.id),
         )
     }
 
@@ -157,7 +154,7 @@ impl Interlock {
         }
         down.iter().find_map(|id| {
             let entry = self.entries.get(id)?;
-            let service = &self.services[entry.service?];
+            let service = &self.services[entry.service()?];
             self.room_beside(order, entry, service)
         })
     }
@@ -165,15 +162,14 @@ impl Interlock {
     fn room_beside(&self, order: &Order, entry: &Entry, service: &Service) -> Option<Objection> {
         let flights = || {
             self.in_flight
-                .values()
-                .map(|flight| &flight.order)
+                .orders()
                 .filter(|flying| flying.id != order.id)
         };
         let in_service = flights()
             .filter(|flying| {
                 let now = self.entries.get(&flying.target.id);
                 flying.service.as_ref() == Some(&service.name) && holds(Guard::FlightWhereGiven)
-                    || now.is_some_and(|now| now.service == entry.service)
+                    || now.is_some_and(|now| now.service() == entry.service())
                         && holds(Guard::FlightWhereFound)
             })
             .count();
@@ -213,18 +209,14 @@ impl Interlock {
             true => !self.is_failing(now, id, Some(Proves::Down)),
             false => !said_down(id),
         });
-        for (at, service) in self.services.iter().enumerate() {
-            let members = &self.members[at];
-            if !lost.iter().any(|id| members.contains(id)) {
-                continue;
-            }
-            let of = count(members.len());
-            let stays = |id: &&TargetId| {
-                let entry = self.entries.get(*id);
-                !lost.contains(*id)
-                    && entry.is_some_and(|entry| self.is_up(now, id, entry, service))
-            };
-            let left = count(members.iter().filter(stays).count());
+        let losing: BTreeSet<usize> = lost
+            .iter()
+            .filter_map(|id| self.entries.get(id)?.service())
+            .collect();
+        for at in losing {
+            let service = &self.services[at];
+            let of = count(self.members[at].len());
+            let left = self.count_up(now, at, &lost);
             if left == 0 && holds(Guard::LastHealthy) {
                 return object(
                     4,
@@ -280,8 +272,14 @@ impl Interlock {
         entry: &Entry,
         service: &Service,
     ) -> Option<Objection> {
-        let at = entry.service?;
+        let at = entry.service()?;
         let rule = &service.limits.breaker;
+        let trips = |failing: u32, of: u32| {
+            failing >= rule.count
+                && u64::from(failing) * 100 >= u64::from(of) * u64::from(rule.percent)
+        };
+        // More than all that fail can't fail newly: mostly there is nothing to be counted.
+        let most = count(self.failing[at].len());
         let released = |scope: &Scope| self.released.get(scope).copied().unwrap_or_default();
         let own = released(&Scope::Service(service.name.clone())).max(released(&Scope::Fleet));
         let newly = |after: Timestamp| {
@@ -289,44 +287,35 @@ impl Interlock {
                 .iter()
                 .filter(move |(since, _)| *since > after && now.since(*since) <= rule.within)
         };
-        let mut scopes = vec![(
-            service.name.to_string(),
-            count(newly(own).count()),
-            count(self.members[at].len()),
-        )];
-        if !holds(Guard::MassFailureOfService) {
-            scopes.clear();
+        let of = count(self.members[at].len());
+        if trips(most, of) && holds(Guard::MassFailureOfService) {
+            let failing = count(newly(own).count());
+            if trips(failing, of) {
+                let scope = &service.name;
+                return object(10, format!("{failing} of {of} in {scope} newly failing"));
+            }
         }
-        for label in &service.domains {
+        for (label, sizes) in service.domains.iter().zip(&self.sizes[at]) {
             let Some(value) = entry.target.labels.get(label) else {
                 continue;
             };
-            let alike = |entry: &Entry| entry.target.labels.get(label) == Some(value);
+            let of = sizes.get(value).copied().unwrap_or_default();
+            if !trips(most, of) || !holds(Guard::MassFailureOfDomain) {
+                continue;
+            }
             let scope = Scope::Domain {
                 service: service.name.clone(),
                 label: label.clone(),
                 value: value.to_string(),
             };
-            let after = own.max(released(&scope));
-            let failing = newly(after)
-                .filter(|(_, id)| self.entries.get(id).is_some_and(alike))
-                .count();
-            if count(failing) >= rule.count && holds(Guard::MassFailureOfDomain) {
-                scopes.push((scope.to_string(), count(failing), self.size(at, alike)));
+            let alike = |slot: u32| self.entries.at(slot).target.labels.get(label) == Some(value);
+            let failing = newly(own.max(released(&scope))).filter(|(_, slot)| alike(*slot));
+            let failing = count(failing.count());
+            if trips(failing, of) {
+                return object(10, format!("{failing} of {of} in {scope} newly failing"));
             }
         }
-        let (scope, failing, of) = scopes.into_iter().find(|(_, failing, of)| {
-            *failing >= rule.count
-                && u64::from(*failing) * 100 >= u64::from(*of) * u64::from(rule.percent)
-        })?;
-        object(10, format!("{failing} of {of} in {scope} newly failing"))
-    }
-
-    fn size(&self, service: usize, also: impl Fn(&Entry) -> bool) -> u32 {
-        let members = self.members[service]
-            .iter()
-            .filter_map(|id| self.entries.get(id));
-        count(members.filter(|entry| also(entry)).count())
+        None
     }
 
     /// 11: the fleet brake, which only a person releases, and the service's own rate.

@@ -12,29 +12,38 @@ use std::{
     sync::Arc,
 };
 
-use books::{Entry, Flight};
+use books::{Choice, Flights, Roll};
 use guards::{Guard, holds};
 use pitcrew_model::{
-    Event, FleetLimits, Objection, ObserverName, OperationId, Order, OrderId, PersonAct, Phase,
-    Saved, Scope, Service, ServiceName, TargetId, Timestamp,
+    Event, FleetLimits, Objection, ObserverName, OperationId, Order, PersonAct, Phase, Saved,
+    Scope, Service, ServiceName, TargetId, Timestamp,
 };
 
 pub struct Interlock {
     fence: u64,
     services: Vec<Arc<Service>>,
     fleet_limits: FleetLimits,
-    entries: BTreeMap<TargetId, Entry>,
-    /// Per service: its targets. So that a check costs in proportion to what the order touches.
-    members: Vec<BTreeSet<TargetId>>,
+    /// Where each of `services` is, by its name.
+    service_named: BTreeMap<ServiceName, usize>,
+    choice: Choice,
+    entries: Roll,
+    /// Per service: its targets' slots. So that a check costs in proportion to what the order touches.
+    members: Vec<BTreeSet<u32>>,
+    /// Per service and domain label: how many targets have each value.
+    sizes: Vec<Vec<BTreeMap<Arc<str>, u32>>>,
     /// What runs on a target.
     children: BTreeMap<TargetId, BTreeSet<TargetId>>,
     /// Per service: targets whose last answer to some test was a failure, by when that began.
-    failing: Vec<BTreeSet<(Timestamp, TargetId)>>,
-    in_flight: BTreeMap<OrderId, Flight>,
+    failing: Vec<BTreeSet<(Timestamp, u32)>>,
+    in_flight: Flights,
     /// Until when a repaired target is on probation.
     proving: BTreeMap<TargetId, Timestamp>,
-    /// Given lately, oldest first; an order of before has expired long since.
-    operations: VecDeque<OperationId>,
+    /// At how many of them those that are over are thrown away.
+    proving_max: usize,
+    /// Given lately; an order of before has expired long since.
+    operations: BTreeSet<OperationId>,
+    /// The same, oldest first.
+    operations_given: VecDeque<OperationId>,
     /// When disruptive orders were given: for one service, or (`None`) over everything.
     given: BTreeMap<Option<ServiceName>, VecDeque<Timestamp>>,
     /// The fleet brake: only a person releases it.
@@ -51,6 +60,8 @@ pub struct Interlock {
     unchanged: Vec<Timestamp>,
     ledger_broken: bool,
     trust_after: Timestamp,
+    /// Where the targets of some answers are; kept to be filled again.
+    slots: Vec<Option<u32>>,
 }
 
 impl Interlock {
@@ -60,13 +71,18 @@ impl Interlock {
             fence,
             services: Vec::new(),
             fleet_limits: FleetLimits::default(),
-            entries: BTreeMap::new(),
+            service_named: BTreeMap::new(),
+            choice: Choice::default(),
+            entries: Roll::default(),
             members: Vec::new(),
+            sizes: Vec::new(),
             children: BTreeMap::new(),
             failing: Vec::new(),
-            in_flight: BTreeMap::new(),
+            in_flight: Flights::default(),
             proving: BTreeMap::new(),
-            operations: VecDeque::new(),
+            proving_max: 64,
+            operations: BTreeSet::new(),
+            operations_given: VecDeque::new(),
             given: BTreeMap::new(),
             brake_on: false,
             brake_released_at: Timestamp::ZERO,
@@ -78,6 +94,7 @@ impl Interlock {
             unchanged: Vec::new(),
             ledger_broken: false,
             trust_after: Timestamp::ZERO,
+            slots: Vec::new(),
         }
     }
 
@@ -89,15 +106,12 @@ impl Interlock {
         for row in rows {
             match row {
                 Saved::Order(state) if state.given && state.ended_at.is_none() => {
-                    let flight = Flight::new(
-                        &state.order,
-                        state.outcome.as_ref().map(|outcome| outcome.at),
-                    );
                     if holds(Guard::RestoredOperation) {
-                        self.operations.push_back(state.order.operation.clone());
+                        self.remember_operation(&state.order);
                     }
                     if holds(Guard::RestoredOrder) {
-                        self.in_flight.insert(state.order.id, flight);
+                        let landed_at = state.outcome.as_ref().map(|outcome| outcome.at);
+                        self.begin_flight(now, &state.order, landed_at);
                     }
                 }
                 Saved::Case(case) => {
@@ -159,9 +173,7 @@ impl Interlock {
                 }
             }
             Event::Observations(seen) => {
-                for observation in seen {
-                    self.note_observation(now, observation);
-                }
+                self.note_observations(now, seen);
             }
             Event::Unchanged { observer, at } => self.note_unchanged(now, observer, *at),
             Event::Observer { observer, trouble } => {
@@ -177,9 +189,9 @@ impl Interlock {
                 self.ledger_broken = true;
                 for id in not_given {
                     if holds(Guard::NotGivenLands)
-                        && let Some(flight) = self.in_flight.remove(id)
+                        && let Some(order) = self.end_flight(*id)
                     {
-                        self.never_left(&flight.order);
+                        self.never_left(&order);
                     }
                 }
             }

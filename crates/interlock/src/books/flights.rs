@@ -1,0 +1,302 @@
+//! Orders in flight: from the moment one passes until its target is proven up, or has had its time to settle.
+//!
+//! Only those are weighed again whose target answered, that reported, or whose time is over; all of them only when
+//! something changed for all.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pitcrew_model::{
+    Action, Authority, Order, OrderId, Outcome, OutcomeKind, Proves, TargetId, Timestamp, Verdict,
+};
+
+use crate::{
+    Interlock,
+    guards::{Guard, holds},
+};
+
+/// Orders expire within a minute; so many are not given in one.
+const OPERATIONS_KEPT: usize = 10_000;
+
+#[derive(Debug)]
+pub(crate) struct Flight {
+    pub(crate) order: Order,
+    landed_at: Option<Timestamp>,
+}
+
+impl Flight {
+    /// An outcome that never came counts as "may have taken effect" once it is overdue.
+    fn overdue_at(&self) -> Timestamp {
+        self.order.given_at + Order::OUTCOME_OVERDUE
+    }
+
+    fn landed_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let overdue_at = self.overdue_at();
+        self.landed_at
+            .or_else(|| (now >= overdue_at).then_some(overdue_at))
+    }
+
+    /// When time alone next changes something about it.
+    fn due_at(&self, now: Timestamp) -> Timestamp {
+        match self.landed_at(now) {
+            Some(landed_at) => landed_at + self.order.settle,
+            None => self.overdue_at(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Flights {
+    all: BTreeMap<OrderId, Flight>,
+    on: BTreeMap<TargetId, BTreeSet<OrderId>>,
+    due: BTreeSet<(Timestamp, OrderId)>,
+    stirred: BTreeSet<OrderId>,
+}
+
+impl Flights {
+    /// Oldest first.
+    pub(crate) fn orders(&self) -> impl Iterator<Item = &Order> {
+        self.all.values().map(|flight| &flight.order)
+    }
+
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &TargetId> {
+        self.on.keys()
+    }
+
+    /// The oldest on this target.
+    pub(crate) fn first_on(&self, target: &TargetId) -> Option<&Order> {
+        let first = self.on.get(target)?.first()?;
+        self.all.get(first).map(|flight| &flight.order)
+    }
+
+    pub(crate) fn count_on(&self, target: &TargetId) -> usize {
+        self.on.get(target).map_or(0, BTreeSet::len)
+    }
+
+    /// Those on this target are to be weighed again.
+    pub(crate) fn stir(&mut self, target: &TargetId) {
+        let on = self.on.get(target).into_iter().flatten();
+        self.stirred.extend(on.copied());
+    }
+
+    pub(crate) fn stir_all(&mut self) {
+        self.stirred.extend(self.all.keys().copied());
+    }
+
+    fn begin(&mut self, flight: Flight, now: Timestamp) {
+        let (id, target) = (flight.order.id, flight.order.target.id.clone());
+        self.due.insert((flight.due_at(now), id));
+        self.on.entry(target).or_default().insert(id);
+        self.all.insert(id, flight);
+        self.stirred.insert(id);
+    }
+
+    fn end(&mut self, id: OrderId) -> Option<Order> {
+        let Flight { order, .. } = self.all.remove(&id)?;
+        self.stirred.remove(&id);
+        if let Some(on) = self.on.get_mut(&order.target.id) {
+            on.remove(&id);
+            if on.is_empty() {
+                self.on.remove(&order.target.id);
+            }
+        }
+        Some(order)
+    }
+
+    /// Those that may have ended, each once.
+    fn take_changed(&mut self, now: Timestamp) -> BTreeSet<OrderId> {
+        let mut some = std::mem::take(&mut self.stirred);
+        while let Some(&(at, id)) = self.due.first()
+            && at <= now
+        {
+            self.due.pop_first();
+            some.insert(id);
+        }
+        some
+    }
+}
+
+impl Interlock {
+    pub(crate) fn begin_flight(
+        &mut self,
+        now: Timestamp,
+        order: &Order,
+        landed_at: Option<Timestamp>,
+    ) {
+        self.in_flight.begin(
+            Flight {
+                order: order.clone(),
+                landed_at,
+            },
+            now,
+        );
+        self.recount_flights(&order.target.id);
+    }
+
+    pub(crate) fn end_flight(&mut self, id: OrderId) -> Option<Order> {
+        let order = self.in_flight.end(id)?;
+        self.recount_flights(&order.target.id);
+        Some(order)
+    }
+
+    /// An entry knows of its flights, so that an observation need not ask.
+    pub(crate) fn recount_flights(&mut self, target: &TargetId) {
+        let flights = self.in_flight.count_on(target);
+        if let Some(entry) = self.entries.get_mut(target) {
+            entry.flights = u16::try_from(flights).unwrap_or(u16::MAX);
+        }
+    }
+
+    pub(crate) fn note_outcome(&mut self, now: Timestamp, outcome: &Outcome) {
+        match outcome.kind {
+            OutcomeKind::Failed => {
+                self.end_flight(outcome.order);
+            }
+            OutcomeKind::Done | OutcomeKind::Unknown => {
+                let Some(flight) = self.in_flight.all.get_mut(&outcome.order) else {
+                    return;
+                };
+                flight.landed_at.get_or_insert(now);
+                self.in_flight
+                    .due
+                    .insert((flight.due_at(now), outcome.order));
+                self.in_flight.stirred.insert(outcome.order);
+                // The next order needs proof from after this one.
+                if let Some(entry) = self.entries.get_mut(&flight.order.target.id)
+                    && holds(Guard::ProofAfterOrder)
+                {
+                    for answer in &mut entry.answers {
+                        answer.fails_in_row = 0;
+                    }
+                }
+            }
+        }
+    }
+
+    /// An order stops counting when its target has passed every test that proves it up, asked after it landed,
+    /// or when its time to settle is over.
+    pub(crate) fn forget_what_landed(&mut self, now: Timestamp) {
+        for id in self.in_flight.take_changed(now) {
+            let Some(flight) = self.in_flight.all.get(&id) else {
+                continue;
+            };
+            if !self.has_ended(now, flight) {
+                self.in_flight.due.insert((flight.due_at(now), id));
+                continue;
+            }
+            let target = flight.order.target.id.clone();
+            self.end_flight(id);
+            let service = self.entries.get(&target).and_then(|entry| entry.service());
+            let probation = service.map(|at| self.services[at].limits.probation);
+            if holds(Guard::ProbationBegins) {
+                self.prove(now, target, now + probation.unwrap_or_default());
+            }
+        }
+    }
+
+    fn has_ended(&self, now: Timestamp, flight: &Flight) -> bool {
+        flight.landed_at(now).is_some_and(|landed_at| {
+            now >= landed_at + flight.order.settle
+                || !holds(Guard::FlightUntilSettled)
+                || self.is_up_since(&flight.order.target.id, landed_at)
+        })
+    }
+
+    /// The target is on probation; what is over is thrown away whenever there is twice as much of it.
+    pub(crate) fn prove(&mut self, now: Timestamp, target: TargetId, until: Timestamp) {
+        self.proving.insert(target, until);
+        if self.proving.len() >= self.proving_max {
+            self.proving.retain(|_, until| now < *until);
+            self.proving_max = self.proving.len() * 2 + 64;
+        }
+    }
+
+    fn is_up_since(&self, target: &TargetId, since: Timestamp) -> bool {
+        let Some(entry) = self.entries.get(target) else {
+            return true;
+        };
+        let mut proving = self
+            .tests_of(entry)
+            .filter(|(_, test)| test.proves == Proves::Down)
+            .peekable();
+        proving.peek().is_some()
+            && proving.all(|(position, test)| {
+                let mut answers = entry
+                    .answers
+                    .iter()
+                    .filter(|answer| usize::from(answer.test) == position)
+                    .peekable();
+                answers.peek().is_some()
+                    && answers.all(|answer| {
+                        let unchanged_at = self.unchanged_at(answer);
+                        let asked_at = answer.vouched(answer.asked_at, test, unchanged_at);
+                        (asked_at >= since || !holds(Guard::UpAfterLanding))
+                            && !answer.unanswered
+                            && matches!(answer.verdict, Verdict::Pass | Verdict::Warn)
+                    })
+            })
+    }
+
+    pub(crate) fn take_off(&mut self, now: Timestamp, order: &Order) {
+        let id = &order.target.id;
+        self.remember_operation(order);
+        self.begin_flight(now, order, None);
+        if order.action.is_disruptive() {
+            self.count_disruption(now, order);
+        }
+        if matches!(order.authority, Authority::Person { .. }) {
+            match order.action {
+                Action::Stop if !holds(Guard::StopStands) => {}
+                Action::Stop => {
+                    self.held
+                        .insert(id.clone(), (Timestamp::from_millis(u64::MAX), true));
+                }
+                Action::Start | Action::Restart => {
+                    if self.held.get(id).is_some_and(|(_, stopped)| *stopped) {
+                        self.held.remove(id);
+                    }
+                }
+                Action::Command { .. } | Action::Webhook { .. } | Action::HandOver { .. } => {}
+            }
+        }
+    }
+
+    pub(crate) fn remember_operation(&mut self, order: &Order) {
+        if self.operations.insert(order.operation.clone()) {
+            self.operations_given.push_back(order.operation.clone());
+        }
+        if self.operations_given.len() > OPERATIONS_KEPT
+            && let Some(oldest) = self.operations_given.pop_front()
+        {
+            self.operations.remove(&oldest);
+        }
+    }
+
+    fn count_disruption(&mut self, now: Timestamp, order: &Order) {
+        let fleet = self.fleet_limits.fleet_rate;
+        let named = order.service.as_ref();
+        let own = named.and_then(|name| self.service_named.get(name));
+        let rate = own.map(|at| (order.service.clone(), self.services[*at].limits.rate));
+        for (of, rate) in rate.into_iter().chain([(None, fleet)]) {
+            let given = self.given.entry(of).or_default();
+            given.retain(|at| now.since(*at) < rate.per);
+            given.push_back(now);
+        }
+        let since_release = self.given[&None]
+            .iter()
+            .filter(|at| **at > self.brake_released_at)
+            .count();
+        self.brake_on |= since_release >= usize::try_from(fleet.count).unwrap_or(usize::MAX);
+    }
+
+    /// The ledger could not take its intent. Its rate stays spent: that only makes the next one wait.
+    pub(crate) fn never_left(&mut self, order: &Order) {
+        if holds(Guard::NotGivenIsNoRepeat) && self.operations.remove(&order.operation) {
+            self.operations_given
+                .retain(|given| *given != order.operation);
+        }
+        let by_person = matches!(order.authority, Authority::Person { .. });
+        if by_person && order.action == Action::Stop && holds(Guard::NotGivenIsNoStop) {
+            self.held.remove(&order.target.id);
+        }
+    }
+}
