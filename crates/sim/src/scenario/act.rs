@@ -8,7 +8,7 @@ use super::{
     names::Names,
     said::{
         Act, Condition, Discovery, Hand, Heard, Observer, OrderEffect, Proposal, Rule, Server,
-        State,
+        State, Without,
     },
     sentence::{Parsed, Sentence},
 };
@@ -33,7 +33,7 @@ const TRUTHS: [&str; 8] = [
 const TAKES: Duration = Duration::from_secs(1);
 
 /// A line without its time.
-pub(super) fn act(said: &mut Sentence, names: &mut Names, interlock: bool) -> Parsed<Act> {
+pub(super) fn act(said: &mut Sentence, names: &mut Names, without: Option<Without>) -> Parsed<Act> {
     let Some(first) = said.peek().cloned() else {
         return Err(said.mistake("what happens is missing here"));
     };
@@ -50,7 +50,9 @@ pub(super) fn act(said: &mut Sentence, names: &mut Names, interlock: bool) -> Pa
         "ledger" => Ok(Act::LedgerFull(said.choice(&["full", "works"])? == "full")),
         "discovery" => discovery(said, names).map(Act::Discovery),
         "observer" => observer(said, names),
-        "propose" if interlock => propose(said, names, first.column).map(Act::Propose),
+        "propose" if without != Some(Without::Interlock) => {
+            propose(said, names, first.column).map(Act::Propose)
+        }
         "propose" => Err(said.mistake_at(&first, "nobody judges a proposal `without: interlock`")),
         action => rule(said, names, action.to_owned()).map(Act::Orders),
     }
@@ -161,8 +163,9 @@ fn rule(said: &mut Sentence, names: &Names, action: String) -> Parsed<Rule> {
 
 /// `person op holds web-1 for 2h "why"`
 fn person(said: &mut Sentence, names: &Names) -> Parsed<Act> {
-    const VERBS: [&str; 8] = [
+    const VERBS: [&str; 9] = [
         "holds", "releases", "pauses", "resumes", "orders", "approves", "denies", "closes",
+        "accepts",
     ];
     let by = said.any("a person's name")?.text;
     let does = match said.choice(&VERBS)? {
@@ -201,6 +204,11 @@ fn person(said: &mut Sentence, names: &Names) -> Parsed<Act> {
             Hand::Approves { target, digest }
         }
         "denies" => Hand::Denies(names.target(said)?),
+        "accepts" => {
+            said.must("discovery")?;
+            let why = said.text().unwrap_or_default();
+            Hand::Accepts { why }
+        }
         _ => {
             let target = names.target(said)?;
             let why = said.text().unwrap_or_default();

@@ -27,8 +27,6 @@ pub use failure::Failure;
 pub use mistake::Mistake;
 pub use story::{Story, StoryLine};
 
-use crate::Brain;
-
 /// Reads a production from YAML; its mistakes at the lines and columns of the text given.
 pub type ReadProduction<'a> = dyn Fn(&str) -> Result<Production, Vec<Mistake>> + 'a;
 
@@ -40,8 +38,7 @@ pub struct Scenario {
     production: Arc<Production>,
     start: Timestamp,
     observers: Vec<ObserverName>,
-    /// Whether orders are judged; else the engine's own guards must do.
-    interlock: bool,
+    without: Option<said::Without>,
     /// Those that are there from the start.
     targets: BTreeMap<TargetId, Arc<Target>>,
     lines: Vec<said::Line>,
@@ -53,14 +50,6 @@ impl Scenario {
     /// # Errors
     /// The first expectation that does not hold, with what happened instead.
     pub fn run(&self) -> Result<Story, Box<Failure>> {
-        self.run_with(&|_| ())
-    }
-
-    /// The same with each run of the server changed at its start: to switch a guard off, for one.
-    ///
-    /// # Errors
-    /// As [`Scenario::run`].
-    pub fn run_with(&self, prepare: &dyn Fn(&mut Brain)) -> Result<Story, Box<Failure>> {
-        run::run(self, prepare)
+        run::run(self)
     }
 }

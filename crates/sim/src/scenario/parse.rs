@@ -13,7 +13,7 @@ use super::{
     expectation::expectation,
     mistake::{Mistake, instead_of},
     names::{Names, questions},
-    said::{Line, What, When},
+    said::{Line, What, When, Without},
     sentence::{LONGEST, Parsed, Sentence},
     start::{self, moment},
 };
@@ -42,7 +42,7 @@ struct Parser<'t> {
     targets: BTreeMap<TargetId, Arc<Target>>,
     production: Option<Arc<Production>>,
     start: Timestamp,
-    interlock: bool,
+    without: Option<Without>,
     lines: Vec<Line>,
     mistakes: Vec<Mistake>,
     /// Of the last line, where it can be told.
@@ -70,7 +70,7 @@ impl Scenario {
             targets: BTreeMap::new(),
             production: policy.cloned().map(Arc::new),
             start: start::DEFAULT,
-            interlock: true,
+            without: None,
             lines: Vec::new(),
             mistakes: Vec::new(),
             now: Duration::ZERO,
@@ -237,8 +237,10 @@ impl<'t> Parser<'t> {
     }
 
     fn without(&mut self, mut said: Sentence) -> Parsed<()> {
-        said.must("interlock")?;
-        self.interlock = false;
+        self.without = match said.choice(&["interlock", "planner"])? {
+            "interlock" => Some(Without::Interlock),
+            _ => Some(Without::Planner),
+        };
         said.end()
     }
 
@@ -260,7 +262,7 @@ impl<'t> Parser<'t> {
                 let message = format!("unexpected `{}`{instead}", word.text);
                 return Err(item.said.mistake(message));
             }
-            What::Act(act(&mut item.said, &mut self.names, self.interlock)?)
+            What::Act(act(&mut item.said, &mut self.names, self.without)?)
         };
         item.said.end()?;
         self.lines.push(Line {
@@ -340,7 +342,7 @@ impl<'t> Parser<'t> {
                 production,
                 start: self.start,
                 observers: self.names.observers,
-                interlock: self.interlock,
+                without: self.without,
                 targets: self.targets,
                 lines: self.lines,
             }),

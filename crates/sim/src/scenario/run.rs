@@ -14,17 +14,15 @@ use pitcrew_model::{
 use super::{
     Failure, Scenario, Story,
     expectation::one_blank_apart,
-    names::action_named,
+    names::{action_named, source},
     said::{Act, Discovery, Hand, Line, Observer, Proposal, What, When},
     server::Server,
     story::{Kind, ordered},
     truth::{Known, Truth},
 };
-use crate::Brain;
 
 pub(super) struct Run<'s> {
     pub(super) scenario: &'s Scenario,
-    prepare: &'s dyn Fn(&mut Brain),
     /// Since the scenario's start; what a person's watch shows.
     pub(super) at: Duration,
     /// All that is due at moments until here has been done.
@@ -49,11 +47,8 @@ const RECONCILING: Duration = Duration::from_secs(1);
 /// A timer that is due again at once is looked at again after this.
 const TICK: Duration = Duration::from_millis(100);
 
-pub(super) fn run(
-    scenario: &Scenario,
-    prepare: &dyn Fn(&mut Brain),
-) -> Result<Story, Box<Failure>> {
-    let mut run = Run::new(scenario, prepare);
+pub(super) fn run(scenario: &Scenario) -> Result<Story, Box<Failure>> {
+    let mut run = Run::new(scenario);
     run.start();
     for line in &scenario.lines {
         run.line(line)?;
@@ -62,7 +57,7 @@ pub(super) fn run(
 }
 
 impl<'s> Run<'s> {
-    fn new(scenario: &'s Scenario, prepare: &'s dyn Fn(&mut Brain)) -> Self {
+    fn new(scenario: &'s Scenario) -> Self {
         let mut truth = Truth::default();
         scenario
             .targets
@@ -71,7 +66,6 @@ impl<'s> Run<'s> {
         let observers = scenario.observers.iter();
         Self {
             scenario,
-            prepare,
             at: Duration::ZERO,
             done: None,
             clock_ahead: Duration::ZERO,
@@ -83,7 +77,7 @@ impl<'s> Run<'s> {
             server: Server::new(
                 scenario.production.clone(),
                 scenario.targets.clone(),
-                scenario.interlock,
+                scenario.without,
             ),
             proposed: 0,
             last_operation: None,
@@ -215,7 +209,7 @@ impl<'s> Run<'s> {
     }
 
     fn start_server(&mut self) {
-        let unfinished = self.server.start(self.now(), self.prepare);
+        let unfinished = self.server.start(self.now());
         if self.at > Duration::ZERO {
             self.server
                 .story
@@ -243,7 +237,7 @@ impl<'s> Run<'s> {
         }
         self.deliver();
         let now = self.now();
-        let is_due = |brain: &Brain| brain.engine.next_tick().is_some_and(|due| due <= now);
+        let is_due = |brain: &crate::Brain| brain.engine.next_tick().is_some_and(|due| due <= now);
         if self.server.is_awake() && self.server.brain.as_ref().is_some_and(is_due) {
             self.server.events.push_back(Event::Tick);
         }
@@ -486,6 +480,12 @@ impl<'s> Run<'s> {
                 Some((order, _)) => PersonAct::Deny { order },
                 None => return self.nothing_to(by, &format!("deny on {target}")),
             },
+            Hand::Accepts { why } => {
+                let source = source();
+                let why = why.clone();
+                let act = PersonAct::Accept { source, why };
+                return self.accept(by, act);
+            }
             Hand::Closes { target, why } => match self.case_of(target) {
                 Some(case) => PersonAct::Close {
                     case,
@@ -498,6 +498,18 @@ impl<'s> Run<'s> {
         self.server
             .events
             .push_back(Event::Person(Request { by, act }));
+    }
+
+    /// Whoever asked discovery obeys its refused answer, unless the engine has said no.
+    fn accept(&mut self, by: &str, act: PersonAct) {
+        let by = by.to_owned();
+        let request = Request { by, act };
+        self.server.events.push_back(Event::Person(request));
+        self.drain();
+        let answer = self.server.story.lines.last();
+        if !answer.is_some_and(|line| line.kind == Kind::Refusal) {
+            self.server.accept_discovery();
+        }
     }
 
     fn nothing_to(&mut self, by: &str, what: &str) {
@@ -523,8 +535,10 @@ impl<'s> Run<'s> {
 
     /// Straight to the interlock; what it lets pass is given.
     fn propose(&mut self, proposal: &Proposal) {
-        let Some(order) = self.proposed_order(proposal) else {
-            let what = "proposal impossible: the server is away, or nothing like it is configured";
+        let awake = self.server.is_awake();
+        let Some(order) = self.proposed_order(proposal).filter(|_| awake) else {
+            let what =
+                "nobody judges the proposal: the server is away, or no such action is configured";
             return self.server.story.write(self.at, None, Kind::Other, what);
         };
         let now = self.now();

@@ -6,6 +6,15 @@ use pitcrew_model::{ObserverName, Production, Scope, ServiceName, Target, Target
 
 use crate::Side;
 
+/// What is left out, so that the other's guards are seen alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Without {
+    /// No order is judged.
+    Interlock,
+    /// No order is given but by people and by proposals.
+    Planner,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     pub(super) number: usize,
@@ -138,6 +147,10 @@ pub(super) enum Hand {
     Denies(TargetId),
     Closes {
         target: TargetId,
+        why: String,
+    },
+    /// What discovery answers, though it is not believed.
+    Accepts {
         why: String,
     },
 }

@@ -9,13 +9,13 @@ use std::{
 };
 
 use pitcrew_model::{
-    Effect, Event, Fact, ObserverName, Order, OrderId, OutcomeKind, Production, Service,
-    SourceTrouble, Target, TargetId, TestName, Timestamp,
+    Authority, Effect, Event, Fact, Objection, ObserverName, Order, OrderId, OutcomeKind,
+    Production, Service, SourceTrouble, Target, TargetId, TestName, Timestamp,
 };
 
 use super::{
     names::source,
-    said::Server as Trouble,
+    said::{Server as Trouble, Without},
     story::{Kind, Story},
 };
 use crate::{Brain, Ledger, Side};
@@ -23,7 +23,7 @@ use crate::{Brain, Ledger, Side};
 pub(super) struct Server {
     /// `None` while it is away.
     pub(super) brain: Option<Brain>,
-    has_interlock: bool,
+    without: Option<Without>,
     production: Arc<Production>,
     ledger: Ledger,
     pub(super) ledger_full: bool,
@@ -53,17 +53,19 @@ struct Discovery {
     is: BTreeMap<TargetId, Arc<Target>>,
     believed: BTreeMap<TargetId, Arc<Target>>,
     trouble: Option<SourceTrouble>,
+    /// The answer that is not believed.
+    refused: Option<BTreeMap<TargetId, Arc<Target>>>,
 }
 
 impl Server {
     pub(super) fn new(
         production: Arc<Production>,
         targets: BTreeMap<TargetId, Arc<Target>>,
-        has_interlock: bool,
+        without: Option<Without>,
     ) -> Self {
         Self {
             brain: None,
-            has_interlock,
+            without,
             production,
             ledger: Ledger::default(),
             ledger_full: false,
@@ -76,6 +78,7 @@ impl Server {
                 believed: targets.clone(),
                 is: targets,
                 trouble: None,
+                refused: None,
             },
             suspects: BTreeMap::new(),
             watched: BTreeMap::new(),
@@ -89,11 +92,10 @@ impl Server {
     }
 
     /// Configuration and discovery first, then what became of the former run's orders: those are returned.
-    pub(super) fn start(&mut self, now: Timestamp, prepare: &dyn Fn(&mut Brain)) -> Vec<Order> {
+    pub(super) fn start(&mut self, now: Timestamp) -> Vec<Order> {
         let birth = self.ledger.birth("scenario");
         self.fence = birth.fence;
-        let mut brain = Brain::start(now, birth, self.ledger.rows());
-        prepare(&mut brain);
+        let brain = Brain::start(now, birth, self.ledger.rows());
         let unfinished = brain.engine.orders_in_flight();
         self.brain = Some(brain);
         self.starts_at = None;
@@ -172,11 +174,13 @@ impl Server {
     /// One event through the core, and what it wants done through the ledger.
     pub(super) fn tell(&mut self, at: Duration, now: Timestamp, event: Event) {
         let Some(brain) = &mut self.brain else { return };
-        let effects = if self.has_interlock {
-            brain.tell(now, event)
-        } else {
-            brain.interlock.note(now, &event);
-            brain.engine.handle(now, event, &mut |_, _| Vec::new())
+        let effects = match self.without {
+            None => brain.tell(now, event),
+            Some(Without::Interlock) => {
+                brain.interlock.note(now, &event);
+                brain.engine.handle(now, event, &mut |_, _| Vec::new())
+            }
+            Some(Without::Planner) => tell_without_planner(brain, now, event),
         };
         for case in brain.engine.cases() {
             self.story.phase(&case.phase);
@@ -299,24 +303,30 @@ impl Server {
 
     /// An answer that is empty or shrank by more than half is not believed, as `find` has it.
     pub(super) fn ask_discovery(&mut self) {
-        let (last, now) = (self.discovery.believed.len(), self.discovery.is.len());
+        let answer = self.discovery.is.clone();
+        let (last, now) = (self.discovery.believed.len(), answer.len());
         if now == 0 && last > 0 {
-            return self.doubt(SourceTrouble::Empty { last });
+            self.refuse(SourceTrouble::Empty { last }, answer);
+        } else if now * 2 < last {
+            self.refuse(SourceTrouble::Shrank { last, now }, answer);
+        } else {
+            self.believe(answer);
         }
-        if now * 2 < last {
-            return self.doubt(SourceTrouble::Shrank { last, now });
-        }
+    }
+
+    fn believe(&mut self, answer: BTreeMap<TargetId, Arc<Target>>) {
+        self.discovery.refused = None;
         if self.discovery.trouble.take().is_some() {
             self.source(None);
         }
-        let (before, is) = (&self.discovery.believed, &self.discovery.is);
+        let before = std::mem::replace(&mut self.discovery.believed, answer);
+        let is = &self.discovery.believed;
         let changed = is
             .iter()
             .filter(|(id, target)| before.get(*id) != Some(target));
         let upserted: Vec<Arc<Target>> = changed.map(|(_, target)| target.clone()).collect();
         let gone = before.keys().filter(|id| !is.contains_key(*id));
         let removed: Vec<TargetId> = gone.cloned().collect();
-        self.discovery.believed.clone_from(&self.discovery.is);
         if !upserted.is_empty() || !removed.is_empty() {
             self.events.push_back(Event::Targets { upserted, removed });
         }
@@ -324,7 +334,18 @@ impl Server {
 
     pub(super) fn answers_nothing(&mut self) {
         let last = self.discovery.believed.len();
-        self.doubt(SourceTrouble::Empty { last });
+        self.refuse(SourceTrouble::Empty { last }, BTreeMap::new());
+    }
+
+    fn refuse(&mut self, trouble: SourceTrouble, answer: BTreeMap<TargetId, Arc<Target>>) {
+        self.discovery.refused = Some(answer);
+        self.doubt(trouble);
+    }
+
+    pub(super) fn accept_discovery(&mut self) {
+        if let Some(answer) = self.discovery.refused.take() {
+            self.believe(answer);
+        }
     }
 
     pub(super) fn doubt(&mut self, trouble: SourceTrouble) {
@@ -338,6 +359,21 @@ impl Server {
             trouble,
         });
     }
+}
+
+/// What the planner wants by itself is not given and not counted; what a person wants is judged as ever.
+fn tell_without_planner(brain: &mut Brain, now: Timestamp, event: Event) -> Vec<Effect> {
+    brain.interlock.note(now, &event);
+    let interlock = &mut brain.interlock;
+    brain.engine.handle(now, event, &mut |now, order| {
+        if matches!(order.authority, Authority::Person { .. }) {
+            return interlock.check(now, order);
+        }
+        vec![Objection {
+            invariant: 0,
+            reason: "this scenario is without a planner".to_owned(),
+        }]
+    })
 }
 
 fn is_durable(effect: &Effect) -> bool {

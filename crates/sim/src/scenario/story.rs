@@ -109,7 +109,9 @@ impl Story {
     }
 
     pub(super) fn object(&mut self, objections: &[Objection]) {
+        // 0 is no invariant: what a scenario `without: planner` objects.
         let invariants = objections.iter().map(|objection| objection.invariant);
+        let invariants = invariants.filter(|invariant| *invariant > 0);
         self.objections.extend(invariants);
     }
 
@@ -120,6 +122,11 @@ impl Story {
     pub(super) fn phase(&mut self, phase: &Phase) {
         if !self.phases.contains(phase.name()) {
             self.phases.insert(phase.name().to_owned());
+        }
+        if let Phase::Held(hold) = phase
+            && !self.holds.contains(hold.name())
+        {
+            self.holds.insert(hold.name().to_owned());
         }
     }
 
