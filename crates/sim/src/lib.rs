@@ -10,10 +10,12 @@ mod mishap;
 pub mod plan;
 pub mod random;
 pub mod record;
+pub mod replay;
 mod report;
 pub mod scenario;
 mod simulate;
 pub mod trace;
+pub mod trial;
 mod world;
 
 pub use audit::Auditor;
@@ -23,7 +25,7 @@ pub use mishap::{
     TargetIndex, What,
 };
 pub use report::{Broken, Disruption, FaultTally, Report, ServiceTally, Timeline, Unavailable};
-pub use simulate::{Options, Progress, SimulateError, simulate};
+pub use simulate::{Options, Progress, SimulateError, simulate, simulate_and_look};
 pub use world::fleet::{Fleet, FleetError, Level};
 
 /// False only in a build in which guards of engine or interlock can be switched off: none that users get.

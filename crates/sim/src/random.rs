@@ -7,8 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use pitcrew_model::{
     Action, Autonomy, BreakerRule, Count, Destination, FleetLimits, Labels, Lemon, Limits, Place,
-    Production, Proves, Rate, Receiver, Release, Repair, Selector, Service, Step, Test, TestKind,
-    Timestamp, Window,
+    Production, Proves, Rate, Receiver, Release, Repair, Selector, Service, Step, TcpTest, Test,
+    TestKind, Timestamp, Window,
 };
 
 use crate::plan::Dice;
@@ -109,7 +109,7 @@ fn test(dice: &mut Dice, number: usize) -> Test {
         name: format!("t{number}")
             .parse()
             .expect("a short word is a valid name"),
-        kind: TestKind::Process,
+        kind: kind(dice),
         interval,
         timeout: (interval / 2).max(SECOND),
         failure_threshold: threshold(dice, 5),
@@ -121,6 +121,20 @@ fn test(dice: &mut Dice, number: usize) -> Test {
             Proves::Degraded
         },
         place: Place::Server,
+    }
+}
+
+/// Some see every kind of fault, some only that a process is gone.
+fn kind(dice: &mut Dice) -> TestKind {
+    let says_ok = TcpTest {
+        port: None,
+        send: None,
+        expect: Some("ok".to_owned()),
+    };
+    match dice.below(10) {
+        0..=2 => TestKind::Process,
+        3 => TestKind::Push,
+        _ => TestKind::Tcp(says_ok),
     }
 }
 

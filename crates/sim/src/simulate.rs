@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use pitcrew_engine::Engine;
 use pitcrew_model::{Production, Timestamp};
 
 use crate::{Fleet, FleetError, Mishap, Report, world::World};
@@ -14,7 +15,18 @@ pub fn simulate(
     plan: &[Mishap],
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, SimulateError> {
-    Ok(World::new(production, options, plan)?.run(progress))
+    simulate_and_look(production, options, plan, progress, &mut |_, _| ())
+}
+
+/// The same, with a look at the engine at the end: at what is not finished. Absent: the server is down.
+pub fn simulate_and_look(
+    production: &Production,
+    options: &Options,
+    plan: &[Mishap],
+    progress: &mut dyn FnMut(Progress),
+    look: &mut dyn FnMut(Timestamp, Option<&Engine>),
+) -> Result<Report, SimulateError> {
+    Ok(World::new(production, options, plan)?.run(progress, look))
 }
 
 #[derive(Clone, Debug)]

@@ -29,7 +29,8 @@ use fleet::Fleet;
 use network::Weather;
 use observers::Observers;
 use people::People;
-use pitcrew_model::Production;
+use pitcrew_engine::Engine;
+use pitcrew_model::{Production, Timestamp};
 use queue::{Happening, Millis, Queue};
 use server::Server;
 use tally::Tally;
@@ -98,7 +99,11 @@ impl<'a> World<'a> {
         })
     }
 
-    pub(crate) fn run(mut self, progress: &mut dyn FnMut(Progress)) -> Report {
+    pub(crate) fn run(
+        mut self,
+        progress: &mut dyn FnMut(Progress),
+        look: &mut dyn FnMut(Timestamp, Option<&Engine>),
+    ) -> Report {
         self.queue.push(0, Happening::Starts);
         let steps = self.end.div_ceil(self.tally.step_ms);
         for step in 1..=steps {
@@ -118,6 +123,7 @@ impl<'a> World<'a> {
         }
         self.now = self.end;
         progress(self.progress());
+        look(self.now_stamp(), self.server.engine());
         self.report()
     }
 

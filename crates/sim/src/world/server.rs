@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use pitcrew_engine::Engine;
 use pitcrew_model::{Effect, Event, Fact, Order, OrderId, Phase, Saved, Scope, Timestamp};
 
 use super::{
@@ -118,6 +119,11 @@ impl Server {
     /// Another target stands there now.
     pub(super) fn forget(&mut self, target: TargetIndex) {
         self.in_case.remove(&target);
+    }
+
+    /// While it runs.
+    pub(super) fn engine(&self) -> Option<&Engine> {
+        self.brain.as_ref().map(|brain| &brain.engine)
     }
 
     /// Cases that have not ended, as the server or what it left behind has them.

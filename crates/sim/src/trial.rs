@@ -1,0 +1,185 @@
+//! One seed's trial: a random production in a storm of mishaps, then hours of calm.
+//!
+//! Safety: whatever happens, no invariant is broken and no order goes to a wrong target. Liveness: when the storm
+//! is over, whatever still ails is repaired or a person has it, and nothing waits for ever. The same seed gives the
+//! same trial on every machine, so that a seed is all that a failure has to tell.
+
+mod rest;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use pitcrew_model::Production;
+
+use crate::{
+    Fleet, Mishap, Options, Report, SimulateError, What,
+    plan::{self, Rates},
+    random, simulate_and_look,
+};
+
+/// Long enough for the longest cooldown, probation and rate of a random production after the last repair.
+pub const CALM: Duration = Duration::from_secs(24 * 3_600);
+
+pub struct Trial {
+    pub production: Production,
+    pub options: Options,
+    pub plan: Vec<Mishap>,
+    /// The storm's length; the rest of `options.duration` is calm.
+    pub storm: Duration,
+}
+
+/// What a trial found, by what it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    Broken {
+        invariant: u8,
+        what: String,
+    },
+    WrongTargets(u64),
+    /// `kind` stays the same while a plan is made shorter; `what` need not.
+    Stuck {
+        kind: &'static str,
+        what: String,
+    },
+}
+
+impl Flaw {
+    /// Whether it is the same kind of flaw.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Broken { invariant: one, .. },
+                Self::Broken {
+                    invariant: other, ..
+                },
+            ) => one == other,
+            (Self::WrongTargets(_), Self::WrongTargets(_)) => true,
+            (Self::Stuck { kind: one, .. }, Self::Stuck { kind: other, .. }) => one == other,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broken { invariant, what } => write!(f, "invariant {invariant} broken: {what}"),
+            Self::WrongTargets(count) => write!(f, "{count} orders on wrong targets"),
+            Self::Stuck { kind, what } => write!(f, "{kind}: {what}"),
+        }
+    }
+}
+
+/// A report and what is wrong with it.
+pub struct Verdict {
+    pub report: Report,
+    pub flaws: Vec<Flaw>,
+}
+
+impl Trial {
+    /// The trial of a seed: an hour of storm, or two, or three, and [`CALM`].
+    pub fn of(seed: u64) -> Result<Self, SimulateError> {
+        let hours = u32::try_from(1 + seed % 3).unwrap_or(1);
+        let storm = Duration::from_secs(3_600) * hours;
+        let mut options = Options::new(0, storm + CALM, seed);
+        let small = random::production(seed, options.start);
+        options.targets = small.targets;
+        let fleet = Fleet::generate(&small.production, small.targets, seed)?;
+        // Some storms are all of everything, some leave time to repair.
+        let rates =
+            Rates::stormy().times([0.1, 0.3, 1.0][usize::try_from(seed / 3 % 3).unwrap_or(0)]);
+        let mut plan = plan::draw(&small.production, &fleet, seed, storm, &rates);
+        end_by(&mut plan, storm);
+        options.fleet = Some(Arc::new(fleet));
+        Ok(Self {
+            production: small.production,
+            options,
+            plan,
+            storm,
+        })
+    }
+
+    pub fn run(&self) -> Result<Verdict, SimulateError> {
+        self.run_with(&self.plan)
+    }
+
+    /// With another plan in the same production: a shorter one, to see what a flaw needs.
+    pub fn run_with(&self, plan: &[Mishap]) -> Result<Verdict, SimulateError> {
+        let mut stuck = Vec::new();
+        let report = simulate_and_look(
+            &self.production,
+            &self.options,
+            plan,
+            &mut |_| (),
+            &mut |now, engine| stuck = rest::unfinished(now, engine),
+        )?;
+        let broken = report.broken.iter().map(|broken| Flaw::Broken {
+            invariant: broken.invariant,
+            what: format!("{} s: {}", broken.at_seconds, broken.what),
+        });
+        let mut flaws: Vec<Flaw> = broken.collect();
+        if report.wrong_targets > 0 {
+            flaws.push(Flaw::WrongTargets(report.wrong_targets));
+        }
+        flaws.extend(stuck);
+        Ok(Verdict { report, flaws })
+    }
+
+    /// The shortest plan found that still has a flaw like this one: mishaps are left out, half of them at once
+    /// at first and one by one in the end (A. Zeller, R. Hildebrandt, "Simplifying and Isolating
+    /// Failure-Inducing Input", 2002).
+    pub fn minimise(&self, flaw: &Flaw, runs_max: u32) -> Result<Vec<Mishap>, SimulateError> {
+        let mut plan = self.plan.clone();
+        let (mut parts, mut runs) = (2, 0);
+        while plan.len() >= 2 && runs < runs_max {
+            let size = plan.len().div_ceil(parts);
+            let mut shorter = None;
+            for begin in (0..plan.len()).step_by(size) {
+                let end = (begin + size).min(plan.len());
+                let without = [&plan[..begin], &plan[end..]].concat();
+                runs += 1;
+                if self
+                    .run_with(&without)?
+                    .flaws
+                    .iter()
+                    .any(|other| other.is_like(flaw))
+                {
+                    shorter = Some(without);
+                    break;
+                }
+                if runs >= runs_max {
+                    break;
+                }
+            }
+            match shorter {
+                Some(without) => (plan, parts) = (without, (parts - 1).max(2)),
+                None if size == 1 => break,
+                None => parts = (parts * 2).min(plan.len()),
+            }
+        }
+        Ok(plan)
+    }
+}
+
+/// Whatever ends by itself ends with the storm; what only a repair ends stays.
+fn end_by(plan: &mut [Mishap], storm: Duration) {
+    for mishap in plan {
+        let left = storm.saturating_sub(mishap.at);
+        match &mut mishap.what {
+            What::Fault(fault) => {
+                fault.heals_after = fault.heals_after.map(|after| after.min(left))
+            }
+            What::Observer { lasts, .. }
+            | What::Cut { lasts, .. }
+            | What::Network { lasts, .. }
+            | What::LedgerFull { lasts }
+            | What::Discovery { lasts, .. }
+            | What::Person(
+                crate::Hand::Pause { lasts, .. }
+                | crate::Hand::Hold { lasts, .. }
+                | crate::Hand::Stop { lasts, .. },
+            ) => *lasts = (*lasts).min(left),
+            What::Blip { .. } | What::Server(_) | What::ClockStep { .. } | What::Person(_) => {}
+        }
+    }
+}

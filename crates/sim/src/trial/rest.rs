@@ -1,0 +1,110 @@
+//! What must not be left hours after a storm: cases on which nothing happens, breakers that hold, orders under way.
+//!
+//! A case may stay open where the policy, a limit of capacity or a person holds it; everything else moves on within
+//! minutes by itself, and whatever is older than that is stuck.
+
+use std::time::Duration;
+
+use pitcrew_engine::Engine;
+use pitcrew_model::{Case, Hold, Order, OrderState, Phase, Release, Timestamp};
+
+use super::Flaw;
+
+/// More than any round, recheck or retry takes.
+const SLACK: Duration = Duration::from_secs(30 * 60);
+
+pub(super) fn unfinished(now: Timestamp, engine: Option<&Engine>) -> Vec<Flaw> {
+    let Some(engine) = engine else {
+        return vec![stuck("server down", "it never started again".to_owned())];
+    };
+    let open = engine.cases().filter(|case| case.is_open());
+    let cases = open.filter_map(|case| {
+        let kind = stuck_in(now, case, engine)?;
+        let what = format!("{} on {}: {:?}", case.id, case.target, case.phase);
+        Some(stuck(kind, what))
+    });
+    let orders = engine
+        .orders()
+        .filter(|state| is_overdue(now, state))
+        .map(|state| {
+            stuck(
+                "order in flight",
+                format!("{} on {}", state.order.id, state.order.target.id),
+            )
+        });
+    cases.chain(orders).chain(breakers(now, engine)).collect()
+}
+
+fn stuck(kind: &'static str, what: String) -> Flaw {
+    Flaw::Stuck { kind, what }
+}
+
+/// Why this case should not be where it is.
+fn stuck_in(now: Timestamp, case: &Case, engine: &Engine) -> Option<&'static str> {
+    let old = now.since(case.opened_at) > SLACK;
+    match &case.phase {
+        Phase::Suspected => old.then_some("suspected for ever"),
+        Phase::Confirmed => old.then_some("confirmed for ever"),
+        Phase::Repairing { order } => match engine.order(*order) {
+            Some(state) => is_overdue(now, state).then_some("repairing for ever"),
+            None => Some("repairing by an order that nobody has"),
+        },
+        Phase::Verifying { until, .. } => {
+            (now.since(*until) > SLACK).then_some("verifying for ever")
+        }
+        Phase::Probation { until } => {
+            (now.since(*until) > SLACK).then_some("on probation for ever")
+        }
+        Phase::Held(hold) => held_for_ever(now, hold),
+        Phase::Closed(_) => None,
+    }
+}
+
+/// What no person, policy or lack of capacity explains.
+fn held_for_ever(now: Timestamp, hold: &Hold) -> Option<&'static str> {
+    let passed = |until: &Timestamp| now.since(*until) > SLACK;
+    match hold {
+        // The policy's or a person's will.
+        Hold::Autonomy { .. }
+        | Hold::AwaitingApproval { .. }
+        | Hold::Denied { .. }
+        | Hold::HandedOver { .. } => None,
+        // Others are for a person to repair, and until then this one would be one too many.
+        Hold::MaxUnavailable { .. } | Hold::LastHealthy { .. } => None,
+        Hold::Cooldown { until } => passed(until).then_some("held by a cooldown that is over"),
+        Hold::Rate { until, .. } => passed(until).then_some("held by a rate that is free again"),
+        Hold::HeldByPerson { until, .. } => passed(until).then_some("held by a hold that is over"),
+        Hold::Paused { .. } => Some("held by a pause that was lifted"),
+        Hold::LedgerUnwritable => Some("held by a ledger that can be written"),
+        Hold::Breaker { .. } => Some("held by a breaker"),
+        Hold::ObserverSuspect { .. } => Some("held by observers that are well"),
+        Hold::Flapping { .. } | Hold::Lemon { .. } | Hold::NoRunner { .. } => {
+            Some("held by what a person should have been told")
+        }
+        Hold::Quorum { .. } => Some("held for a quorum that is there"),
+        Hold::OneAtATime { .. } | Hold::MaxInFlight { .. } | Hold::PerDomain { .. } => {
+            Some("held by an order in flight")
+        }
+        Hold::FleetRate { .. } => Some("held by a brake that was released"),
+        Hold::Interlock { objections } => objections
+            .iter()
+            .any(|objection| !matches!(objection.invariant, 3 | 4))
+            .then_some("held by the interlock"),
+    }
+}
+
+fn is_overdue(now: Timestamp, state: &OrderState) -> bool {
+    let by = state.order.given_at + Order::OUTCOME_OVERDUE + state.order.settle + SLACK;
+    state.given && state.ended_at.is_none() && now > by
+}
+
+fn breakers(now: Timestamp, engine: &Engine) -> Vec<Flaw> {
+    let services: Vec<_> = engine.services().cloned().collect();
+    let auto = services
+        .iter()
+        .filter(|service| service.limits.breaker.release == Release::Auto);
+    auto.filter_map(|service| engine.service(now, &service.name))
+        .flat_map(|status| status.breakers)
+        .map(|scope| stuck("breaker never released", scope))
+        .collect()
+}
