@@ -328,7 +328,10 @@ impl<'t> Parser<'t> {
             let message = "nothing is expected: write at least one line with `expect`";
             self.mistakes.push(Mistake::new(1, 1, message));
         }
-        if let Some(production) = &self.production
+        if let Some(production) = self
+            .production
+            .as_ref()
+            .filter(|_| self.mistakes.is_empty())
             && questions(&self.names, production, self.now) > QUESTIONS_MAX
         {
             let message = format!(
