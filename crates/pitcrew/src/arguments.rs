@@ -86,6 +86,16 @@ and the old configuration stays in force. SIGTERM stops Pitcrew; processes it ru
     /// Validate a configuration: every error with its place. Exit 0 or 2.
     #[command(after_help = "Example:\n  pitcrew check production/ && systemctl reload pitcrew")]
     Check(CheckOptions),
+    /// What would this configuration do? Runs it for hours over a production that exists only in memory.
+    #[command(after_help = "\
+Examples:
+  pitcrew simulate production/                             a thousand targets for a day
+  pitcrew simulate production/ --targets 1000000 --seed 7 --html report.html
+  pitcrew simulate production/ --trace failures.csv        what it would have done then
+
+A trace is CSV with a header: time and node, and rack and room where they are known; other columns are ignored.
+The same seed gives the same report, to the byte. Exit 1 if a wrong target was touched or an invariant broken.")]
+    Simulate(SimulateOptions),
     /// What is, now: services, open cases, and what needs you. Exit 1 when something fails or needs you.
     Status,
     /// Every target with its health and tests.
@@ -215,6 +225,41 @@ pub(crate) enum LogFormat {
 pub(crate) struct CheckOptions {
     /// Directory of the configuration, or one file.
     pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimulateOptions {
+    /// Directory of the configuration, or one file.
+    pub(crate) dir: PathBuf,
+    /// How many; 1000, or with --trace as many as it implies, when absent.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) targets: Option<u32>,
+    /// How long; 24, or with --trace as long as it is, when absent.
+    #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) hours: Option<u32>,
+    /// Of all chance.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How much goes wrong.
+    #[arg(long, value_enum, default_value_t, conflicts_with = "trace")]
+    pub(crate) faults: Faults,
+    /// Recorded failures instead: a CSV file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Write the report with plots here, as one HTML page.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Faults {
+    /// Nothing goes wrong.
+    Calm,
+    /// As in a production that is well run.
+    #[default]
+    Ordinary,
+    /// Everything, all the time: for small fleets.
+    Stormy,
 }
 
 #[derive(Debug, Args)]

@@ -15,6 +15,7 @@ mod look;
 mod output;
 mod person;
 mod serve;
+mod simulate;
 mod story;
 mod test;
 mod words;
@@ -47,6 +48,7 @@ fn run(arguments: Arguments) -> Answered {
         Command::Init(options) => init::init(&options, &general),
         Command::Serve(options) => serve::serve(options),
         Command::Check(options) => check::check(&options, &general),
+        Command::Simulate(options) => simulate::simulate(&options, &general),
         Command::Status => look::status(&general),
         Command::Targets(options) => look::targets(&options, &general),
         Command::Cases(options) => look::cases(&options, &general),
