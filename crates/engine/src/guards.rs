@@ -5,6 +5,9 @@
 //! users has, one at a time can be switched off in a thread. `cargo xtask guards` does that to each of them and names
 //! those whose absence nobody notices. The interlock has its own list and its own switches.
 
+#[cfg(feature = "switches")]
+use std::cell::Cell;
+
 macro_rules! guards {
     ($($name:ident $text:literal $what:literal;)*) => {
         /// What the engine never does without.
@@ -195,19 +198,37 @@ pub(crate) const fn holds(_guard: Guard) -> bool {
 }
 
 #[cfg(feature = "switches")]
+const COUNT: usize = Guard::ALL.len();
+
+#[cfg(feature = "switches")]
 thread_local! {
-    static OFF: std::cell::Cell<Option<Guard>> = const { std::cell::Cell::new(None) };
+    static OFF: Cell<[bool; COUNT]> = const { Cell::new([false; COUNT]) };
+    static ASKED: Cell<[u64; COUNT]> = const { Cell::new([0; COUNT]) };
 }
 
 #[cfg(feature = "switches")]
 pub(crate) fn holds(guard: Guard) -> bool {
-    OFF.get() != Some(guard)
+    let at = guard as usize;
+    ASKED.with(|asked| asked.as_array_of_cells()[at].update(|times| times + 1));
+    OFF.with(|off| !off.as_array_of_cells()[at].get())
 }
 
-/// Takes one guard away from every engine of this thread; `None` puts it back.
+/// Takes these guards away from every engine of this thread, and puts back all others.
 #[cfg(feature = "switches")]
-pub fn switch_off(guard: Option<Guard>) {
-    OFF.set(guard);
+pub fn switch_off(guards: &[Guard]) {
+    let mut off = [false; COUNT];
+    for guard in guards {
+        off[*guard as usize] = true;
+    }
+    OFF.set(off);
+}
+
+/// How often each guard was asked for in this thread since the last call: one that was not makes no difference.
+#[cfg(feature = "switches")]
+#[must_use]
+pub fn take_asked() -> Vec<(Guard, u64)> {
+    let asked = ASKED.replace([0; COUNT]);
+    Guard::ALL.iter().copied().zip(asked).collect()
 }
 
 #[cfg(test)]

@@ -34,8 +34,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     words.extend(arguments.all.then(|| "--all".to_owned()));
     words.extend(arguments.list.then(|| "--list".to_owned()));
     let status = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--locked", "--package", "pitcrew-sim"])
-        .args(["--example", "guards", "--features", "switches", "--"])
+        .args(["run", "--quiet", "--locked", "--release"])
+        .args(["--package", "pitcrew-sim", "--example", "guards"])
+        .args(["--features", "switches", "--"])
         .args(&words)
         .status()
         .context("failed to run cargo")?;
