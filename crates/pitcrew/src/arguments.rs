@@ -149,6 +149,20 @@ Examples:
     /// Run tests now and show the evidence. Exit 1 unless all pass.
     #[command(after_help = "Examples:\n  pitcrew test web-1\n  pitcrew test web-1 answers")]
     Test(TestOptions),
+    /// Put what `serve --record` wrote through the engine again: the same decisions, or another policy's beside them.
+    #[command(after_help = "\
+Examples:
+  pitcrew replay record                        does the same policy decide the same? Exit 1 if not
+  pitcrew replay record --data ./data          and is that what the ledger says, record by record?
+  pitcrew replay record --config production/   what would this configuration have done then?
+
+With --config, case by case: acted or not, earlier or later, and by which limit. What was observed stays as it was, and
+orders that were not given then are assumed to be done; a case is conjecture from its first order that differs. Discovery's
+targets are as recorded; whatever `run` or `find` say now is not asked.
+With --data, the server's own facts are left out, because they never pass through the engine: server_started,
+configuration_loaded, configuration_refused, process_started, process_stopped, notified.
+Exit codes: 0 alike, 1 differences, 2 a record or configuration that can't be used.")]
+    Replay(ReplayOptions),
     /// Verify or export the tamper-evident record of every decision.
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -391,6 +405,18 @@ pub(crate) struct TestOptions {
     pub(crate) target: TargetId,
     /// All tests of the target when absent.
     pub(crate) tests: Vec<TestName>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayOptions {
+    /// What `pitcrew serve --record` wrote.
+    pub(crate) record: PathBuf,
+    /// Directory of another configuration, or one file; the recorded one when absent.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) config: Option<PathBuf>,
+    /// Directory of the ledger that was written meanwhile, to compare with.
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    pub(crate) data: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -14,6 +14,7 @@ mod ledger;
 mod look;
 mod output;
 mod person;
+mod replay;
 mod serve;
 mod simulate;
 mod story;
@@ -67,6 +68,7 @@ fn run(arguments: Arguments) -> Answered {
         Command::Test(options) => test::test(options, &general),
         Command::Ledger(LedgerCommand::Verify(files)) => ledger::verify(&files, &general),
         Command::Ledger(LedgerCommand::Export(files)) => ledger::export(&files, &general),
+        Command::Replay(options) => replay::replay(&options, &general),
         Command::Schema => about::schema(),
         Command::Completions { shell } => about::completions(shell),
         Command::Version => about::version(&general),
