@@ -58,6 +58,10 @@ pub struct Birth {
 /// Asked before every order; no objection lets it pass, and then it counts as given.
 pub type Judge<'a> = dyn FnMut(Timestamp, &Order) -> Vec<pitcrew_model::Objection> + 'a;
 
+/// Timers that run with one event. When thousands of cases ask again at the same moment, what is seen and told
+/// meanwhile is not kept waiting for all of them: what is left is due still, so another event follows at once.
+const DUE_AT_ONCE: usize = 64;
+
 /// Ended cases and orders that are still shown; older ones are in the ledger.
 const SHOWN_AFTER_END: usize = 1_000;
 
@@ -205,7 +209,10 @@ impl Engine {
 
     fn run_timers(&mut self, now: Timestamp, judge: &mut Judge<'_>, out: &mut Out) {
         self.available.take();
-        while let Some(timer) = self.timers.pop_due(now) {
+        for _ in 0..DUE_AT_ONCE {
+            let Some(timer) = self.timers.pop_due(now) else {
+                return;
+            };
             match timer {
                 Timer::Case(id) => self.case_is_due(now, id, judge, out),
                 Timer::Order(id) => self.order_is_due(now, id, judge, out),

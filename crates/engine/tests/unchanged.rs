@@ -1,11 +1,6 @@
 //! What observers leave unsaid: a world that hears every answer and one that hears only of what changed decide the
 //! same, and silence about changes never repairs anything.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a broken test world should stop the test"
-)]
-
 mod world;
 
 use std::time::Duration;
@@ -120,6 +115,13 @@ fn play(world: &mut World, change: &Change) {
     }
 }
 
+/// With its times; what happens at one moment has no order.
+fn told(world: &World) -> Vec<String> {
+    let mut story = world.story.clone();
+    story.sort_unstable();
+    story
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
@@ -131,11 +133,11 @@ proptest! {
         for change in &changes {
             play(&mut every, change);
             play(&mut sparse, change);
-            prop_assert_eq!(&every.story, &sparse.story, "after {:?}", change);
+            prop_assert_eq!(told(&every), told(&sparse), "after {:?}", change);
         }
         every.run(4_000);
         sparse.run(4_000);
-        prop_assert_eq!(&every.story, &sparse.story);
+        prop_assert_eq!(told(&every), told(&sparse));
     }
 }
 

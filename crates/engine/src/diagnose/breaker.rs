@@ -4,6 +4,7 @@
 //! verification, a recovery or a notice. BOSH's meltdown guard counts the same way.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
@@ -19,6 +20,15 @@ struct Breaker {
     since: BTreeMap<CaseId, Timestamp>,
     tripped_at: Option<Timestamp>,
     calm_since: Option<Timestamp>,
+    old: Cell<Old>,
+}
+
+/// How many of a breaker's cases began before a time. Time mostly goes on, so that counting what newly fails looks
+/// at each case once, and not at thousands of them for each decision about one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Old {
+    before: Timestamp,
+    count: usize,
 }
 
 impl Breaker {
@@ -26,8 +36,7 @@ impl Breaker {
         while let Some(&(since, case)) = self.failing.first()
             && now.since(since) > within
         {
-            self.failing.pop_first();
-            self.since.remove(&case);
+            self.remove(case);
         }
     }
 
@@ -35,12 +44,41 @@ impl Breaker {
         self.remove(case);
         self.failing.insert((since, case));
         self.since.insert(case, since);
+        let old = self.old.get_mut();
+        old.count += usize::from(since < old.before);
     }
 
     fn remove(&mut self, case: CaseId) {
         if let Some(since) = self.since.remove(&case) {
             self.failing.remove(&(since, case));
+            let old = self.old.get_mut();
+            old.count -= usize::from(since < old.before);
         }
+    }
+
+    fn clear(&mut self) {
+        self.failing.clear();
+        self.since.clear();
+        self.old.take();
+    }
+
+    /// Cases that began at `from` or later.
+    fn count_from(&self, from: Timestamp) -> usize {
+        let Old { before, count } = self.old.get();
+        let between = |from, to| {
+            self.failing
+                .range((from, CaseId(0))..(to, CaseId(0)))
+                .count()
+        };
+        let count = match before <= from {
+            true => count + between(before, from),
+            false => count - between(from, before),
+        };
+        self.old.set(Old {
+            before: from,
+            count,
+        });
+        self.failing.len() - count
     }
 }
 
@@ -114,8 +152,7 @@ impl Breakers {
     /// What newly fails as of `now`: what has failed for longer than `within` is no longer new.
     pub(crate) fn failing(&self, now: Timestamp, scope: &Scope, within: Duration) -> u32 {
         self.scopes.get(scope).map_or(0, |breaker| {
-            let new = breaker.failing.range((now - within, CaseId(0))..);
-            u32::try_from(new.count()).unwrap_or(u32::MAX)
+            u32::try_from(breaker.count_from(now - within)).unwrap_or(u32::MAX)
         })
     }
 
@@ -133,8 +170,7 @@ impl Breakers {
 
     pub(crate) fn release(&mut self, scope: &Scope) -> bool {
         self.scopes.get_mut(scope).is_some_and(|breaker| {
-            breaker.failing.clear();
-            breaker.since.clear();
+            breaker.clear();
             breaker.tripped_at.take().is_some()
         })
     }
@@ -212,6 +248,26 @@ mod tests {
     fn only_what_newly_fails_counts() {
         assert!(!trips(10, &[0, 0, 0, 601, 601]));
         assert!(trips(10, &[0, 0, 0, 600, 600]));
+    }
+
+    #[test]
+    fn what_newly_fails_is_counted_at_any_time_in_any_order() {
+        let mut breakers = Breakers::default();
+        for id in 0..20 {
+            breakers.count(&Scope::Fleet, at(id * 100), CaseId(id));
+        }
+        let newly = |breakers: &Breakers, now| {
+            breakers.failing(at(now), &Scope::Fleet, Duration::from_secs(600))
+        };
+        assert_eq!(
+            [1_900, 2_000, 600, 2_499, 2_501].map(|now| newly(&breakers, now)),
+            [7, 6, 20, 1, 0]
+        );
+        for id in [0, 13, 19] {
+            breakers.recovered(&Scope::Fleet, CaseId(id));
+        }
+        breakers.count(&Scope::Fleet, at(50), CaseId(7));
+        assert_eq!([1_900, 600].map(|now| newly(&breakers, now)), [5, 17]);
     }
 
     #[test]
