@@ -86,6 +86,17 @@ and the old configuration stays in force. SIGTERM stops Pitcrew; processes it ru
     /// Validate a configuration: every error with its place. Exit 0 or 2.
     #[command(after_help = "Example:\n  pitcrew check production/ && systemctl reload pitcrew")]
     Check(CheckOptions),
+    /// Does the policy decide as you expect? Runs incidents written as text against it. Exit 1 when one is decided otherwise.
+    #[command(after_help = "\
+Examples:
+  pitcrew test-policy production/                      every *.scenario file there
+  pitcrew test-policy production/ freeze.scenario
+
+A scenario says what happens and what must follow, such as:
+  at 1m   web-1 down
+  at 2m   expect order restart web-1
+Where there is none yet, the command prints one to begin with. Nothing is started, asked or written.")]
+    TestPolicy(TestPolicyOptions),
     /// What would this configuration do? Runs it for hours over a production that exists only in memory.
     #[command(after_help = "\
 Examples:
@@ -274,6 +285,14 @@ pub(crate) enum Faults {
     Ordinary,
     /// Everything, all the time: for small fleets.
     Stormy,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TestPolicyOptions {
+    /// Directory of the configuration, or one file.
+    pub(crate) dir: PathBuf,
+    /// Scenarios; every *.scenario file of that directory when absent.
+    pub(crate) files: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -19,6 +19,7 @@ mod serve;
 mod simulate;
 mod story;
 mod test;
+mod test_policy;
 mod words;
 
 use std::process::ExitCode;
@@ -49,6 +50,7 @@ fn run(arguments: Arguments) -> Answered {
         Command::Init(options) => init::init(&options, &general),
         Command::Serve(options) => serve::serve(options),
         Command::Check(options) => check::check(&options, &general),
+        Command::TestPolicy(options) => test_policy::test_policy(&options, &general),
         Command::Simulate(options) => simulate::simulate(&options, &general),
         Command::Status => look::status(&general),
         Command::Targets(options) => look::targets(&options, &general),
