@@ -232,9 +232,9 @@ impl Auditor {
     }
 
     /// Told what one transaction of the ledger took.
-    pub fn committed(&mut self, now: Timestamp, effects: &[Effect]) {
+    pub fn committed(&mut self, effects: &[Effect]) {
         for effect in effects {
-            self.annals.committed(now, effect);
+            self.annals.committed(effect);
             if let Effect::Record(Record {
                 fact: Fact::Intent { order },
                 ..

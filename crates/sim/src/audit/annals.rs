@@ -87,7 +87,7 @@ impl Annals {
     }
 
     /// What forbids something.
-    pub(super) fn committed(&mut self, now: Timestamp, effect: &Effect) {
+    pub(super) fn committed(&mut self, effect: &Effect) {
         let Effect::Record(record) = effect else {
             return;
         };
@@ -105,7 +105,7 @@ impl Annals {
             }
             Fact::Confirmed { .. } => self.confirmed.extend(record.case),
             Fact::HandedOver { .. } => self.handed_over.extend(record.case),
-            Fact::Closed { .. } => self.close(now, record),
+            Fact::Closed { .. } => self.close(record),
             _ => {}
         }
     }
@@ -139,17 +139,21 @@ impl Annals {
         }
     }
 
-    fn close(&mut self, now: Timestamp, record: &Record) {
+    /// As of the decision: the ledger has it a little later.
+    fn close(&mut self, record: &Record) {
         let (Some(case), Some(target)) = (record.case, &record.target) else {
             return;
         };
         self.closed.insert(case);
         self.handed_over.remove(&case);
         if self.confirmed.remove(&case) {
-            self.endings.entry(target.clone()).or_default().push(now);
+            self.endings
+                .entry(target.clone())
+                .or_default()
+                .push(record.at);
         }
         if self.rungs.remove(&case).is_some() {
-            self.repaired_at.insert(target.clone(), now);
+            self.repaired_at.insert(target.clone(), record.at);
         }
     }
 }

@@ -185,7 +185,7 @@ impl Scene {
     fn recorded(&mut self, about: Option<&Order>, fact: Fact) -> &mut Self {
         let effects = [Effect::Record(self.record(about, fact))];
         self.auditor.effects(self.now, &effects);
-        self.auditor.committed(self.now, &effects);
+        self.auditor.committed(&effects);
         self
     }
 
@@ -214,7 +214,7 @@ impl Scene {
     /// Decided on, committed and gone.
     fn give(&mut self, order: &Order) -> &mut Self {
         let effects = self.decide(order);
-        self.auditor.committed(self.now, &effects);
+        self.auditor.committed(&effects);
         self.auditor.left(self.now, order);
         self
     }
@@ -305,7 +305,7 @@ fn what_the_ledger_could_not_take_does_not_leave() {
         not_given: vec![OrderId(1)],
         error: "full".to_owned(),
     });
-    scene.auditor.committed(scene.now, &effects);
+    scene.auditor.committed(&effects);
     scene.auditor.left(scene.now, &order);
     assert_eq!(scene.broken(), [2]);
 }
@@ -316,7 +316,7 @@ fn what_was_decided_before_a_crash_does_not_leave_after_it() {
     scene.fails(&["web-1"]);
     let order = scene.order(1, "web-1");
     let effects = scene.decide(&order);
-    scene.auditor.committed(scene.now, &effects);
+    scene.auditor.committed(&effects);
     scene.auditor.crashed(scene.now);
     scene.auditor.left(scene.now, &order);
     assert_eq!(scene.broken(), [2]);
@@ -647,7 +647,7 @@ fn a_stale_order_does_not_leave() {
     scene.fails(&["web-1"]);
     let order = scene.order(1, "web-1");
     let effects = scene.decide(&order);
-    scene.auditor.committed(scene.now, &effects);
+    scene.auditor.committed(&effects);
     scene.now = scene.now + SECOND * 60;
     scene.auditor.left(scene.now, &order);
     assert_eq!(scene.broken(), [12], "expired on its way");
@@ -830,6 +830,25 @@ fn a_lemon_is_a_persons_and_a_repaired_target_rests() {
     let order = scene.order(2, "web-1");
     scene.give(&order);
     assert_eq!(scene.broken(), [15], "within its cooldown");
+}
+
+#[test]
+fn a_cooldown_begins_when_the_case_is_closed_and_not_when_the_ledger_has_it() {
+    let mut scene = Scene::new(|_| ());
+    scene.fails(&["web-1"]);
+    let order = scene.order(1, "web-1");
+    scene.give(&order).outcome(1, OutcomeKind::Failed);
+    let (ending, why) = (Ending::HandedOver, String::new());
+    let closed = Effect::Record(scene.record(Some(&order), Fact::Closed { ending, why }));
+    let at = scene.now;
+    scene.auditor.effects(at, std::slice::from_ref(&closed));
+    scene.now = at + SECOND;
+    scene.auditor.committed(&[closed]);
+    scene.now = at + SECOND * 600;
+    scene.fails(&["web-1"]);
+    let order = scene.order(2, "web-1");
+    scene.give(&order);
+    assert_eq!(scene.broken(), [0; 0], "ten minutes after it");
 }
 
 #[test]

@@ -416,7 +416,7 @@ impl World<'_> {
         let mut all = std::mem::take(&mut self.server.kept);
         all.extend(batch);
         self.server.ledger.commit(&all);
-        self.auditor.committed(now, &all);
+        self.auditor.committed(&all);
         let orders = all.into_iter().filter_map(|effect| match effect {
             Effect::Give(order) => Some(order),
             _ => None,
