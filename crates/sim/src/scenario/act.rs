@@ -27,8 +27,8 @@ const SUBJECTS: [&str; 11] = [
     "start",
     "stop",
 ];
-const TRUTHS: [&str; 8] = [
-    "up", "down", "silent", "flapping", "fails", "passes", "warns", "flaps",
+const TRUTHS: [&str; 9] = [
+    "up", "down", "silent", "flapping", "fails", "passes", "warns", "flaps", "hides",
 ];
 const TAKES: Duration = Duration::from_secs(1);
 
@@ -74,6 +74,7 @@ fn truth(said: &mut Sentence, names: &Names) -> Parsed<Act> {
         "fails" => (State::Fails, true),
         "passes" => (State::Passes, true),
         "warns" => (State::Warns, true),
+        "hides" => (State::Silent, true),
         _ => (State::Flaps, true),
     };
     let test = if has_test {
@@ -299,11 +300,24 @@ fn discovery(said: &mut Sentence, names: &mut Names) -> Parsed<Discovery> {
 
 fn observer(said: &mut Sentence, names: &Names) -> Parsed<Act> {
     let observer = names.observer(said)?;
-    let is = match said.choice(&["works", "silent", "suspect", "sees", "late"])? {
+    let is = match said.choice(&["works", "silent", "suspect", "sees", "says", "late"])? {
         "works" => Observer::Works,
         "silent" => Observer::Silent,
         "suspect" => Observer::Suspect(said.required_text("its trouble")?),
         "late" => Observer::Late(said.duration()?),
+        "says" => {
+            said.must("unchanged")?;
+            let is_ahead = said.peek().is_some();
+            let ahead = if is_ahead {
+                said.duration()?
+            } else {
+                Duration::ZERO
+            };
+            if is_ahead {
+                said.must("ahead")?;
+            }
+            Observer::SaysUnchanged(ahead)
+        }
         _ => {
             said.must("all")?;
             match said.choice(&["down", "up"])? {

@@ -15,6 +15,7 @@ mod run;
 mod said;
 mod sentence;
 mod server;
+mod sparing;
 mod start;
 mod story;
 mod truth;

@@ -17,6 +17,7 @@ use super::{
     names::{action_named, source},
     said::{Act, Discovery, Hand, Line, Observer, Proposal, What, When},
     server::Server,
+    sparing::Reported,
     story::{Kind, ordered},
     truth::{Known, Truth},
 };
@@ -33,6 +34,7 @@ pub(super) struct Run<'s> {
     observers: BTreeMap<ObserverName, Observer>,
     /// Answers on their way.
     late: Vec<(Duration, Observation)>,
+    reported: Reported,
     pub(super) server: Server,
     proposed: u64,
     last_operation: Option<pitcrew_model::OperationId>,
@@ -74,6 +76,7 @@ impl<'s> Run<'s> {
                 .map(|name| (name.clone(), Observer::Works))
                 .collect(),
             late: Vec::new(),
+            reported: Reported::default(),
             server: Server::new(
                 scenario.production.clone(),
                 scenario.targets.clone(),
@@ -215,6 +218,7 @@ impl<'s> Run<'s> {
                 .story
                 .write(self.at, None, Kind::Other, "server starts");
         }
+        self.reported = Reported::default();
         self.drain();
         for order in unfinished {
             self.server.unfinished.push((self.at + RECONCILING, order));
@@ -313,7 +317,19 @@ impl<'s> Run<'s> {
                 }
             }
         }
+        let (observers, reported) = (&self.observers, &mut self.reported);
+        let is_sparing =
+            |name: &ObserverName| matches!(observers.get(name), Some(Observer::SaysUnchanged(_)));
+        asked.retain(|answer| reported.is_due(answer) || !is_sparing(&answer.observer));
         self.hear(asked);
+        for (name, is) in &self.observers {
+            if let Observer::SaysUnchanged(ahead) = is {
+                self.server.events.push_back(Event::Unchanged {
+                    observer: name.clone(),
+                    at: self.now() + *ahead,
+                });
+            }
+        }
         self.drain();
     }
 
@@ -331,7 +347,10 @@ impl<'s> Run<'s> {
                 Observer::Silent => continue,
                 Observer::SeesAllDown => (Verdict::Fail, "no route to host".to_owned()),
                 Observer::SeesAllUp => (Verdict::Pass, String::new()),
-                Observer::Works | Observer::Suspect(_) | Observer::Late(_) => {
+                Observer::Works
+                | Observer::Suspect(_)
+                | Observer::Late(_)
+                | Observer::SaysUnchanged(_) => {
                     self.truth.answer(self.at, target, test, observer, interval)
                 }
             };

@@ -185,6 +185,8 @@ pub(super) enum Observer {
     SeesAllUp,
     /// Its answers arrive so much later.
     Late(Duration),
+    /// It does not repeat each pass but says once a round that nothing changed; its clock is so far ahead.
+    SaysUnchanged(Duration),
 }
 
 /// An order that no sound planner gives, straight to the interlock. What is absent is as a sound one has it.
