@@ -1,8 +1,9 @@
 //! The language itself: what it refuses and where, that expectations fail when they don't hold, and that no
 //! text makes it panic.
 
-#[allow(dead_code, reason = "each file of tests uses its part")]
 mod incidents;
+
+use std::{fs, path::Path};
 
 use incidents::{all, production, read};
 use pitcrew_sim::scenario::Scenario;
@@ -353,6 +354,84 @@ a.scenario:14: after 2m wanted `at 2m expect web-1 healthy`, but web-1 is probat
     );
 }
 
+/// One line for each form of sentence that the documentation lists.
+const SENTENCES: [&str; 62] = [
+    "web-1 up",
+    "web-1..3 down \"out of memory\" for 30s",
+    "zone=a silent",
+    "web-1 web-2 flapping seen by far local",
+    "web-1 fails answers \"HTTP 503\" for 30s seen by far",
+    "web-1 passes answers",
+    "web-1 warns answers",
+    "web-1 flaps answers",
+    "restart cures",
+    "restart of web-1 does not help unheard after 20s",
+    "start breaks unclear",
+    "rebuild fails after 1m",
+    "person op holds web-1 for 2h \"why\"",
+    "person op releases web-1",
+    "person op pauses fleet \"why\"",
+    "person op pauses web:zone=a \"why\"",
+    "person op resumes web",
+    "person op orders rebuild web-1 \"why\"",
+    "person op approves web-1",
+    "person op approves web-1 with digest 0123456789abcdef",
+    "person op denies web-1",
+    "person op closes web-1 \"why\"",
+    "person op accepts discovery \"why\"",
+    "server crashes",
+    "server crashes for 30s",
+    "server starts",
+    "server crashes before writing the next order",
+    "server crashes before sending the next order for 30s",
+    "server crashes after sending the next order",
+    "server pauses 40s",
+    "clock steps 1h",
+    "clock steps back 1h",
+    "ledger full",
+    "ledger works",
+    "discovery loses web-1",
+    "discovery gives web-9 service=web zone=a",
+    "discovery answers nothing",
+    "discovery fails \"why\"",
+    "discovery works",
+    "observer far silent",
+    "observer far suspect \"why\"",
+    "observer far sees all down",
+    "observer far sees all up",
+    "observer far late 5s",
+    "observer far works",
+    "propose restart web-1 try=3 step=2 repair=restart service=web by=op fence=1 given=-2m operation=again",
+    "propose rebuild web-1 approved=op",
+    "expect web-1 healthy",
+    "expect zone=a failing",
+    "expect web-1 unknown",
+    "expect web-1 held",
+    "expect web-1 held \"why\"",
+    "expect web-1 held rate \"why\"",
+    "expect web-1 closed self-recovered",
+    "expect order",
+    "expect no order restart web-1 step 1 try 2 by op",
+    "expect 2 orders web-1",
+    "expect notice \"why\"",
+    "expect 3 refusals",
+    "expect no line \"why\"",
+    "expect objection 4 \"why\"",
+    "expect story:\n  1m10s web-1 confirmed…",
+];
+
+#[test]
+fn every_form_of_sentence_is_read_and_run() {
+    let steps = "steps: [{ command: { name: rebuild, command: [\"./rebuild\"] } }, { restart: {}, settle: 30s }]";
+    let head = HEAD.replace("steps: [{ restart: {}, settle: 30s }]", steps);
+    for sentence in SENTENCES {
+        let text =
+            format!("{head}observers: local far\nat 1m {sentence}\nat 2m expect web-1 healthy\n");
+        let scenario = read(&text).unwrap_or_else(|mistakes| panic!("{sentence}: {mistakes:?}"));
+        scenario.run().ok();
+    }
+}
+
 #[test]
 fn within_waits_no_longer_than_it_has_to() {
     let text = with(
@@ -411,5 +490,20 @@ proptest! {
         let (_, text) = &files[which % files.len()];
         let end = text.char_indices().map(|(at, _)| at).nth(at).unwrap_or(text.len());
         read(&text[..end]).ok();
+    }
+}
+
+#[test]
+fn the_scenarios_in_the_documentation_hold() {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/scenarios.md");
+    let document = fs::read_to_string(document).unwrap();
+    let blocks: Vec<&str> = document
+        .split("```scenario\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        read(block).unwrap().run().unwrap();
     }
 }
