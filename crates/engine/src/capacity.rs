@@ -100,7 +100,7 @@ impl Engine {
     /// Stricter than [`Engine::is_available`]: nothing is the matter, and only time can change that.
     fn plain(&self, now: Timestamp, at: usize) -> Option<Plain> {
         let member = self.fleet.member(at);
-        if member.case.is_some() || member.in_flight.is_some() {
+        if member.case().is_some() || member.in_flight().is_some() {
             return None;
         }
         let tests = &self.fleet.crew_of(at)?.service.tests;

@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use lookup::Lookup;
+use lookup::{Lookup, Places, hash_of};
 use pitcrew_model::{
     CaseId, OrderId, Scope, Service, ServiceName, Target, TargetId, Test, TestName, Timestamp,
 };
@@ -31,19 +31,38 @@ use crate::{
 #[repr(align(64))]
 pub(crate) struct Member {
     pub(crate) target: Arc<Target>,
+    /// The target's, here so that finding it need not ask the target.
+    id: TargetId,
     /// Index into the services, or [`Member::ALONE`].
     service: u32,
     /// Position among the service's members.
     place: u32,
     /// Of all tests and observers that answered, in no order that means anything.
     pub(crate) views: Box<[View]>,
-    /// The open case, if there is one.
-    pub(crate) case: Option<CaseId>,
-    pub(crate) in_flight: Option<OrderId>,
+    /// Of the open case; zero, which no case has, for none. So is the order's, and a member fits its line.
+    case: u64,
+    in_flight: u64,
 }
 
 impl Member {
     const ALONE: u32 = u32::MAX;
+
+    fn name(&self) -> &str {
+        self.id.as_str()
+    }
+
+    /// The open case, if there is one.
+    pub(crate) fn case(&self) -> Option<CaseId> {
+        (self.case > 0).then_some(CaseId(self.case))
+    }
+
+    pub(crate) fn set_case(&mut self, case: Option<CaseId>) {
+        self.case = case.map_or(0, |CaseId(number)| number);
+    }
+
+    pub(crate) fn in_flight(&self) -> Option<OrderId> {
+        (self.in_flight > 0).then_some(OrderId(self.in_flight))
+    }
 
     /// Index into the services.
     pub(crate) fn service(&self) -> Option<usize> {
@@ -100,7 +119,9 @@ pub(crate) struct Crew {
 pub(crate) struct Fleet {
     members: Vec<Option<Member>>,
     free: Vec<usize>,
-    index: Lookup<TargetId, u32>,
+    index: Places,
+    /// How many members there are.
+    present: usize,
     /// What runs on a target.
     children: Lookup<TargetId, BTreeSet<usize>>,
     pub(crate) crews: Vec<Crew>,
@@ -197,28 +218,44 @@ impl Crew {
 
 impl Fleet {
     pub(crate) fn len(&self) -> u32 {
-        count(self.index.len())
+        count(self.present)
     }
 
     pub(crate) fn find(&self, id: &TargetId) -> Option<usize> {
-        self.index.get(id).map(|at| index(*at))
+        self.index.get(hash_of(id), |at| self.is_named(at, id))
     }
 
-    /// Finds many at once. Nothing here waits for what was found before it, so that memory is asked for all of it
-    /// together: first the places, then what stands there, then what is seen of it.
+    fn is_named(&self, at: usize, id: &TargetId) -> bool {
+        let named = self.member(at).name();
+        // Mostly it is the very same text, which then need not be read.
+        std::ptr::eq(named, id.as_str()) || named == id.as_str()
+    }
+
+    /// Finds many at once. No step waits for what one before it found, so that memory is asked for all of them
+    /// together: the names, where to look for them, what stands there, and what is seen of it.
     pub(crate) fn find_all<'a>(
         &self,
-        ids: impl Iterator<Item = &'a TargetId>,
+        ids: impl Iterator<Item = &'a TargetId> + Clone,
+        hashes: &mut Vec<u64>,
         places: &mut Vec<Option<usize>>,
     ) {
+        hashes.clear();
+        hashes.extend(ids.clone().map(hash_of));
+        let glances = hashes.iter().map(|hash| self.index.glance(*hash));
+        black_box(glances.fold(0, |sum, glance| sum ^ glance));
         places.clear();
-        places.extend(ids.map(|id| self.find(id)));
+        places.extend(hashes.iter().map(|hash| self.index.guess(*hash)));
         let members = || places.iter().flatten().map(|at| self.member(*at));
         black_box(members().fold(0, |sum, member| sum ^ member.service));
         black_box(members().fold(0, |sum, member| {
             let (first, last) = (member.views.first(), member.views.last());
             sum ^ first.map_or(0, |view| view.passes) ^ last.map_or(0, |view| view.passes)
         }));
+        for ((id, hash), place) in ids.zip(hashes).zip(places) {
+            if place.is_some_and(|at| !self.is_named(at, id)) {
+                *place = self.index.get(*hash, |at| self.is_named(at, id));
+            }
+        }
     }
 
     /// What an observer makes of a test of a member of some service, and that test.
@@ -369,12 +406,13 @@ impl Fleet {
         self.sorted.take();
         let id = target.id.clone();
         let member = Member {
+            id: id.clone(),
             target,
             service: Member::ALONE,
             place: 0,
             views: Box::default(),
-            case: None,
-            in_flight: None,
+            case: 0,
+            in_flight: 0,
         };
         let at = match self.free.pop() {
             Some(at) => {
@@ -386,7 +424,8 @@ impl Fleet {
                 self.members.len() - 1
             }
         };
-        self.index.insert(id, count(at));
+        self.index.insert(hash_of(&id), at);
+        self.present += 1;
         self.join(at, service);
     }
 
@@ -397,7 +436,9 @@ impl Fleet {
         let member = self.members[at]
             .take()
             .expect("an index comes from the lookup and lives as long as its member");
-        self.index.remove(&member.target.id);
+        let is_it = |place| place == at;
+        self.index.remove(hash_of(&member.target.id), is_it);
+        self.present -= 1;
         member
     }
 
@@ -422,7 +463,7 @@ impl Fleet {
             }
         }
         // Also still in flight in the service that it was given for: no limit loses sight of it.
-        if let Some(order) = member.in_flight.filter(|_| holds(Guard::FlightOverMove)) {
+        if let Some(order) = member.in_flight().filter(|_| holds(Guard::FlightOverMove)) {
             self.fly(service, order);
         }
     }
@@ -475,7 +516,7 @@ impl Fleet {
 
     /// The order is in flight on this member.
     pub(crate) fn take_off(&mut self, at: usize, order: OrderId) {
-        self.member_mut(at).in_flight = Some(order);
+        self.member_mut(at).in_flight = order.0;
         if let Some(service) = self.member(at).service() {
             self.fly(service, order);
         }
@@ -499,9 +540,9 @@ impl Fleet {
     /// The order no longer counts as in flight, wherever its target has been meanwhile.
     pub(crate) fn land(&mut self, target: &TargetId, order: OrderId) {
         if let Some(at) = self.find(target)
-            && self.member(at).in_flight == Some(order)
+            && self.member(at).in_flight() == Some(order)
         {
-            self.member_mut(at).in_flight = None;
+            self.member_mut(at).in_flight = 0;
         }
         for crew in self.aloft.remove(&order).unwrap_or_default() {
             self.crews[crew].in_flight.remove(&order);

@@ -124,6 +124,7 @@ pub struct Engine {
     counted: VecDeque<usize>,
     /// Where the targets of some answers stand; kept to be filled again.
     places: Vec<Option<usize>>,
+    hashes: Vec<u64>,
 }
 
 /// Effects of one call, in order.
@@ -163,6 +164,7 @@ impl Engine {
             available: RefCell::default(),
             counted: VecDeque::new(),
             places: Vec::new(),
+            hashes: Vec::new(),
         }
     }
 

@@ -35,8 +35,8 @@ impl Engine {
     ) {
         for ahead in seen.chunks(LOOKED_UP_AHEAD) {
             let mut places = std::mem::take(&mut self.places);
-            self.fleet
-                .find_all(ahead.iter().map(|seen| &seen.target), &mut places);
+            let ids = ahead.iter().map(|seen| &seen.target);
+            self.fleet.find_all(ids, &mut self.hashes, &mut places);
             for (seen, at) in ahead.iter().zip(&places) {
                 if let Some(at) = at {
                     self.observe(now, *at, seen, judge, out);
@@ -72,7 +72,7 @@ impl Engine {
         view.observe(test, seen, trust_after);
         let quiet = view.opinion == Opinion::Passing && view.fails == 0 && !view.is_flapping();
         self.note_answer(now, at);
-        if quiet && self.fleet.member(at).case.is_none() {
+        if quiet && self.fleet.member(at).case().is_none() {
             return;
         }
         self.reconsider(now, at, judge, out);
@@ -80,7 +80,7 @@ impl Engine {
 
     /// Whether an answer only shows what an order in flight is doing to the target, or to what it runs on.
     fn belongs_to_an_order(&self, at: usize, seen: &Observation) -> bool {
-        let in_flight = |member: usize| self.fleet.member(member).in_flight;
+        let in_flight = |member: usize| self.fleet.member(member).in_flight();
         let own = in_flight(at).is_some_and(|order| match self.orders[&order].outcome.as_ref() {
             None => holds(Guard::OwnOrderExplains),
             Some(outcome) => seen.asked_at < outcome.at && holds(Guard::AnswerBeforeOutcome),
@@ -129,11 +129,12 @@ impl Engine {
     }
 
     fn reconsider(&mut self, now: Timestamp, at: usize, judge: &mut Judge<'_>, out: &mut Out) {
-        let Some(id) = self.fleet.member(at).case else {
-            let settles = self.fleet.member(at).in_flight.is_some() && holds(Guard::NoCaseInFlight);
+        let Some(id) = self.fleet.member(at).case() else {
+            let settles =
+                self.fleet.member(at).in_flight().is_some() && holds(Guard::NoCaseInFlight);
             if !settles && self.is_failing(now, at) {
                 self.open(now, at, out);
-                let id = self.fleet.member(at).case.expect("just opened");
+                let id = self.fleet.member(at).case().expect("just opened");
                 self.weigh_suspicion(now, at, id, judge, out);
             }
             return;
@@ -193,7 +194,7 @@ impl Engine {
         self.birth.last_case += 1;
         let id = CaseId(self.birth.last_case);
         let member = self.fleet.member_mut(at);
-        member.case = Some(id);
+        member.set_case(Some(id));
         let target = member.target.id.clone();
         let service = self
             .fleet
@@ -587,7 +588,7 @@ impl Engine {
         out: &mut Out,
     ) {
         self.stop_counting(at, id);
-        self.fleet.member_mut(at).case = None;
+        self.fleet.member_mut(at).set_case(None);
         self.forget_case(now, id, ending, why, out);
     }
 

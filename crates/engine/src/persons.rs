@@ -308,7 +308,7 @@ impl Engine {
         // What runs on it was held with it.
         for case in freed
             .into_iter()
-            .filter_map(|at| self.fleet.member(at).case)
+            .filter_map(|at| self.fleet.member(at).case())
         {
             if matches!(self.open_case(case).phase, Phase::Held(_)) {
                 self.timers.set(Timer::Case(case), now);
@@ -490,7 +490,7 @@ impl Engine {
         let case = self
             .fleet
             .member(at)
-            .case
+            .case()
             .filter(|_| *action != Action::Stop || !holds(Guard::StopIsNoRepair));
         Ok(Order {
             id,

@@ -121,7 +121,7 @@ impl Engine {
                 continue;
             };
             gone += 1;
-            if let Some(case) = self.fleet.member(at).case
+            if let Some(case) = self.fleet.member(at).case()
                 && holds(Guard::CaseOfGoneTarget)
             {
                 self.close(
@@ -153,10 +153,10 @@ impl Engine {
     /// A case or order restored before its target was found again.
     fn adopt_open_case(&mut self, at: usize) {
         let id = self.fleet.member(at).target.id.clone();
-        if self.fleet.member(at).case.is_none()
+        if self.fleet.member(at).case().is_none()
             && let Some(case) = self.unplaced.remove(&id)
         {
-            self.fleet.member_mut(at).case = Some(case);
+            self.fleet.member_mut(at).set_case(Some(case));
             self.fleet.doubt(at);
             let (opened_at, phase) = (self.open_case(case).opened_at, &self.open_case(case).phase);
             if !matches!(phase, Phase::Probation { .. }) && holds(Guard::RestoredFailing) {
@@ -165,7 +165,7 @@ impl Engine {
                 }
             }
         }
-        if self.fleet.member(at).in_flight.is_none()
+        if self.fleet.member(at).in_flight().is_none()
             && holds(Guard::RestoredFlight)
             && let Some(order) = self.flying.first_on(&id)
         {
@@ -190,7 +190,7 @@ impl Engine {
     fn settle_membership(&mut self, now: Timestamp, at: usize, out: &mut Out) {
         let target = self.fleet.member(at).target.clone();
         let service = self.fleet.crew_of(at).map(|crew| crew.service.clone());
-        if let Some(case) = self.fleet.member(at).case {
+        if let Some(case) = self.fleet.member(at).case() {
             let belongs_to: ServiceName = self.open_case(case).service.clone();
             if service
                 .as_ref()

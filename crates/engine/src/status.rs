@@ -104,12 +104,12 @@ impl Engine {
     /// What all tests and the case of a target say together. `Unknown` where any test has no fresh answer.
     pub(crate) fn health(&self, now: Timestamp, at: usize) -> Health {
         let member = self.fleet.member(at);
-        let phase = member.case.map(|case| &self.open_case(case).phase);
+        let phase = member.case().map(|case| &self.open_case(case).phase);
         let is_repaired = matches!(
             phase,
             Some(Phase::Repairing { .. } | Phase::Verifying { .. })
         );
-        if (member.in_flight.is_some() || is_repaired) && holds(Guard::FlyingIsUnavailable) {
+        if (member.in_flight().is_some() || is_repaired) && holds(Guard::FlyingIsUnavailable) {
             return Health::Repairing;
         }
         let Some(crew) = self
@@ -266,7 +266,7 @@ impl Engine {
             service: crew.map(|crew| crew.service.name.clone()),
             health: self.health(now, at),
             tests,
-            case: member.case,
+            case: member.case(),
             hold: self.hold_on(now, at).cloned(),
         }
     }

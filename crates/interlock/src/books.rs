@@ -2,6 +2,7 @@
 //! answer counts, so its view of capacity is the more careful one.
 
 mod choice;
+mod finder;
 mod flights;
 mod roll;
 
@@ -110,9 +111,10 @@ impl Interlock {
         let Some((_, entry)) = self.entries.remove(id) else {
             return;
         };
-        if let (Some(service), Some(since)) = (entry.service(), entry.failing_since) {
+        if let (Some(service), Some(since)) = (entry.service(), entry.failing_since()) {
             self.failing[service].remove(&(since, slot));
         }
+        self.recount_flights(id);
         if let Some(host) = &entry.target.run_on
             && let Some(children) = self.children.get_mut(host)
         {
@@ -184,9 +186,9 @@ impl Interlock {
             entry.weigh(new.map_or(&[], |at| &self.services[at].tests));
             let failed = |answer: &Answer| answer.verdict == Verdict::Fail;
             if !entry.answers.iter().any(failed) {
-                entry.failing_since = None;
+                entry.fails_since(None);
             }
-            if let (Some(service), Some(since)) = (new, entry.failing_since) {
+            if let (Some(service), Some(since)) = (new, entry.failing_since()) {
                 self.failing[service].insert((since, slot));
             }
             present.push(slot);
@@ -194,6 +196,7 @@ impl Interlock {
         for slot in present {
             self.count_in(slot);
         }
+        self.recount_all_flights();
         self.in_flight.stir_all();
     }
 
@@ -267,13 +270,13 @@ impl Interlock {
             .answers
             .iter()
             .any(|answer| answer.verdict == Verdict::Fail);
-        match (fails, entry.failing_since) {
+        match (fails, entry.failing_since()) {
             (true, None) => {
-                entry.failing_since = Some(now);
+                entry.fails_since(Some(now));
                 self.failing[service].insert((now, slot));
             }
             (false, Some(since)) => {
-                entry.failing_since = None;
+                entry.fails_since(None);
                 self.failing[service].remove(&(since, slot));
             }
             (true, Some(_)) | (false, None) => {}

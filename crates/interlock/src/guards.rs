@@ -109,7 +109,6 @@ guards! {
     HoldKeepsStop "hold_keeps_stop" "14: a hold does not end the stop before it";
     NotGivenIsNoStop "not_given_is_no_stop" "14: a stop that never left holds nothing";
     NotGivenLands "not_given_lands" "2: what never left is not in flight";
-    NotGivenIsNoRepeat "not_given_is_no_repeat" "6: what never left may be given";
     FleetPaused "fleet_paused" "14: a pause of everything stops new orders";
     ServicePaused "service_paused" "14: a pause of a service stops new orders in it";
     DomainPaused "domain_paused" "14: a pause of a domain stops new orders in it";

@@ -160,21 +160,21 @@ impl Interlock {
     }
 
     fn room_beside(&self, order: &Order, entry: &Entry, service: &Service) -> Option<Objection> {
-        let flights = || {
-            self.in_flight
-                .orders()
-                .filter(|flying| flying.id != order.id)
-        };
-        let in_service = flights()
+        // The same order again is not in its own way.
+        let itself = self.in_flight.get(order.id);
+        let strayed = self.in_flight.strayed();
+        let strayed = strayed
+            .filter(|flying| flying.id != order.id)
             .filter(|flying| {
                 let now = self.entries.get(&flying.target.id);
                 flying.service.as_ref() == Some(&service.name) && holds(Guard::FlightWhereGiven)
                     || now.is_some_and(|now| now.service() == entry.service())
                         && holds(Guard::FlightWhereFound)
-            })
-            .count();
+            });
+        let at_home = self.in_flight.at_home_in(&service.name, order.id);
+        let in_service = at_home + count(strayed.count());
         let most = service.limits.max_in_flight;
-        if count(in_service) >= most && holds(Guard::MaxInFlight) {
+        if in_service >= most && holds(Guard::MaxInFlight) {
             let reason = format!("{in_service} in flight in {}, at most {most}", service.name);
             return object(3, reason);
         }
@@ -182,14 +182,13 @@ impl Interlock {
             let Some(value) = entry.target.labels.get(label) else {
                 continue;
             };
-            let together = flights()
-                .filter(|flying| flying.target.labels.get(label) == Some(value))
-                .count();
+            let is_one = itself.is_some_and(|own| own.target.labels.get(label) == Some(value));
+            let together = self.in_flight.count_with(label, value) - u32::from(is_one);
             let mut limits = service.limits.per_domain.iter();
             let most = limits
                 .find(|(name, _)| name == label)
                 .map_or(1, |(_, most)| *most);
-            if count(together) >= most && holds(Guard::PerDomain) {
+            if together >= most && holds(Guard::PerDomain) {
                 let reason = format!("{together} in flight in {label}={value}, at most {most}");
                 return object(3, reason);
             }

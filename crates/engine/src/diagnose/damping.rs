@@ -35,6 +35,8 @@ pub(crate) struct View {
     rounds: u8,
     flapping: bool,
     pub(crate) asked_at: Timestamp,
+    /// How long the last answer took: what tells a message that came twice from two questions within a millisecond.
+    took_us: u32,
     /// Of the last pass or fail.
     pub(crate) known_at: Timestamp,
     pub(crate) failing_since: Timestamp,
@@ -62,22 +64,27 @@ impl View {
             rounds: 0,
             flapping: false,
             asked_at: Timestamp::ZERO,
+            took_us: 0,
             known_at: Timestamp::ZERO,
             failing_since: Timestamp::ZERO,
             evidence: None,
         }
     }
 
-    /// Takes one answer in. Answers that were asked before the last one are late and ignored.
+    /// Takes one answer in. One that was asked before the last one is late, and one that came twice is no round of
+    /// its own: both are ignored.
     pub(crate) fn observe(&mut self, test: &Test, seen: &Observation, trust_after: Timestamp) {
-        if seen.asked_at < self.asked_at && holds(Guard::LateAnswer) {
+        let took_us = u32::try_from(seen.took.as_micros()).unwrap_or(u32::MAX);
+        let again = (seen.asked_at, took_us, seen.verdict)
+            == (self.asked_at, self.took_us, self.verdict);
+        if (seen.asked_at < self.asked_at || again) && holds(Guard::LateAnswer) {
             return;
         }
         if self.asked_at < trust_after && holds(Guard::StreakAfterPause) {
             // What was seen before a pause says nothing about now; the opinion stays until it is renewed.
             (self.fails, self.passes) = (0, 0);
         }
-        self.asked_at = seen.asked_at;
+        (self.asked_at, self.took_us) = (seen.asked_at, took_us);
         self.verdict = seen.verdict;
         match seen.verdict {
             Verdict::Pass | Verdict::Warn => {
@@ -324,6 +331,26 @@ mod tests {
         assert_eq!(after("....x.x.x.x").flapping_percent(), 35);
         assert!(after("....x.x.x.x.........").is_flapping());
         assert!(!after("....x.x.x.x.................").is_flapping());
+    }
+
+    #[test]
+    fn an_answer_that_comes_twice_is_one_round() {
+        let mut view = after("..x");
+        let asked_at = Timestamp::from_millis(11_000);
+        assert_eq!(view.asked_at, asked_at);
+        let again = Observation {
+            target: "web-1".parse().unwrap(),
+            test: "answers".parse().unwrap(),
+            observer: "local".parse().unwrap(),
+            asked_at,
+            answered_at: asked_at,
+            took: Duration::ZERO,
+            verdict: Verdict::Fail,
+            evidence: Evidence::new(""),
+        };
+        view.observe(&test(), &again, Timestamp::ZERO);
+        view.observe(&test(), &again, Timestamp::ZERO);
+        assert_eq!(view.fails, 1, "not believed by being repeated");
     }
 
     #[test]

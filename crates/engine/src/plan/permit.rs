@@ -324,7 +324,7 @@ impl Engine {
         let hosts = hosts.map(|host| (host, Guard::OrdersOnHosts));
         for (member, guard) in touched.chain(hosts) {
             let member = self.fleet.member(member);
-            if let Some(order) = member.in_flight.filter(|_| holds(guard)) {
+            if let Some(order) = member.in_flight().filter(|_| holds(guard)) {
                 return Err(Hold::OneAtATime {
                     order,
                     target: member.target.id.clone(),

@@ -3,10 +3,14 @@
 //! Only those are weighed again whose target answered, that reported, or whose time is over; all of them only when
 //! something changed for all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use pitcrew_model::{
-    Action, Authority, Order, OrderId, Outcome, OutcomeKind, Proves, TargetId, Timestamp, Verdict,
+    Action, Authority, Order, OrderId, Outcome, OutcomeKind, Proves, ServiceName, TargetId,
+    Timestamp, Verdict,
 };
 
 use crate::{
@@ -48,16 +52,17 @@ impl Flight {
 pub(crate) struct Flights {
     all: BTreeMap<OrderId, Flight>,
     on: BTreeMap<TargetId, BTreeSet<OrderId>>,
+    /// How many were given for each service.
+    given_for: BTreeMap<ServiceName, u32>,
+    /// How many are on targets with each value of each label.
+    with: BTreeMap<Arc<str>, BTreeMap<Arc<str>, u32>>,
+    /// Those whose target does not belong to the service that they were given for.
+    strayed: BTreeSet<OrderId>,
     due: BTreeSet<(Timestamp, OrderId)>,
     stirred: BTreeSet<OrderId>,
 }
 
 impl Flights {
-    /// Oldest first.
-    pub(crate) fn orders(&self) -> impl Iterator<Item = &Order> {
-        self.all.values().map(|flight| &flight.order)
-    }
-
     pub(crate) fn targets(&self) -> impl Iterator<Item = &TargetId> {
         self.on.keys()
     }
@@ -68,8 +73,44 @@ impl Flights {
         self.all.get(first).map(|flight| &flight.order)
     }
 
-    pub(crate) fn count_on(&self, target: &TargetId) -> usize {
-        self.on.get(target).map_or(0, BTreeSet::len)
+    /// Given for this service, and their targets belong to it; without `but`.
+    pub(crate) fn at_home_in(&self, service: &ServiceName, but: OrderId) -> u32 {
+        let given = self.given_for.get(service).copied().unwrap_or_default();
+        let not_counted = self
+            .strayed()
+            .chain(self.get(but).filter(|_| !self.strayed.contains(&but)))
+            .filter(|order| order.service.as_ref() == Some(service));
+        given - u32::try_from(not_counted.count()).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn get(&self, id: OrderId) -> Option<&Order> {
+        self.all.get(&id).map(|flight| &flight.order)
+    }
+
+    pub(crate) fn strayed(&self) -> impl Iterator<Item = &Order> {
+        let flights = self.strayed.iter().filter_map(|id| self.all.get(id));
+        flights.map(|flight| &flight.order)
+    }
+
+    pub(crate) fn count_with(&self, label: &str, value: &str) -> u32 {
+        let values = self.with.get(label);
+        let count = values.and_then(|values| values.get(value));
+        count.copied().unwrap_or_default()
+    }
+
+    /// Counted up when one begins, down when it ends.
+    fn count(&mut self, order: &Order, change: fn(&mut u32)) {
+        if let Some(service) = &order.service {
+            change(self.given_for.entry(service.clone()).or_default());
+        }
+        for (label, value) in order.target.labels.iter() {
+            let values = self.with.entry(label.clone()).or_default();
+            let count = values.entry(value.clone()).or_default();
+            change(count);
+            if *count == 0 {
+                values.remove(value);
+            }
+        }
     }
 
     /// Those on this target are to be weighed again.
@@ -86,6 +127,9 @@ impl Flights {
         let (id, target) = (flight.order.id, flight.order.target.id.clone());
         self.due.insert((flight.due_at(now), id));
         self.on.entry(target).or_default().insert(id);
+        if !self.all.contains_key(&id) {
+            self.count(&flight.order, |count| *count += 1);
+        }
         self.all.insert(id, flight);
         self.stirred.insert(id);
     }
@@ -93,6 +137,8 @@ impl Flights {
     fn end(&mut self, id: OrderId) -> Option<Order> {
         let Flight { order, .. } = self.all.remove(&id)?;
         self.stirred.remove(&id);
+        self.strayed.remove(&id);
+        self.count(&order, |count| *count -= 1);
         if let Some(on) = self.on.get_mut(&order.target.id) {
             on.remove(&id);
             if on.is_empty() {
@@ -138,11 +184,37 @@ impl Interlock {
         Some(order)
     }
 
-    /// An entry knows of its flights, so that an observation need not ask.
+    /// An entry knows of its flights, so that an observation need not ask; and a flight is looked at again where its
+    /// target may have come into another service.
     pub(crate) fn recount_flights(&mut self, target: &TargetId) {
-        let flights = self.in_flight.count_on(target);
+        let Some(on) = self.in_flight.on.get(target) else {
+            if let Some(entry) = self.entries.get_mut(target) {
+                entry.flights = 0;
+            }
+            return;
+        };
+        let on = on.clone();
         if let Some(entry) = self.entries.get_mut(target) {
-            entry.flights = u16::try_from(flights).unwrap_or(u16::MAX);
+            entry.flights = u16::try_from(on.len()).unwrap_or(u16::MAX);
+        }
+        let found = self.entries.get(target).and_then(|entry| entry.service());
+        for id in on {
+            let given_for = self.in_flight.all.get(&id);
+            let given_for = given_for.and_then(|flight| flight.order.service.as_ref());
+            let named = given_for.and_then(|name| self.service_named.get(name));
+            if found.is_some() && named == found.as_ref() {
+                self.in_flight.strayed.remove(&id);
+            } else {
+                self.in_flight.strayed.insert(id);
+            }
+        }
+    }
+
+    /// After every target may have come into another service.
+    pub(crate) fn recount_all_flights(&mut self) {
+        let targets: Vec<TargetId> = self.in_flight.targets().cloned().collect();
+        for target in targets {
+            self.recount_flights(&target);
         }
     }
 
@@ -290,10 +362,6 @@ impl Interlock {
 
     /// The ledger could not take its intent. Its rate stays spent: that only makes the next one wait.
     pub(crate) fn never_left(&mut self, order: &Order) {
-        if holds(Guard::NotGivenIsNoRepeat) && self.operations.remove(&order.operation) {
-            self.operations_given
-                .retain(|given| *given != order.operation);
-        }
         let by_person = matches!(order.authority, Authority::Person { .. });
         if by_person && order.action == Action::Stop && holds(Guard::NotGivenIsNoStop) {
             self.held.remove(&order.target.id);

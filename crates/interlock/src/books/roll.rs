@@ -3,59 +3,24 @@
 //! Ids are hashed with a fixed key and never walked in that order; slots are, and they are given in the order in
 //! which discovery named the targets. One entry is one cache line, because every observation reads one.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
-    hint::black_box,
-    sync::Arc,
-};
+use std::{hint::black_box, sync::Arc};
 
 use pitcrew_model::{Target, TargetId, Test, TestKind, Timestamp};
 
-use super::Answer;
-
-/// Multiplies and rotates eight bytes at a time and mixes once more at the end, as MurmurHash3 does.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Mixed(u64);
-
-impl Mixed {
-    fn take(&mut self, word: u64) {
-        let mixed = word.wrapping_mul(0x87c3_7b91_1142_53d5).rotate_left(31);
-        self.0 = (self.0 ^ mixed)
-            .rotate_left(27)
-            .wrapping_mul(5)
-            .wrapping_add(0x52dc_e729);
-    }
-}
-
-impl Hasher for Mixed {
-    fn write(&mut self, bytes: &[u8]) {
-        for eight in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..eight.len()].copy_from_slice(eight);
-            self.take(u64::from_le_bytes(word));
-        }
-    }
-
-    fn write_u8(&mut self, byte: u8) {
-        self.take(u64::from(byte));
-    }
-
-    fn finish(&self) -> u64 {
-        let mut hash = self.0;
-        hash = (hash ^ hash >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        hash = (hash ^ hash >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-        hash ^ hash >> 33
-    }
-}
+use super::{
+    Answer,
+    finder::{Finder, hash_of},
+};
 
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Entry {
     pub(crate) target: Arc<Target>,
+    /// The target's.
+    id: TargetId,
     pub(crate) answers: Box<[Answer]>,
-    /// Since when some test's last answer is a failure.
-    pub(crate) failing_since: Option<Timestamp>,
+    /// Since when some test's last answer is a failure; zero: none is.
+    failing_since: Timestamp,
     /// Every test was answered and every answer is a pass, of which the oldest counts until then; zero: not so.
     steady_until: Timestamp,
     /// Who answered; all of them, if there are several.
@@ -81,9 +46,10 @@ pub(crate) struct Steady<'a> {
 impl Entry {
     pub(crate) fn new(target: &Arc<Target>) -> Self {
         Self {
+            id: target.id.clone(),
             target: target.clone(),
             answers: Box::default(),
-            failing_since: None,
+            failing_since: Timestamp::ZERO,
             steady_until: Timestamp::ZERO,
             steady_by: BY_SEVERAL,
             flights: 0,
@@ -93,6 +59,21 @@ impl Entry {
 
     pub(crate) fn service(&self) -> Option<usize> {
         (self.service != OF_NO_SERVICE).then(|| wide(self.service))
+    }
+
+    pub(crate) fn failing_since(&self) -> Option<Timestamp> {
+        (self.failing_since > Timestamp::ZERO).then_some(self.failing_since)
+    }
+
+    /// `since` is no time of the last century.
+    pub(crate) fn fails_since(&mut self, since: Option<Timestamp>) {
+        self.failing_since = since.unwrap_or_default();
+    }
+
+    fn is_named(&self, id: &TargetId) -> bool {
+        let (mine, asked) = (self.id.as_str(), id.as_str());
+        // One and the same text nearly always: then it need not be compared.
+        std::ptr::eq(mine, asked) || mine == asked
     }
 
     pub(crate) fn assign(&mut self, service: Option<usize>) {
@@ -162,7 +143,7 @@ impl Entry {
 
 #[derive(Default)]
 pub(crate) struct Roll {
-    slots: HashMap<TargetId, u32, BuildHasherDefault<Mixed>>,
+    slots: Finder,
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
 }
@@ -177,23 +158,37 @@ fn slot(number: usize) -> u32 {
 
 impl Roll {
     pub(crate) fn slot_of(&self, id: &TargetId) -> Option<u32> {
-        self.slots.get(id).copied()
+        self.slot_by(hash_of(id), id)
     }
 
-    /// Asks memory for many entries at once; where each of `ids` is.
+    fn slot_by(&self, hash: u32, id: &TargetId) -> Option<u32> {
+        self.slots.find(hash, |slot| self.at(slot).is_named(id))
+    }
+
+    /// Where each of `ids` is. Memory is asked for all of them in each step, before any is waited for.
     pub(crate) fn slots_of<'a>(
         &self,
-        ids: impl Iterator<Item = &'a TargetId>,
+        ids: impl Iterator<Item = &'a TargetId> + Clone,
         found: &mut Vec<Option<u32>>,
     ) {
+        let hashes: Vec<u32> = ids.clone().map(hash_of).collect();
+        let first = hashes.iter().map(|hash| self.slots.peek(*hash));
+        black_box(first.fold(0, |sum, slot| sum ^ slot));
+        let likely = |hash: &u32| self.slots.find(*hash, |_| true);
         found.clear();
-        found.extend(ids.map(|id| self.slot_of(id)));
+        found.extend(hashes.iter().map(likely));
         let entries = || found.iter().flatten().map(|slot| self.at(*slot));
         black_box(entries().fold(0, |sum, entry| sum ^ entry.service));
         black_box(entries().fold(0, |sum, entry| {
-            let last = entry.answers.last();
-            sum ^ last.map_or(0, |answer| answer.fails_in_row)
+            let (first, last) = (entry.answers.first(), entry.answers.last());
+            sum ^ first.map_or(0, |answer| answer.fails_in_row)
+                ^ last.map_or(0, |answer| answer.fails_in_row)
         }));
+        for ((id, hash), slot) in ids.zip(hashes).zip(found) {
+            if slot.is_some_and(|slot| !self.at(slot).is_named(id)) {
+                *slot = self.slot_by(hash, id);
+            }
+        }
     }
 
     pub(crate) fn at(&self, slot: u32) -> &Entry {
@@ -215,11 +210,11 @@ impl Roll {
     }
 
     pub(crate) fn contains_key(&self, id: &TargetId) -> bool {
-        self.slots.contains_key(id)
+        self.slot_of(id).is_some()
     }
 
     pub(crate) fn insert(&mut self, entry: Entry) -> u32 {
-        let id = entry.target.id.clone();
+        let hash = hash_of(&entry.id);
         let at = match self.free.pop() {
             Some(at) => {
                 self.entries[wide(at)] = Some(entry);
@@ -230,12 +225,13 @@ impl Roll {
                 slot(self.entries.len() - 1)
             }
         };
-        self.slots.insert(id, at);
+        self.slots.insert(hash, at);
         at
     }
 
     pub(crate) fn remove(&mut self, id: &TargetId) -> Option<(u32, Entry)> {
-        let at = self.slots.remove(id)?;
+        let at = self.slot_of(id)?;
+        self.slots.remove(hash_of(id), at);
         self.free.push(at);
         Some((at, self.entries[wide(at)].take()?))
     }
