@@ -7,11 +7,13 @@
 //!
 //! Engine and interlock hide each other's mistakes, as they should. A scenario shows a missing guard of the engine
 //! by the name of the limit that holds something back, and one of the interlock by proposing what no sound planner
-//! would. Seeds know only outcomes, so the engine's guards are missed by them with nobody behind it: the engine
-//! alone must be flawless, too.
+//! would. Seeds know only outcomes, so the engine's guards are missed by them with nobody behind it; where the
+//! engine alone already has a flaw, a seed is left out.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
+#[path = "guards/by_hand.rs"]
+mod by_hand;
 #[path = "../tests/incidents/mod.rs"]
 mod incidents;
 
@@ -38,6 +40,7 @@ enum Guard {
 /// What is run with a guard away.
 enum Work {
     Scenario(Box<Scenario>),
+    ByHand(by_hand::Check),
     Seed(u64),
 }
 
@@ -97,13 +100,22 @@ impl fmt::Display for Guard {
 impl Work {
     /// What is wrong when it is done in this thread without `guard`.
     fn flaw(&self, guard: Option<Guard>) -> Option<String> {
+        let alone = match self {
+            Self::Seed(_) => true,
+            Self::Scenario(_) | Self::ByHand(_) => false,
+        };
+        self.flaw_of(guard, alone)
+    }
+
+    /// `alone`: without the interlock.
+    fn flaw_of(&self, guard: Option<Guard>, alone: bool) -> Option<String> {
         let (mut of_engine, mut of_interlock) = (Vec::new(), Vec::new());
         match guard {
             Some(Guard::Engine(guard)) => of_engine.push(guard),
             Some(Guard::Interlock(guard)) => of_interlock.push(guard),
             None => {}
         }
-        if matches!(self, Self::Seed(_)) {
+        if alone {
             of_engine.extend([
                 engine::Guard::InterlockObeyed,
                 engine::Guard::PersonsInterlock,
@@ -123,6 +135,7 @@ impl Work {
                 let (line, expected, found) = (failure.line, failure.expected, failure.found);
                 format!("line {line}: wanted `{expected}`, but {found}")
             }),
+            Self::ByHand(check) => check(),
             Self::Seed(seed) => match Trial::of(*seed).and_then(|trial| trial.run()) {
                 Ok(verdict) => verdict.flaws.first().map(ToString::to_string),
                 Err(error) => Some(error.to_string()),
@@ -133,7 +146,7 @@ impl Work {
     /// Whether it could notice that `guard` is away.
     fn may_notice(&self, guard: Guard) -> bool {
         match (self, guard) {
-            (Self::Scenario(_), _) => true,
+            (Self::Scenario(_) | Self::ByHand(_), _) => true,
             // A sound engine never tries what the interlock would refuse; the one that obeys it is away already.
             (Self::Seed(_), Guard::Interlock(_)) => false,
             (Self::Seed(_), Guard::Engine(guard)) => !matches!(
@@ -166,16 +179,23 @@ impl Watcher {
             let name = file.trim_end_matches(".scenario").to_owned();
             work.push((name, Work::Scenario(Box::new(scenario))));
         }
+        let by_hand = by_hand::ALL.into_iter();
+        work.extend(by_hand.map(|(name, check)| (name.to_owned(), Work::ByHand(check))));
         work.extend((0..seeds).map(|seed| (format!("seed {seed}"), Work::Seed(seed))));
         let watchers = in_parallel(&work, |(_, work)| {
+            let flaw = work.flaw_of(None, false);
             take_asked().for_each(drop);
-            let flaw = work.flaw(None);
+            let alone = work.flaw(None);
             let asked: Vec<(Guard, u64)> = take_asked().collect();
-            (flaw, asked)
+            (flaw, alone, asked)
         });
         let mut content = Vec::new();
         let mut flaws = Vec::new();
-        for ((name, work), (flaw, asked)) in work.into_iter().zip(watchers) {
+        for ((name, work), (flaw, alone, asked)) in work.into_iter().zip(watchers) {
+            if flaw.is_none() && alone.is_some() {
+                println!("{name} needs the interlock and is left out");
+                continue;
+            }
             flaws.extend(flaw.map(|flaw| format!("{name}: {flaw}")));
             let asked = || asked.iter().filter(|(_, times)| *times > 0);
             content.push(Self {
