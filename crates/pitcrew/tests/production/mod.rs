@@ -154,6 +154,7 @@ pub struct Production {
     server: Option<Child>,
     log: Arc<Mutex<String>>,
     environment: Vec<(String, String)>,
+    arguments: Vec<String>,
     /// Known once it was ready.
     installation: String,
 }
@@ -169,6 +170,7 @@ impl Production {
             server: None,
             log: Arc::default(),
             environment: Vec::new(),
+            arguments: Vec::new(),
             installation: String::new(),
         };
         fs::create_dir(production.configuration()).expect("the configuration's directory");
@@ -206,6 +208,12 @@ impl Production {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
+    /// More of them for `serve`.
+    pub fn arguments(&mut self, arguments: &[&str]) {
+        let arguments = arguments.iter().map(|one| (*one).to_owned());
+        self.arguments.extend(arguments);
+    }
+
     /// Starts the server and waits until it is ready.
     pub fn serve(&mut self) {
         self.spawn();
@@ -232,6 +240,7 @@ impl Production {
             .args(["--listen", &format!("127.0.0.1:{}", self.port)])
             .arg("--data")
             .arg(self.data())
+            .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

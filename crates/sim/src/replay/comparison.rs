@@ -14,8 +14,8 @@ use super::{
     setting::{change, threshold_change},
 };
 
-/// Differences in time below this are none: servers wake a little late, too.
-const SAME: Duration = Duration::from_secs(1);
+/// Differences in time below this are none: a server that is busy wakes a little late, too.
+const SAME: Duration = Duration::from_millis(250);
 
 /// What another policy would have done, beside what was done.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -118,7 +118,7 @@ impl World {
             self.outcomes
                 .retain(|(_, outcome, _)| !not_given.contains(&outcome.order));
         }
-        let effects = super::tell(&mut self.brain, now, self.draining, event);
+        let effects = tell(&mut self.brain, now, self.draining, event);
         self.ledger.commit(&effects);
         let (records, notices) = made(&effects);
         if !records.is_empty() {
