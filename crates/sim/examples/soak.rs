@@ -51,13 +51,12 @@ fn arguments() -> Result<Arguments, String> {
         match word.as_str() {
             "--seeds" => read.seeds = number()?,
             "--from" => read.from = number()?,
-            "--seed" => (read.from, read.seeds) = (number()?, 1),
             "--minutes" => read.minutes = Some(number()?),
             "--all" => read.all = true,
             "--full" => read.full = true,
             _ => {
                 return Err(format!(
-                    "`{word}` is none of --seeds N, --from S, --seed S, --minutes M, --all, --full"
+                    "`{word}` is none of --seeds N, --from S, --minutes M, --all, --full"
                 ));
             }
         }
@@ -80,10 +79,7 @@ fn soak(arguments: &Arguments) -> ExitCode {
     let stop_at = arguments
         .minutes
         .map(|minutes| started + Duration::from_secs(minutes * 60));
-    let end = match arguments.minutes {
-        Some(_) if arguments.seeds == 1_000 => u64::MAX,
-        _ => arguments.from.saturating_add(arguments.seeds),
-    };
+    let end = arguments.from.saturating_add(arguments.seeds);
     let (next, done, orders) = (
         AtomicU64::new(arguments.from),
         AtomicU64::new(0),

@@ -30,8 +30,8 @@ use std::{
 use annals::Annals;
 use flights::Flights;
 use pitcrew_model::{
-    Effect, Event, Fact, FleetLimits, Order, OrderId, PersonAct, Production, Record, Scope,
-    SourceName, Target, TargetId, Timestamp,
+    Effect, Event, Fact, FleetLimits, Order, OrderId, Outcome, OutcomeKind, PersonAct, Production,
+    Record, Scope, SourceName, Target, TargetId, Timestamp,
 };
 use roster::Roster;
 
@@ -173,9 +173,6 @@ impl Auditor {
         match act {
             PersonAct::Resume { scope } => {
                 self.annals.resumed.insert(scope.clone(), now);
-                if *scope == Scope::Fleet {
-                    self.flights.release_brake(now);
-                }
             }
             PersonAct::Accept { source, .. } => {
                 self.accepted.insert(source.clone());
@@ -194,7 +191,10 @@ impl Auditor {
                 Effect::Watch { target, service } => {
                     self.watched_is_selected(now, target, service);
                 }
-                Effect::Save(row) => self.hold_ends(now, row),
+                Effect::Save(row) => {
+                    self.hold_ends(now, row);
+                    self.brake_is_released_by_person(now, row);
+                }
                 Effect::Unwatch { .. } | Effect::Probe { .. } | Effect::Notify(_) => {}
             }
         }
@@ -221,6 +221,7 @@ impl Auditor {
                     self.flights.verified(id);
                 }
             }
+            Fact::Outcome { outcome } => self.given_up(now, outcome),
             Fact::Confirmed { .. } => self.no_case_by_own_effect(now, record),
             Fact::BreakerTripped { scope, .. } => self.trip_is_told(now, scope, beside),
             Fact::BreakerReleased { scope, by } => {
@@ -228,6 +229,19 @@ impl Auditor {
             }
             Fact::HandedOver { why, .. } => self.person_is_told(now, record, why, beside),
             _ => {}
+        }
+    }
+
+    /// An outcome that never came counts as "may have taken effect" once it is overdue, and not before.
+    fn given_up(&mut self, now: Timestamp, outcome: &Outcome) {
+        let overdue = self.flights.get(outcome.order).is_some_and(|flight| {
+            flight.is_out() && now >= flight.order.given_at + Order::OUTCOME_OVERDUE
+        });
+        if overdue
+            && outcome.kind == OutcomeKind::Unknown
+            && let Some(target) = self.flights.land(outcome)
+        {
+            self.roster.landed(&target, outcome.at);
         }
     }
 

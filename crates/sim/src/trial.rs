@@ -16,8 +16,11 @@ use crate::{
     random, simulate_and_look,
 };
 
-/// Long enough for the longest cooldown, probation and rate of a random production after the last repair.
-pub const CALM: Duration = Duration::from_secs(24 * 3_600);
+const HOUR: Duration = Duration::from_secs(3_600);
+/// Longer than a person needs to come, a probation and whatever a case may wait for without being stuck.
+const CALM: Duration = Duration::from_secs(3 * 3_600);
+/// Of one seed in so many the calm lasts a day.
+const LONG_CALM_EVERY: u64 = 20;
 
 pub struct Trial {
     pub production: Production,
@@ -77,11 +80,15 @@ pub struct Verdict {
 }
 
 impl Trial {
-    /// The trial of a seed: an hour of storm, or two, or three, and [`CALM`].
+    /// The trial of a seed: an hour of storm, or two, or three, and hours of calm.
     pub fn of(seed: u64) -> Result<Self, SimulateError> {
-        let hours = u32::try_from(1 + seed % 3).unwrap_or(1);
-        let storm = Duration::from_secs(3_600) * hours;
-        let mut options = Options::new(0, storm + CALM, seed);
+        let storm = HOUR * u32::try_from(1 + seed % 3).unwrap_or(1);
+        let calm = if seed.is_multiple_of(LONG_CALM_EVERY) {
+            24 * HOUR
+        } else {
+            CALM
+        };
+        let mut options = Options::new(0, storm + calm, seed);
         let small = random::production(seed, options.start);
         options.targets = small.targets;
         let fleet = Fleet::generate(&small.production, small.targets, seed)?;
@@ -125,40 +132,46 @@ impl Trial {
         Ok(Verdict { report, flaws })
     }
 
-    /// The shortest plan found that still has a flaw like this one: mishaps are left out, half of them at once
-    /// at first and one by one in the end (A. Zeller, R. Hildebrandt, "Simplifying and Isolating
-    /// Failure-Inducing Input", 2002).
+    /// The shortest plan found that still has a flaw like this one.
     pub fn minimise(&self, flaw: &Flaw, runs_max: u32) -> Result<Vec<Mishap>, SimulateError> {
-        let mut plan = self.plan.clone();
-        let (mut parts, mut runs) = (2, 0);
-        while plan.len() >= 2 && runs < runs_max {
-            let size = plan.len().div_ceil(parts);
-            let mut shorter = None;
-            for begin in (0..plan.len()).step_by(size) {
-                let end = (begin + size).min(plan.len());
-                let without = [&plan[..begin], &plan[end..]].concat();
-                runs += 1;
-                if self
-                    .run_with(&without)?
-                    .flaws
-                    .iter()
-                    .any(|other| other.is_like(flaw))
-                {
-                    shorter = Some(without);
-                    break;
-                }
-                if runs >= runs_max {
-                    break;
-                }
+        shortest(&self.plan, runs_max, |plan| {
+            let flaws = self.run_with(plan)?.flaws;
+            Ok(flaws.iter().any(|other| other.is_like(flaw)))
+        })
+    }
+}
+
+/// Mishaps are left out, half of them at once at first and one by one in the end, while `fails` still does
+/// (A. Zeller, R. Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", 2002).
+fn shortest<E>(
+    plan: &[Mishap],
+    runs_max: u32,
+    mut fails: impl FnMut(&[Mishap]) -> Result<bool, E>,
+) -> Result<Vec<Mishap>, E> {
+    let mut plan = plan.to_vec();
+    let (mut parts, mut runs) = (2, 0);
+    while !plan.is_empty() && runs < runs_max {
+        let size = plan.len().div_ceil(parts);
+        let mut shorter = None;
+        for begin in (0..plan.len()).step_by(size) {
+            let end = (begin + size).min(plan.len());
+            let without = [&plan[..begin], &plan[end..]].concat();
+            runs += 1;
+            if fails(&without)? {
+                shorter = Some(without);
+                break;
             }
-            match shorter {
-                Some(without) => (plan, parts) = (without, (parts - 1).max(2)),
-                None if size == 1 => break,
-                None => parts = (parts * 2).min(plan.len()),
+            if runs >= runs_max {
+                break;
             }
         }
-        Ok(plan)
+        match shorter {
+            Some(without) => (plan, parts) = (without, (parts - 1).max(2)),
+            None if size == 1 => break,
+            None => parts = (parts * 2).min(plan.len()),
+        }
     }
+    Ok(plan)
 }
 
 /// Whatever ends by itself ends with the storm; what only a repair ends stays.
@@ -181,5 +194,68 @@ fn end_by(plan: &mut [Mishap], storm: Duration) {
             ) => *lasts = (*lasts).min(left),
             What::Blip { .. } | What::Server(_) | What::ClockStep { .. } | What::Person(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mishap(seconds: u64) -> Mishap {
+        Mishap {
+            at: Duration::from_secs(seconds),
+            what: What::ClockStep { ms: 1 },
+        }
+    }
+
+    #[test]
+    fn a_plan_is_made_as_short_as_its_flaw_allows() {
+        let plan: Vec<Mishap> = (0..100).map(mishap).collect();
+        let needs = |wanted: &'static [u64]| {
+            let mut runs = 0;
+            let found = shortest(&plan, 2_000, |plan| {
+                runs += 1;
+                let has = |seconds: &u64| plan.contains(&mishap(*seconds));
+                Ok::<bool, ()>(wanted.iter().all(has))
+            });
+            (found.unwrap(), runs)
+        };
+        for wanted in [&[17, 80][..], &[0], &[99], &[3, 4, 5, 50, 98], &[]] {
+            let (found, runs) = needs(wanted);
+            let expected: Vec<Mishap> = wanted.iter().copied().map(mishap).collect();
+            assert_eq!(found, expected, "after {runs} runs");
+        }
+    }
+
+    #[test]
+    fn a_search_for_a_shorter_plan_ends() {
+        let plan: Vec<Mishap> = (0..100).map(mishap).collect();
+        let mut runs = 0;
+        let found = shortest(&plan, 10, |_| {
+            runs += 1;
+            Ok::<bool, ()>(false)
+        });
+        assert_eq!((found.unwrap().len(), runs), (100, 10));
+    }
+
+    #[test]
+    fn the_storm_ends_when_it_ends() {
+        let trial = Trial::of(7).unwrap();
+        assert!(!trial.plan.is_empty());
+        for mishap in &trial.plan {
+            let lasts = match &mishap.what {
+                What::Fault(fault) => fault.heals_after.unwrap_or_default(),
+                What::Observer { lasts, .. } | What::Cut { lasts, .. } => *lasts,
+                _ => Duration::ZERO,
+            };
+            assert!(mishap.at + lasts <= trial.storm, "{mishap:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_trial() {
+        let report = |seed| Trial::of(seed).unwrap().run().unwrap().report;
+        assert_eq!(report(4), report(4));
+        assert_ne!(report(4), report(5));
     }
 }

@@ -13,6 +13,7 @@ mod ci;
 mod guards;
 mod lab;
 mod rules;
+mod soak;
 
 use clap::{Parser, Subcommand};
 
@@ -31,6 +32,8 @@ enum Task {
     Rules,
     /// Takes each guard of engine and interlock away in turn and shows which scenarios and seeds notice
     Guards(guards::Arguments),
+    /// Tries random productions in storms of mishaps, seed by seed, for flaws of engine and interlock
+    Soak(soak::Arguments),
     /// Measures speed against peers and physical limits, in one run on this machine
     Bench(bench::Arguments),
     /// Real hosts on this machine, each with systemd, for tests
@@ -42,6 +45,7 @@ fn main() -> anyhow::Result<()> {
         Task::Ci => ci::run(),
         Task::Rules => rules::check(),
         Task::Guards(arguments) => guards::run(&arguments),
+        Task::Soak(arguments) => soak::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Lab(arguments) => lab::run(&arguments),
     }

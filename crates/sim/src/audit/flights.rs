@@ -131,9 +131,8 @@ impl Flights {
         was_on
     }
 
-    pub(super) fn release_brake(&mut self, now: Timestamp) {
-        if self.brake_on {
-            (self.brake_on, self.released_at) = (false, now);
-        }
+    /// Also before it is seen to be on: what was decided on and did not leave has been counted by others.
+    pub(super) fn release_brake(&mut self, at: Timestamp) {
+        (self.brake_on, self.released_at) = (false, at);
     }
 }

@@ -61,6 +61,20 @@ impl Auditor {
         }
     }
 
+    /// 11: the fleet brake.
+    pub(super) fn brake_is_released_by_person(&mut self, now: Timestamp, row: &Saved) {
+        let Saved::FleetBrake {
+            released_at: Some(at),
+        } = row
+        else {
+            return;
+        };
+        if self.annals.resumed.get(&Scope::Fleet) != Some(at) {
+            self.convict(now, 11, "nobody released the fleet brake".to_owned());
+        }
+        self.flights.release_brake(*at);
+    }
+
     /// 8: what an order under way does to its own target is that order's business.
     pub(super) fn no_case_by_own_effect(&mut self, now: Timestamp, record: &Record) {
         let Some(target) = &record.target else { return };

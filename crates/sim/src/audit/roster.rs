@@ -25,6 +25,8 @@ pub(super) struct Roster {
     members: Vec<Vec<usize>>,
     /// By service: targets in trouble, and since when.
     troubled: Vec<BTreeMap<usize, Timestamp>>,
+    /// In trouble when a former run ended: what is still so then has not just begun.
+    troubled_before: BTreeMap<TargetId, Timestamp>,
     /// What runs on a target.
     children: Lookup<TargetId, Vec<usize>>,
     observers: Vec<ObserverName>,
@@ -70,9 +72,14 @@ impl Roster {
     /// A run of the server ended: the next one is told everything anew.
     pub(super) fn forget_all(&mut self) {
         let services = std::mem::take(&mut self.services);
+        let mut troubled_before = std::mem::take(&mut self.troubled_before);
+        for (at, since) in self.troubled.iter().flatten() {
+            troubled_before.insert(self.entry(*at).target.id.clone(), *since);
+        }
         *self = Self {
             members: vec![Vec::new(); services.len()],
             troubled: vec![BTreeMap::new(); services.len()],
+            troubled_before,
             services,
             ..Self::default()
         };
@@ -264,9 +271,12 @@ impl Roster {
                 && wanted.is_none_or(|test| answer.passes >= u16::from(test.success_threshold))
         });
         if fails {
-            self.troubled[service].entry(at).or_insert(now);
+            let before = self.troubled_before.get(&seen.target);
+            let since = before.copied().unwrap_or(now);
+            self.troubled[service].entry(at).or_insert(since);
         } else if calm {
             self.troubled[service].remove(&at);
+            self.troubled_before.remove(&seen.target);
         }
     }
 }

@@ -20,7 +20,27 @@ pub(super) fn unfinished(now: Timestamp, engine: Option<&Engine>) -> Vec<Flaw> {
     let open = engine.cases().filter(|case| case.is_open());
     let cases = open.filter_map(|case| {
         let kind = stuck_in(now, case, engine)?;
-        let what = format!("{} on {}: {:?}", case.id, case.target, case.phase);
+        let tests = engine.target(now, &case.target).map(|status| status.tests);
+        let tests: Vec<String> = tests
+            .iter()
+            .flatten()
+            .map(|test| {
+                let by = test.observer.as_ref().map(ToString::to_string);
+                format!(
+                    "{} {} by {}",
+                    test.test,
+                    test.verdict,
+                    by.unwrap_or_default()
+                )
+            })
+            .collect();
+        let what = format!(
+            "{} on {}: {:?} ({})",
+            case.id,
+            case.target,
+            case.phase,
+            tests.join(", ")
+        );
         Some(stuck(kind, what))
     });
     let orders = engine
@@ -107,4 +127,49 @@ fn breakers(now: Timestamp, engine: &Engine) -> Vec<Flaw> {
         .flat_map(|status| status.breakers)
         .map(|scope| stuck("breaker never released", scope))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+    #[test]
+    fn only_what_a_policy_a_person_or_capacity_explains_may_wait_for_ever() {
+        let long_ago = NOW - Duration::from_secs(7_200);
+        let soon = NOW + Duration::from_secs(60);
+        let capacity = Hold::LastHealthy {
+            healthy_after: 0,
+            of: 1,
+        };
+        for (hold, is_stuck) in [
+            (capacity, false),
+            (Hold::Cooldown { until: soon }, false),
+            (Hold::Cooldown { until: long_ago }, true),
+            (Hold::LedgerUnwritable, true),
+            (Hold::Flapping { percent: 40 }, true),
+            (
+                Hold::Quorum {
+                    reporting: 0,
+                    observers: 3,
+                },
+                true,
+            ),
+            (
+                Hold::HandedOver {
+                    to: Vec::new(),
+                    why: String::new(),
+                },
+                false,
+            ),
+        ] {
+            assert_eq!(held_for_ever(NOW, &hold).is_some(), is_stuck, "{hold}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_never_comes_back_is_a_flaw() {
+        assert_eq!(unfinished(NOW, None).len(), 1);
+    }
 }

@@ -217,10 +217,12 @@ impl World<'_> {
     fn judge(&mut self, order: &Order, target: TargetIndex) {
         let touched = self.with_guests(target);
         let host = self.fleet.host_of(target);
-        let busy = self.actuators.under_way.values();
-        if busy
-            .clone()
-            .any(|other| touched.contains(other) || host == Some(*other))
+        // One whose outcome was told is over for the server, though its target may still warm up.
+        let untold = |number: u32| self.actuators.operations[number as usize].outcome.is_none();
+        let under_way = self.actuators.under_way.iter();
+        if under_way
+            .filter(|(number, _)| untold(**number))
+            .any(|(_, other)| touched.contains(other) || host == Some(*other))
         {
             let what = format!("{} began on {} beside another", order.id, order.target.id);
             self.tally.seen_broken(self.now, 1, what);
