@@ -355,7 +355,7 @@ a.scenario:14: after 2m wanted `at 2m expect web-1 healthy`, but web-1 is probat
 }
 
 /// One line for each form of sentence that the documentation lists.
-const SENTENCES: [&str; 62] = [
+const SENTENCES: [&str; 65] = [
     "web-1 up",
     "web-1..3 down \"out of memory\" for 30s",
     "zone=a silent",
@@ -364,6 +364,7 @@ const SENTENCES: [&str; 62] = [
     "web-1 passes answers",
     "web-1 warns answers",
     "web-1 flaps answers",
+    "web-1 hides answers seen by far",
     "restart cures",
     "restart of web-1 does not help unheard after 20s",
     "start breaks unclear",
@@ -400,6 +401,8 @@ const SENTENCES: [&str; 62] = [
     "observer far sees all down",
     "observer far sees all up",
     "observer far late 5s",
+    "observer far says unchanged",
+    "observer far says unchanged 5s ahead",
     "observer far works",
     "propose restart web-1 try=3 step=2 repair=restart service=web by=op fence=1 given=-2m operation=again",
     "propose rebuild web-1 approved=op",

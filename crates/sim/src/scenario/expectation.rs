@@ -3,8 +3,8 @@
 use pitcrew_model::Ending;
 
 use super::{
-    act::action,
     names::Names,
+    order::action,
     parse::Item,
     said::{Count, Expectation, Standing, StoryLine, Subject},
     sentence::{Parsed, Sentence},

@@ -5,12 +5,18 @@
 //! language is in `docs/scenarios.md`; it stays small: one way to say a thing, one thing a line.
 
 mod act;
+mod deeds;
+mod discovery;
 mod expectation;
 mod failure;
+mod introduce;
 mod judge;
 mod mistake;
 mod names;
+mod order;
 mod parse;
+mod proposal;
+mod rounds;
 mod run;
 mod said;
 mod sentence;

@@ -3,18 +3,18 @@
 //! It does what the real one does and decides nothing itself.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
 use pitcrew_model::{
     Authority, Effect, Event, Fact, Objection, ObserverName, Order, OrderId, OutcomeKind,
-    Production, Service, SourceTrouble, Target, TargetId, TestName, Timestamp,
+    Production, Service, Target, TargetId, TestName, Timestamp,
 };
 
 use super::{
-    names::source,
+    discovery::Discovery,
     said::{Server as Trouble, Without},
     story::{Kind, Story},
 };
@@ -33,7 +33,7 @@ pub(super) struct Server {
     crash: Option<(Side, Option<Duration>)>,
     pub(super) starts_at: Option<Duration>,
     pub(super) wakes_at: Option<(Duration, Duration)>,
-    discovery: Discovery,
+    pub(super) discovery: Discovery,
     pub(super) suspects: BTreeMap<ObserverName, String>,
     pub(super) watched: BTreeMap<TargetId, Arc<Service>>,
     pub(super) events: VecDeque<Event>,
@@ -42,19 +42,8 @@ pub(super) struct Server {
     fence: u64,
     /// What left: to be carried out, and to be asked at once.
     pub(super) orders: Vec<Order>,
-    pub(super) probes: Vec<(TargetId, TestName)>,
+    pub(super) probes: BTreeSet<(TargetId, TestName)>,
     pub(super) story: Story,
-}
-
-/// One source's last good answer, which neither a restart nor a bad answer makes it forget.
-#[derive(Default)]
-struct Discovery {
-    /// What it would answer now.
-    is: BTreeMap<TargetId, Arc<Target>>,
-    believed: BTreeMap<TargetId, Arc<Target>>,
-    trouble: Option<SourceTrouble>,
-    /// The answer that is not believed.
-    refused: Option<BTreeMap<TargetId, Arc<Target>>>,
 }
 
 impl Server {
@@ -74,19 +63,14 @@ impl Server {
             crash: None,
             starts_at: None,
             wakes_at: None,
-            discovery: Discovery {
-                believed: targets.clone(),
-                is: targets,
-                trouble: None,
-                refused: None,
-            },
+            discovery: Discovery::of(targets),
             suspects: BTreeMap::new(),
             watched: BTreeMap::new(),
             events: VecDeque::new(),
             unfinished: Vec::new(),
             fence: 0,
             orders: Vec::new(),
-            probes: Vec::new(),
+            probes: BTreeSet::new(),
             story: Story::default(),
         }
     }
@@ -103,7 +87,7 @@ impl Server {
         self.events
             .push_back(Event::Production(self.production.clone()));
         self.events.push_back(Event::Targets {
-            upserted: self.discovery.believed.values().cloned().collect(),
+            upserted: self.discovery.believed(),
             removed: Vec::new(),
         });
         for (observer, trouble) in &self.suspects {
@@ -165,10 +149,7 @@ impl Server {
 
     /// What is known of a target, also of one that is gone.
     pub(super) fn target(&self, id: &TargetId) -> Option<&Arc<Target>> {
-        self.discovery
-            .is
-            .get(id)
-            .or_else(|| self.discovery.believed.get(id))
+        self.discovery.target(id)
     }
 
     /// One event through the core, and what it wants done through the ledger.
@@ -214,7 +195,9 @@ impl Server {
                 Effect::Unwatch { target } => {
                     self.watched.remove(&target);
                 }
-                Effect::Probe { target, test } => self.probes.push((target, test)),
+                Effect::Probe { target, test } => {
+                    self.probes.insert((target, test));
+                }
                 Effect::Notify(notice) => self.story.notice(at, &notice),
                 Effect::Record(_) | Effect::Save(_) | Effect::Give(_) => {}
             }
@@ -286,78 +269,6 @@ impl Server {
                 at: now,
                 detail: "as the scenario says".to_owned(),
             }));
-    }
-
-    pub(super) fn loses(&mut self, targets: &[TargetId]) {
-        self.discovery.is.retain(|id, _| !targets.contains(id));
-        self.ask_discovery();
-    }
-
-    pub(super) fn gives(&mut self, targets: &[Arc<Target>]) {
-        let given = targets.iter();
-        self.discovery
-            .is
-            .extend(given.map(|target| (target.id.clone(), target.clone())));
-        self.ask_discovery();
-    }
-
-    /// An answer that is empty or shrank by more than half is not believed, as `find` has it.
-    pub(super) fn ask_discovery(&mut self) {
-        let answer = self.discovery.is.clone();
-        let (last, now) = (self.discovery.believed.len(), answer.len());
-        if now == 0 && last > 0 {
-            self.refuse(SourceTrouble::Empty { last }, answer);
-        } else if now * 2 < last {
-            self.refuse(SourceTrouble::Shrank { last, now }, answer);
-        } else {
-            self.believe(answer);
-        }
-    }
-
-    fn believe(&mut self, answer: BTreeMap<TargetId, Arc<Target>>) {
-        self.discovery.refused = None;
-        if self.discovery.trouble.take().is_some() {
-            self.source(None);
-        }
-        let before = std::mem::replace(&mut self.discovery.believed, answer);
-        let is = &self.discovery.believed;
-        let changed = is
-            .iter()
-            .filter(|(id, target)| before.get(*id) != Some(target));
-        let upserted: Vec<Arc<Target>> = changed.map(|(_, target)| target.clone()).collect();
-        let gone = before.keys().filter(|id| !is.contains_key(*id));
-        let removed: Vec<TargetId> = gone.cloned().collect();
-        if !upserted.is_empty() || !removed.is_empty() {
-            self.events.push_back(Event::Targets { upserted, removed });
-        }
-    }
-
-    pub(super) fn answers_nothing(&mut self) {
-        let last = self.discovery.believed.len();
-        self.refuse(SourceTrouble::Empty { last }, BTreeMap::new());
-    }
-
-    fn refuse(&mut self, trouble: SourceTrouble, answer: BTreeMap<TargetId, Arc<Target>>) {
-        self.discovery.refused = Some(answer);
-        self.doubt(trouble);
-    }
-
-    pub(super) fn accept_discovery(&mut self) {
-        if let Some(answer) = self.discovery.refused.take() {
-            self.believe(answer);
-        }
-    }
-
-    pub(super) fn doubt(&mut self, trouble: SourceTrouble) {
-        self.discovery.trouble = Some(trouble.clone());
-        self.source(Some(trouble));
-    }
-
-    fn source(&mut self, trouble: Option<SourceTrouble>) {
-        self.events.push_back(Event::Source {
-            source: source(),
-            trouble,
-        });
     }
 }
 
