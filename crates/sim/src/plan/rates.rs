@@ -252,7 +252,6 @@ impl Rates {
                 decide: 2.0 * HOURLY,
             },
             hurry: 20,
-            ..often
         }
     }
 

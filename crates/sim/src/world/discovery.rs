@@ -152,7 +152,7 @@ impl World<'_> {
             };
             let faults: Vec<u32> = self.truth.of(at).map(|(fault, _)| fault).collect();
             for fault in faults {
-                self.relieve(fault, at, Ended::ByItself);
+                self.relieve(fault, at, Ended::Healed);
             }
             self.unstop(at);
             self.server.forget(at);

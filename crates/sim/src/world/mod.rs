@@ -154,8 +154,8 @@ impl<'a> World<'a> {
                 turn,
             } => self.turn(fault, target, turn),
             Happening::Spreads { fault } => self.spread(fault),
-            Happening::Heals { fault } => self.end_fault(fault, Ended::ByItself),
-            Happening::Found { fault } => self.end_fault(fault, Ended::ByPerson),
+            Happening::Heals { fault } => self.end_fault(fault, Ended::Healed),
+            Happening::Found { fault } => self.end_fault(fault, Ended::Fixed),
             Happening::Due { fault, target } => self.judge_missed(fault, target),
             Happening::Ask {
                 observer,

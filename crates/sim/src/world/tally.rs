@@ -289,9 +289,9 @@ impl Tally {
     pub(super) fn fault_ended(&mut self, kind: FaultKind, how: Ended) {
         let tally = self.fault(kind);
         match how {
-            Ended::ByOrder => tally.cured += 1,
-            Ended::ByItself => tally.by_itself += 1,
-            Ended::ByPerson => tally.by_person += 1,
+            Ended::Repaired => tally.cured += 1,
+            Ended::Healed => tally.by_itself += 1,
+            Ended::Fixed => tally.by_person += 1,
         }
     }
 

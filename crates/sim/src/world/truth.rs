@@ -18,9 +18,12 @@ use crate::{Fault, FaultKind, TargetIndex};
 /// What ended a fault on a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    ByOrder,
-    ByItself,
-    ByPerson,
+    /// By an order.
+    Repaired,
+    /// By itself.
+    Healed,
+    /// By a person.
+    Fixed,
 }
 
 /// One fault of the plan, from its beginning on.
