@@ -72,7 +72,11 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), S
     let loaded = pitcrew_config::load(&options.configuration)?;
     let settings = options.over(&loaded.production.server);
     let token = settings::token(&settings)?;
-    let record = options.record.as_deref().map(RecordFile::open).transpose()?;
+    let record = options
+        .record
+        .as_deref()
+        .map(RecordFile::open)
+        .transpose()?;
     let signals = Signals::catch()?;
     let (listener, listen) = bind(settings.listen).await?;
     let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();

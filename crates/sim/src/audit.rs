@@ -31,7 +31,7 @@ use annals::Annals;
 use flights::Flights;
 use pitcrew_model::{
     Effect, Event, Fact, FleetLimits, Order, OrderId, Outcome, OutcomeKind, PersonAct, Production,
-    Record, Scope, SourceName, Target, TargetId, Timestamp,
+    Record, SourceName, Target, TargetId, Timestamp,
 };
 use roster::Roster;
 

@@ -206,7 +206,7 @@ impl World<'_> {
                 .chance
                 .percent(percent, For::Cure, &[id.0, fault.into()])
             {
-                self.relieve(fault, target, Ended::ByOrder);
+                self.relieve(fault, target, Ended::Repaired);
             } else if kind == FaultKind::Slow && action == Action::Restart {
                 self.begin_anew(fault, target);
             }

@@ -171,9 +171,9 @@ impl World<'_> {
             .collect();
         for (fault, kind) in faults {
             if faults::is_shared(kind) {
-                self.end_fault(fault, Ended::ByPerson);
+                self.end_fault(fault, Ended::Fixed);
             } else {
-                self.relieve(fault, target, Ended::ByPerson);
+                self.relieve(fault, target, Ended::Fixed);
             }
         }
     }
@@ -193,7 +193,7 @@ impl World<'_> {
                 .map(|(fault, _)| fault)
                 .collect();
             for fault in common {
-                self.end_fault(fault, Ended::ByPerson);
+                self.end_fault(fault, Ended::Fixed);
             }
         }
     }
@@ -335,7 +335,7 @@ impl World<'_> {
                 .chance
                 .percent(percent, For::Cure, &[u64::MAX, number, fault.into()])
             {
-                self.relieve(fault, target, Ended::ByPerson);
+                self.relieve(fault, target, Ended::Fixed);
             }
         }
     }

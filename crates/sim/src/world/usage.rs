@@ -8,8 +8,8 @@ use pitcrew_model::{Order, OrderId, Production, Rate, Scope, Service};
 use super::queue::Millis;
 use crate::Disruption;
 
-/// Of scopes that are reported.
-const SCOPES_MAX: usize = 50;
+/// Of domains that are reported: a large fleet has one for every rack.
+const DOMAINS_MAX: usize = 50;
 
 /// A number over time, of which each step keeps the most.
 #[derive(Clone, Debug, Default)]
@@ -104,7 +104,7 @@ impl Usage {
             self.domains.entry(key).or_default().1.insert(held.clone());
             self.per_domain
                 .entry(held)
-                .or_insert((allowed, Gauge::default()));
+                .or_insert_with(|| (allowed, Gauge::default()));
         }
         let flight = InFlight {
             service: scope,
@@ -206,7 +206,11 @@ impl Usage {
                 .cmp(&used_a)
                 .then_with(|| (&a.limit, &a.scope).cmp(&(&b.limit, &b.scope)))
         });
-        all.truncate(SCOPES_MAX);
+        let mut domains = 0;
+        all.retain(|used| {
+            domains += usize::from(used.limit == "per_domain");
+            used.limit != "per_domain" || domains <= DOMAINS_MAX
+        });
         all
     }
 
