@@ -75,8 +75,8 @@ impl View {
     /// its own: both are ignored.
     pub(crate) fn observe(&mut self, test: &Test, seen: &Observation, trust_after: Timestamp) {
         let took_us = u32::try_from(seen.took.as_micros()).unwrap_or(u32::MAX);
-        let again = (seen.asked_at, took_us, seen.verdict)
-            == (self.asked_at, self.took_us, self.verdict);
+        let again =
+            (seen.asked_at, took_us, seen.verdict) == (self.asked_at, self.took_us, self.verdict);
         if (seen.asked_at < self.asked_at || again) && holds(Guard::LateAnswer) {
             return;
         }
@@ -169,11 +169,12 @@ impl View {
         }
     }
 
-    /// Failing or passing again, but not for long enough.
-    pub(crate) fn is_unsettled(&self, test: &Test) -> bool {
+    /// Failing or passing again, but not for long enough. Rounds that failed before a pause, and never for long
+    /// enough to be believed, count no more: what passes is not reported again and again to outlive them.
+    pub(crate) fn is_unsettled(&self, test: &Test, trust_after: Timestamp) -> bool {
         self.fails > 0
             || self.opinion == Opinion::Failing
-            || !self.passes_enough(test) && self.failing_since > Timestamp::ZERO
+            || !self.passes_enough(test) && self.failing_since > trust_after
     }
 
     /// Whether its last report still stands where its observer says that nothing changed: a failure or no
@@ -321,6 +322,31 @@ mod tests {
         assert!(
             !view.is_fresh(&test(), at(1_000), at(990), at(995)),
             "it may have been asked before the pause"
+        );
+    }
+
+    #[test]
+    fn one_pass_after_a_pause_is_not_held_against_what_failed_before_it() {
+        let mut view = after("..x..");
+        let paused = Timestamp::from_millis(60_000);
+        let seen = Observation {
+            target: "web-1".parse().unwrap(),
+            test: "answers".parse().unwrap(),
+            observer: "local".parse().unwrap(),
+            asked_at: Timestamp::from_millis(61_000),
+            answered_at: Timestamp::from_millis(61_000),
+            took: Duration::ZERO,
+            verdict: Verdict::Pass,
+            evidence: Evidence::new(""),
+        };
+        view.observe(&test(), &seen, paused);
+        assert_eq!(view.passes, 1);
+        assert!(!view.is_unsettled(&test(), paused));
+        assert!(after("..x.").is_unsettled(&test(), Timestamp::ZERO));
+        assert!(!after("..x..").is_unsettled(&test(), Timestamp::ZERO));
+        assert!(
+            after("xxx.").is_unsettled(&test(), paused),
+            "it was believed"
         );
     }
 

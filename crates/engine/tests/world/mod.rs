@@ -406,7 +406,11 @@ impl World {
                         .push((self.now + Duration::from_millis(500), order));
                 }
                 Effect::Watch { target, service } => {
-                    self.reports_left.retain(|(of, ..), _| *of != target.id);
+                    for ((of, ..), left) in &mut self.reports_left {
+                        if *of == target.id {
+                            *left = (*left).max(1);
+                        }
+                    }
                     self.watched.insert(target.id.clone(), service);
                 }
                 Effect::Unwatch { target } => {
