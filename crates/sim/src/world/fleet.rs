@@ -75,11 +75,11 @@ struct Place {
     host: Option<TargetIndex>,
 }
 
-/// Lists of targets by small numbers, without a vector each.
+/// Lists of numbers by small numbers, without a vector each.
 #[derive(Clone, Debug, Default)]
 struct Lists {
     begins: Vec<u32>,
-    all: Vec<TargetIndex>,
+    all: Vec<u32>,
 }
 
 impl Lists {
@@ -102,7 +102,11 @@ impl Lists {
         Self { begins, all }
     }
 
-    fn get(&self, list: u32) -> &[TargetIndex] {
+    fn len(&self) -> usize {
+        self.begins.len() - 1
+    }
+
+    fn get(&self, list: u32) -> &[u32] {
         let at = list as usize;
         match (self.begins.get(at), self.begins.get(at + 1)) {
             (Some(from), Some(to)) => &self.all[*from as usize..*to as usize],
@@ -133,6 +137,8 @@ pub struct Fleet {
     places: Vec<Place>,
     by_place: Lists,
     by_service: Lists,
+    /// Places by rack, power domain and zone.
+    places_by: [Lists; 3],
     by_id: Lookup<TargetId, TargetIndex>,
 }
 
@@ -275,9 +281,11 @@ impl Fleet {
     /// How many groups of this level there are.
     #[must_use]
     pub fn groups(&self, level: Level) -> u32 {
-        let places = 0..u32::try_from(self.places.len()).unwrap_or(NONE);
-        let most = places.map(|place| self.group(level, place)).max();
-        most.map_or(0, |most| most + 1)
+        let groups = match self.places_in(level) {
+            None => self.places.len(),
+            Some(lists) => lists.len(),
+        };
+        u32::try_from(groups).unwrap_or(NONE)
     }
 
     #[must_use]
@@ -288,13 +296,28 @@ impl Fleet {
     /// All targets of a group, hosts too, in order.
     #[must_use]
     pub fn members(&self, level: Level, group: u32) -> Vec<TargetIndex> {
-        let places = 0..u32::try_from(self.places.len()).unwrap_or(NONE);
-        let inside = places.filter(|place| self.group(level, *place) == group);
-        let mut all: Vec<TargetIndex> = inside
-            .flat_map(|place| self.by_place.get(place).iter().copied())
-            .collect();
+        let mut all: Vec<TargetIndex> = match self.places_in(level) {
+            None => self.by_place.get(group).to_vec(),
+            Some(lists) => {
+                let places = lists.get(group).iter();
+                places
+                    .flat_map(|place| self.by_place.get(*place))
+                    .copied()
+                    .collect()
+            }
+        };
         all.sort_unstable();
         all
+    }
+
+    /// The places in each group; a place is a host's group by itself.
+    fn places_in(&self, level: Level) -> Option<&Lists> {
+        match level {
+            Level::Host => None,
+            Level::Rack => Some(&self.places_by[0]),
+            Level::Power => Some(&self.places_by[1]),
+            Level::Zone => Some(&self.places_by[2]),
+        }
     }
 
     /// Another target stands where one stood.
@@ -505,7 +528,13 @@ impl<'a> Builder<'a> {
             .zip(&self.targets)
             .map(|(at, target)| (target.id.clone(), at))
             .collect();
+        let by = |group: fn(&Place) -> u32| {
+            let groups: Vec<u32> = self.places.iter().map(group).collect();
+            let most = groups.iter().max().map_or(0, |most| *most as usize + 1);
+            Lists::new(most, &groups)
+        };
         Fleet {
+            places_by: [by(|at| at.rack), by(|at| at.power), by(|at| at.zone)],
             by_place: Lists::new(self.places.len(), &self.place),
             by_service: Lists::new(self.production.services.len(), &self.service),
             targets: self.targets,

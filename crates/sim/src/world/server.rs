@@ -11,7 +11,7 @@ use std::{
 };
 
 use pitcrew_engine::Engine;
-use pitcrew_model::{Effect, Event, Fact, Order, OrderId, Phase, Saved, Scope, Timestamp};
+use pitcrew_model::{Effect, Event, Fact, Hold, Order, OrderId, Phase, Saved, Scope, Timestamp};
 
 use super::{
     World,
@@ -451,6 +451,10 @@ impl World<'_> {
         for effect in &batch {
             if let Effect::Give(order) = effect {
                 struck.push(order.id);
+                // The case is held by it, though no record of its own says so.
+                let target = self.fleet.find(&order.target.id);
+                self.tally
+                    .held(self.now, &Hold::LedgerUnwritable, order.case, target);
             }
         }
         let stays = batch.into_iter().filter(|effect| match effect {
