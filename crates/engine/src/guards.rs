@@ -53,6 +53,7 @@ guards! {
     PersonsRunner "persons_runner" "a person's order needs something that runs the target";
     PersonsLimits "persons_limits" "a person's order goes through the limits";
     PersonsInterlock "persons_interlock" "a person's order goes through the interlock";
+    AcceptNeedsRefusal "accept_needs_refusal" "only an answer of discovery that was refused can be accepted";
     StopStands "stop_stands" "what a person stopped stays stopped";
     HoldKeepsStop "hold_keeps_stop" "a hold does not end the stop before it";
     StopIsNoRepair "stop_is_no_repair" "a person's stop is no step of a repair";
@@ -60,6 +61,7 @@ guards! {
 
     // Evidence.
     LateAnswer "late_answer" "an answer to an older question than the last is ignored";
+    AnswerOnce "answer_once" "an answer that is heard twice is one round";
     TrustAfter "trust_after" "an answer to a question from before a pause is ignored";
     FreshAfterPause "fresh_after_pause" "what was known before a pause is not known after it";
     StreakAfterPause "streak_after_pause" "a streak from before a pause does not go on after it";

@@ -100,7 +100,10 @@ impl Engine {
             Some(SourceTrouble::Failed { error }) => {
                 Err(format!("{source} gives no answer to accept: {error}"))
             }
-            None => Err(format!("no answer of {source} is refused")),
+            None if holds(Guard::AcceptNeedsRefusal) => {
+                Err(format!("no answer of {source} is refused"))
+            }
+            None => Ok(()),
         }
     }
 

@@ -77,7 +77,8 @@ impl View {
         let took_us = u32::try_from(seen.took.as_micros()).unwrap_or(u32::MAX);
         let again =
             (seen.asked_at, took_us, seen.verdict) == (self.asked_at, self.took_us, self.verdict);
-        if (seen.asked_at < self.asked_at || again) && holds(Guard::LateAnswer) {
+        let is_late = seen.asked_at < self.asked_at && holds(Guard::LateAnswer);
+        if is_late || again && holds(Guard::AnswerOnce) {
             return;
         }
         if self.asked_at < trust_after && holds(Guard::StreakAfterPause) {
