@@ -384,9 +384,9 @@ impl Engine {
         let tests = &crew.service.tests;
         let mut views = self.current_views(now, at).peekable();
         if views.peek().is_none() && holds(Guard::SettledNeedsAnswer)
-            || views
-                .any(|(position, view)| view.is_unsettled(&tests[position]) || view.is_flapping())
-                && holds(Guard::SettledByStreak)
+            || views.any(|(position, view)| {
+                view.is_unsettled(&tests[position], self.trust_after) || view.is_flapping()
+            }) && holds(Guard::SettledByStreak)
         {
             return false;
         }
