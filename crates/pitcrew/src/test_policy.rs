@@ -81,10 +81,10 @@ pub(crate) fn test_policy(options: &TestPolicyOptions, general: &General) -> Ans
 
 /// Every `*.scenario` of the configuration's directory, by name.
 fn beside(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let directory = if dir.is_dir() {
-        dir
-    } else {
-        dir.parent().unwrap_or(Path::new("."))
+    let directory = match dir.parent() {
+        _ if dir.is_dir() => dir,
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
     };
     let failed = |error: io::Error| {
         Failure::Usage(format!("failed to read {}: {error}", directory.display()))
@@ -181,7 +181,10 @@ fn told(tested: &Tested) -> String {
             (BAD, "✗")
         };
         let name = Path::new(&outcome.file).file_name();
-        let name = name.map_or(outcome.file.as_str().into(), |name| name.to_string_lossy());
+        let name = name.map_or_else(
+            || outcome.file.as_str().into(),
+            |name| name.to_string_lossy(),
+        );
         let title = first_sentence(&outcome.title);
         let line = format!("{} {name}  {}", painted(style, mark), painted(FAINT, title));
         text.push_str(line.trim_end());

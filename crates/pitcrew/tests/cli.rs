@@ -39,9 +39,10 @@ fn check(arguments: &[&str], code: i32, stdout_has: &[&str], stderr_has: &[&str]
     }
 }
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "serve",
     "check",
+    "test-policy",
     "status",
     "targets",
     "cases",

@@ -97,6 +97,15 @@ fn one_that_does_not_hold_is_shown_with_what_happened_and_exit_1() {
 }
 
 #[test]
+fn a_configuration_of_one_file_has_its_scenarios_beside_it() {
+    let directory = directory(&[("holds.scenario", HOLDS)]);
+    let mut command = Command::new(binary());
+    command.current_dir(directory.path());
+    let output = command.args(["test-policy", "pitcrew.yaml"]).output();
+    says(&output.expect("the command runs"), 0, &["1 scenario holds"]);
+}
+
+#[test]
 fn only_the_files_that_are_named_are_run() {
     let directory = directory(&[("holds.scenario", HOLDS), ("bad.scenario", "nonsense\n")]);
     let file = directory.path().join("holds.scenario");
