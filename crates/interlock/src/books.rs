@@ -445,7 +445,17 @@ impl Interlock {
                 stay + usize::from(stays),
             )
         });
-        u32::try_from(up - counted + stay).unwrap_or(u32::MAX)
+        let left = up - counted + stay;
+        debug_assert_eq!(
+            left,
+            members
+                .iter()
+                .filter(|slot| !is_lost(**slot) && is_up(**slot))
+                .count(),
+            "{}: one look at each tells what a close look tells",
+            service.name
+        );
+        u32::try_from(left).unwrap_or(u32::MAX)
     }
 
     /// Whether an observer's word that nothing changed keeps its passes counting until now.

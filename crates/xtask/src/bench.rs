@@ -4,6 +4,7 @@
 //! commands that made them; nothing here passes or fails.
 
 mod checks;
+mod figures;
 mod machine;
 mod peers;
 mod reaction;
@@ -39,14 +40,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         reaction::run()?;
     }
     if wanted(Section::Engine) {
-        println!(
-            "== engine: observations a second on one core, memory per target (engine and interlock)"
-        );
-        show(&example(
+        println!("== engine: engine and interlock together on one core, up to a million targets");
+        show(&figures::table(&example(
             "pitcrew-engine",
             "observations",
-            &["1000", "10000", "100000"],
-        )?);
+            &[],
+        )?)?);
     }
     if wanted(Section::Ledger) {
         println!(

@@ -24,8 +24,8 @@ pub(crate) fn measure() -> Result<(), Failure> {
     // Ten targets fail in each second, anywhere.
     let from = queue.clock;
     let mut failed = 0u32;
-    queue.run(from + INTERVAL * 8, |queue, clock| {
-        while f64::from(failed) < (clock - from).as_secs_f64() * 10.0 && clock < from + INTERVAL * 4
+    queue.run(from + INTERVAL * 6, |queue, clock| {
+        while f64::from(failed) < (clock - from).as_secs_f64() * 10.0 && clock < from + INTERVAL * 3
         {
             queue.fail(dice.below(MILLION), 0);
             failed += 1;
@@ -38,7 +38,7 @@ pub(crate) fn measure() -> Result<(), Failure> {
         "10,000 fail within a second, over 700 services",
         |number| LARGE + number * 67 % (MILLION - LARGE),
     );
-    queue.run(queue.clock + INTERVAL * 12, |_, _| {});
+    queue.run(queue.clock + INTERVAL * 4, |_, _| {});
     queue.report("(healing meanwhile)", "");
     mass(
         &mut queue,
