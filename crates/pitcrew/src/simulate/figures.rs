@@ -171,6 +171,14 @@ pub(crate) fn hints(production: &Production) -> Vec<String> {
     hints
 }
 
+/// What was used, the most first: whole services and the fleet before single domains, of which there may be many alike.
+pub(crate) fn used(report: &Report) -> Vec<&Disruption> {
+    let mut used: Vec<&Disruption> = report.disruption.iter().collect();
+    used.retain(|used| used.most > 0);
+    used.sort_by_key(|used| used.limit == "per_domain");
+    used
+}
+
 /// Said beside limits of which more was used than they allow.
 pub(crate) const ABOVE_A_LIMIT: &str = "Targets that failed by themselves count too: a limit keeps Pitcrew from adding to them, it can't keep them from failing.";
 
@@ -234,6 +242,7 @@ fn percent(part: u64, whole: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simulate::sample;
 
     fn headline(report: &Report, at: usize) -> (String, Mood) {
         let line = headlines(report).swap_remove(at);
@@ -309,6 +318,16 @@ mod tests {
         ] {
             assert_eq!(span(seconds), text);
         }
+    }
+
+    #[test]
+    fn limits_of_services_and_the_fleet_come_before_those_of_domains() {
+        let report = sample::report();
+        let limits: Vec<&str> = used(&report)
+            .iter()
+            .map(|used| used.limit.as_str())
+            .collect();
+        assert_eq!(limits, ["max_in_flight", "fleet_rate", "per_domain"]);
     }
 
     #[test]

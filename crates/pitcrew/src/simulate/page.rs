@@ -5,7 +5,9 @@
 use pitcrew_sim::{Disruption, Report};
 
 use super::{
-    figures::{ABOVE_A_LIMIT, Mood, by_count, grouped, headlines, is_above, sentence, setting},
+    figures::{
+        ABOVE_A_LIMIT, Mood, by_count, grouped, headlines, is_above, sentence, setting, used,
+    },
     html::{Cell, escaped, table},
     plot::{Plot, Series, Shape},
 };
@@ -114,21 +116,20 @@ fn plots(report: &Report) -> String {
 }
 
 fn disruption_plots(report: &Report) -> String {
-    let used = report.disruption.iter().filter(|used| used.most > 0);
-    let figures: String = used
-        .clone()
-        .take(PLOTTED)
-        .map(|used| disrupted(used, report))
-        .collect();
+    let used = used(report);
+    let shown = &used[..used.len().min(PLOTTED)];
+    let figures: String = shown.iter().map(|used| disrupted(used, report)).collect();
     if figures.is_empty() {
         return String::new();
     }
     let mut said = Vec::new();
-    let all = used.clone().count();
-    if all > PLOTTED {
-        said.push(format!("The {PLOTTED} most used of {all}."));
+    if used.len() > PLOTTED {
+        said.push(format!(
+            "{PLOTTED} of {}; the others are below.",
+            used.len()
+        ));
     }
-    if used.take(PLOTTED).any(is_above) {
+    if shown.iter().any(|used| is_above(used)) {
         said.push(ABOVE_A_LIMIT.to_owned());
     }
     let said = match said.is_empty() {
@@ -277,7 +278,7 @@ fn faults(report: &Report) -> String {
 }
 
 fn disruption_table(report: &Report) -> String {
-    let rows = report.disruption.iter().map(|used| {
+    let rows = used(report).into_iter().map(|used| {
         vec![
             text(&used.scope),
             text(&used.limit),
@@ -286,7 +287,7 @@ fn disruption_table(report: &Report) -> String {
         ]
     });
     table(
-        "Limits, the most used first",
+        "Limits that were used",
         &["scope", "limit", "most used", "allowed"],
         rows.collect(),
     )

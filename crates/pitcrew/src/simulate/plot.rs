@@ -195,7 +195,8 @@ impl Scale {
 
 fn grid(scale: &Scale, steps: usize) -> String {
     let width = steps * STEP;
-    let lines = (0..=scale.parts).map(|part| format!("M0 {}H{width}", scale.y(scale.part.saturating_mul(part))));
+    let lines = (0..=scale.parts)
+        .map(|part| format!("M0 {}H{width}", scale.y(scale.part.saturating_mul(part))));
     format!("<path class=\"grid\" d=\"{}\"/>", lines.collect::<String>())
 }
 

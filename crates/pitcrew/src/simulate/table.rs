@@ -1,9 +1,9 @@
 //! The report on a terminal: the first three lines for a tired person, then what they rest on.
 
-use pitcrew_sim::{Disruption, Report};
+use pitcrew_sim::Report;
 
 use super::figures::{
-    ABOVE_A_LIMIT, Mood, by_count, grouped, headlines, is_above, sentence, setting,
+    ABOVE_A_LIMIT, Mood, by_count, grouped, headlines, is_above, sentence, setting, used,
 };
 use crate::output::{BAD, BOLD, BUSY, Cell, FAINT, GOOD, cell, columns, painted};
 
@@ -185,18 +185,14 @@ fn holds(report: &Report) -> Vec<Vec<Cell>> {
 
 fn disruption(report: &Report) -> Vec<Vec<Cell>> {
     let mut rows = vec![heading("limit most used", &["most", "allowed"])];
-    let used = report.disruption.iter().filter(|used| used.most > 0);
-    rows.extend(used.clone().take(DISRUPTION_SHOWN).map(|used| {
-        let Disruption {
-            scope,
-            limit,
-            allowed,
-            most,
-            ..
-        } = used;
-        row(&format!("{limit} of {scope}"), &[*most, *allowed])
+    let used = used(report);
+    rows.extend(used.iter().take(DISRUPTION_SHOWN).map(|used| {
+        row(
+            &format!("{} of {}", used.limit, used.scope),
+            &[used.most, used.allowed],
+        )
     }));
-    let more = used.count().saturating_sub(DISRUPTION_SHOWN);
+    let more = used.len().saturating_sub(DISRUPTION_SHOWN);
     if more > 0 {
         let more = format!(
             "and {} more with --json",
