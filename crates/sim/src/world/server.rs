@@ -4,6 +4,9 @@
 //!
 //! Deciding takes no time here; writing does. It never looks at the truth.
 
+mod deciding;
+mod writing;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -11,7 +14,7 @@ use std::{
 };
 
 use pitcrew_engine::Engine;
-use pitcrew_model::{Effect, Event, Fact, Hold, Order, OrderId, Phase, Saved, Scope, Timestamp};
+use pitcrew_model::{Effect, Event, OrderId, Saved, Timestamp};
 
 use super::{
     World,
@@ -20,10 +23,6 @@ use super::{
 };
 use crate::{Brain, Ledger, ServerTrouble, Side, TargetIndex};
 
-/// A small transaction on a disk that has a write cache worth its name.
-const WRITE: Millis = 2;
-/// A ledger that can't be written is tried again so often.
-const WRITE_AGAIN: Millis = 1_000;
 /// As the server's clock judges it: longer is a pause, more is a step.
 const PAUSE: Millis = 5_000;
 const STEP: i64 = 1_000;
@@ -268,280 +267,6 @@ impl World<'_> {
             });
         } else {
             server.stepped_meanwhile = server.stepped_meanwhile.max(stepped);
-        }
-    }
-
-    pub(super) fn disk_is_full(&mut self, mishap: usize) {
-        self.server.full.insert(mishap);
-    }
-
-    pub(super) fn disk_has_room(&mut self, mishap: usize) {
-        self.server.full.remove(&mishap);
-    }
-
-    /// A message from outside has reached the process.
-    pub(super) fn arrive(&mut self, run: u64, event: Event) {
-        if run == self.server.run {
-            self.take(event);
-        }
-    }
-
-    /// Of the server's own parts: discovery, people at its API, the ledger's thread.
-    pub(super) fn take(&mut self, event: Event) {
-        match self.server.state {
-            State::Up | State::Starting => self.decide(event),
-            State::Paused(_) => self.server.queued.push_back(event),
-            State::Down => {}
-        }
-    }
-
-    fn decide(&mut self, event: Event) {
-        let now = self.now_stamp();
-        let Some(brain) = &mut self.server.brain else {
-            return;
-        };
-        self.auditor.event(now, &event);
-        let effects = brain.tell(now, event);
-        self.auditor.effects(now, &effects);
-        let gives = effects
-            .iter()
-            .any(|effect| matches!(effect, Effect::Give(_)));
-        if gives && let Some((Side::BeforeWrite, down)) = self.server.armed.front().copied() {
-            self.server.armed.pop_front();
-            return self.crash(down);
-        }
-        if let Some(brain) = &self.server.brain {
-            self.tally.note_cases(self.now, &brain.engine);
-        }
-        self.pass_on(effects);
-        self.collect_broken();
-        self.schedule_tick();
-    }
-
-    /// Orders, records and rows wait for the ledger; nothing else does.
-    fn pass_on(&mut self, effects: Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                Effect::Record(_) | Effect::Save(_) | Effect::Give(_) => {
-                    self.follow(&effect);
-                    self.server.waiting.push(effect);
-                }
-                Effect::Watch { target, .. } => {
-                    if let Some(target) = self.fleet.find(&target.id) {
-                        self.watch(target);
-                    }
-                }
-                Effect::Unwatch { target } => {
-                    if let Some(target) = self.fleet.find(&target) {
-                        self.unwatch(target);
-                    }
-                }
-                Effect::Probe { target, test } => {
-                    if let Some(target) = self.fleet.find(&target) {
-                        self.send_probe(target, test);
-                    }
-                }
-                Effect::Notify(notice) => self.call(&notice),
-            }
-        }
-        self.write();
-    }
-
-    /// What observers are told of cases and orders: those targets' answers they send one by one.
-    fn follow(&mut self, effect: &Effect) {
-        match effect {
-            Effect::Save(Saved::Case(case)) => {
-                let Some(target) = self.fleet.find(&case.target) else {
-                    return;
-                };
-                if matches!(case.phase, Phase::Closed(_)) {
-                    self.server.in_case.remove(&target);
-                } else if self.server.in_case.insert(target) {
-                    self.watch_closely(target);
-                }
-            }
-            Effect::Save(Saved::Order(state)) if state.ended_at.is_some() => {
-                self.server.in_flight.remove(&state.order.id);
-                self.tally.landed(self.now, state.order.id);
-            }
-            Effect::Save(Saved::FleetBrake { released_at: None }) => {
-                self.call_to_release(Scope::Fleet);
-            }
-            Effect::Give(order) => {
-                if let Some(target) = self.fleet.find(&order.target.id) {
-                    self.server.in_flight.insert(order.id, target);
-                    for target in self.with_guests(target) {
-                        self.watch_closely(target);
-                    }
-                }
-            }
-            Effect::Record(record) => self.note_record(record),
-            _ => {}
-        }
-    }
-
-    fn write(&mut self) {
-        let server = &mut self.server;
-        if server.writing.is_none() && !server.waiting.is_empty() {
-            server.writing = Some(std::mem::take(&mut server.waiting));
-            let run = server.run;
-            self.queue
-                .push(self.now + WRITE, Happening::Written { run });
-        }
-    }
-
-    pub(super) fn written(&mut self, run: u64) {
-        if run != self.server.run || self.server.state == State::Down {
-            return;
-        }
-        if matches!(self.server.state, State::Paused(_)) {
-            self.server.written_meanwhile = true;
-            return;
-        }
-        let Some(batch) = self.server.writing.take() else {
-            return;
-        };
-        if self.server.full.is_empty() {
-            self.committed(batch);
-        } else {
-            self.not_committed(batch);
-        }
-        if self.server.state == State::Up {
-            self.write();
-        }
-    }
-
-    fn committed(&mut self, batch: Vec<Effect>) {
-        let now = self.now_stamp();
-        let mut all = std::mem::take(&mut self.server.kept);
-        all.extend(batch);
-        self.server.ledger.commit(&all);
-        self.auditor.committed(&all);
-        let orders = all.into_iter().filter_map(|effect| match effect {
-            Effect::Give(order) => Some(order),
-            _ => None,
-        });
-        let orders: Vec<Order> = orders.collect();
-        let crash = match self.server.armed.front().copied() {
-            Some((side @ (Side::AfterWrite | Side::AfterSend), down)) if !orders.is_empty() => {
-                self.server.armed.pop_front();
-                Some((side, down))
-            }
-            _ => None,
-        };
-        if !matches!(crash, Some((Side::AfterWrite, _))) {
-            for order in orders {
-                self.auditor.left(now, &order);
-                self.tally.left(self.now, &order, &self.production);
-                self.send_order(&order);
-            }
-            self.collect_broken();
-        }
-        if let Some((_, down)) = crash {
-            return self.crash(down);
-        }
-        if std::mem::take(&mut self.server.ledger_failed) {
-            self.take(Event::LedgerRecovered);
-        }
-    }
-
-    /// Its orders are struck with their intents; everything else is tried again.
-    fn not_committed(&mut self, batch: Vec<Effect>) {
-        let mut struck = Vec::new();
-        for effect in &batch {
-            if let Effect::Give(order) = effect {
-                struck.push(order.id);
-                // The case is held by it, though no record of its own says so.
-                let target = self.fleet.find(&order.target.id);
-                self.tally
-                    .held(self.now, &Hold::LedgerUnwritable, order.case, target);
-            }
-        }
-        let stays = batch.into_iter().filter(|effect| match effect {
-            Effect::Give(_) => false,
-            Effect::Record(record) => !matches!(
-                &record.fact, Fact::Intent { order } if struck.contains(&order.id)
-            ),
-            _ => true,
-        });
-        self.server.kept.extend(stays);
-        for id in &struck {
-            self.server.in_flight.remove(id);
-        }
-        self.tally.struck(&struck);
-        let first = !std::mem::replace(&mut self.server.ledger_failed, true);
-        let run = self.server.run;
-        self.queue
-            .push(self.now + WRITE_AGAIN, Happening::WriteAgain { run });
-        if first || !struck.is_empty() {
-            let error = "database or disk is full".to_owned();
-            self.take(Event::LedgerFailed {
-                not_given: struck,
-                error,
-            });
-        }
-    }
-
-    /// Also with nothing new to write: what was kept is tried again.
-    pub(super) fn write_again(&mut self, run: u64) {
-        let server = &mut self.server;
-        if run == server.run && server.ledger_failed && server.writing.is_none() {
-            server.writing = Some(std::mem::take(&mut server.waiting));
-            self.queue
-                .push(self.now + WRITE, Happening::Written { run });
-        }
-    }
-
-    fn schedule_tick(&mut self) {
-        let Some(brain) = &self.server.brain else {
-            return;
-        };
-        let Some(due) = brain.engine.next_tick() else {
-            return;
-        };
-        let offset = self
-            .options
-            .start
-            .as_millis()
-            .saturating_add_signed(self.server.clock_ms);
-        let due = due.as_millis().saturating_sub(offset).max(self.now);
-        if self
-            .server
-            .tick_due
-            .is_none_or(|before| due < before || before < self.now)
-        {
-            self.server.tick_due = Some(due);
-            let run = self.server.run;
-            self.queue.push(due, Happening::Tick { run, due });
-        }
-    }
-
-    pub(super) fn tick(&mut self, run: u64, due: Millis) {
-        if run != self.server.run || self.server.tick_due != Some(due) {
-            return;
-        }
-        self.server.tick_due = None;
-        if self.server.state == State::Up {
-            self.tick_if_due();
-            self.schedule_tick();
-        }
-    }
-
-    fn tick_if_due(&mut self) {
-        let now = self.now_stamp();
-        let next = self
-            .server
-            .brain
-            .as_ref()
-            .and_then(|brain| brain.engine.next_tick());
-        if next.is_some_and(|next| next <= now) {
-            self.decide(Event::Tick);
-        }
-    }
-
-    fn collect_broken(&mut self) {
-        for broken in self.auditor.take() {
-            self.tally.broken(broken);
         }
     }
 }
