@@ -80,7 +80,7 @@ fn other_policy(record: &Path, directory: &Path, general: &General) -> Answered 
     }
     let policy = Arc::new(loaded.production);
     let file = Recorded::open(record)?;
-    let past = file.read("reading", |reader| survey(reader))?;
+    let past = file.read("reading", survey)?;
     let comparison = file.read("comparing", |reader| {
         compare(reader, &past, Arc::clone(&policy))
     })?;

@@ -180,7 +180,8 @@ impl Decided {
     fn weight(&self) -> usize {
         match &self.event {
             Event::Observations(seen) => seen.len() + 1,
-            Event::Targets { upserted, removed } => upserted.len() + removed.len() + 1,
+            // They are shared, not copied: a fleet that is found at once must not stop its record.
+            Event::Targets { upserted, removed } => (upserted.len() + removed.len()) / 16 + 1,
             _ => 1,
         }
     }

@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use pitcrew_model::{Event, Evidence, Observation, Timestamp, Verdict};
+use pitcrew_model::{Event, Evidence, Observation, TargetId, Timestamp, Verdict};
 use pitcrew_sim::record::{Reader, Start, Writer};
 
 const BATCH: usize = 256;
@@ -22,7 +22,7 @@ fn main() {
     let targets: usize = std::env::args()
         .nth(1)
         .map_or(10_000, |count| count.parse().unwrap());
-    let names: Vec<_> = (0..targets)
+    let names: Vec<TargetId> = (0..targets)
         .map(|index| {
             format!(
                 "10.{}.{}.{}:8080",

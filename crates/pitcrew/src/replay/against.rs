@@ -15,13 +15,19 @@ pub(crate) struct Against {
     pub(crate) fence: u64,
     /// Equal from the first on.
     pub(crate) same: u64,
-    /// Where they part: the ledger's and the replay's.
-    pub(crate) first_difference: Option<(Option<Box<Record>>, Option<Box<Record>>)>,
+    pub(crate) first_difference: Option<Parting>,
     /// At the end of a run that was cut off one of them may know more: written before the other was.
     pub(crate) only_in_ledger: u64,
     pub(crate) only_in_record: u64,
     /// The run is not in the ledger at all, and why.
     pub(crate) absent: Option<String>,
+}
+
+/// Where they part; `None`: one of them has no more.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Parting {
+    pub(crate) ledger: Option<Record>,
+    pub(crate) replayed: Option<Record>,
 }
 
 impl Against {
@@ -101,11 +107,13 @@ fn beside(fence: u64, must_end_alike: bool, ledger: &[Record], decided: &[Record
     let (left_there, left_here) = (&ledger[same..], &decided[same..]);
     let differs = (!left_there.is_empty() && !left_here.is_empty())
         || (must_end_alike && left_there.len() != left_here.len());
-    let boxed = |records: &[Record]| records.first().cloned().map(Box::new);
     Against {
         fence,
         same: count(same),
-        first_difference: differs.then(|| (boxed(left_there), boxed(left_here))),
+        first_difference: differs.then(|| Parting {
+            ledger: left_there.first().cloned(),
+            replayed: left_here.first().cloned(),
+        }),
         only_in_ledger: count(left_there.len()),
         only_in_record: count(left_here.len()),
         absent: None,

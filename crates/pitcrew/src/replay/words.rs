@@ -10,7 +10,7 @@ use crate::{
     words::{clock_time, counted, length, with_local_times},
 };
 
-use super::against::Against;
+use super::against::{Against, Parting};
 
 pub(super) fn reproduced(outcome: &Reproduction, ledger: Option<&[Against]>) -> String {
     let decisions = counted(outcome.decisions, "decision");
@@ -63,13 +63,13 @@ fn beside_ledger(run: &Against) -> String {
         return format!("{place}: {why}\n");
     }
     let same = counted(run.same, "record");
-    if let Some((ledger, replayed)) = &run.first_difference {
+    if let Some(Parting { ledger, replayed }) = &run.first_difference {
         let mut text = format!(
             "{place}: {same} the same, then {}\n",
             painted(BAD, "another")
         );
-        text.push_str(&line("then", ledger.as_deref()));
-        text.push_str(&line("now", replayed.as_deref()));
+        text.push_str(&line("then", ledger.as_ref()));
+        text.push_str(&line("now", replayed.as_ref()));
         return text;
     }
     let more = match (run.only_in_ledger, run.only_in_record) {

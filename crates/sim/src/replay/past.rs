@@ -47,6 +47,8 @@ pub struct Past {
     /// What was in force from when on.
     pub(super) productions: Vec<(Timestamp, Arc<Production>)>,
     pub(super) asked: BTreeSet<TestName>,
+    /// How long each action took, summed, and how often: by the words for it.
+    lasted: BTreeMap<String, (Duration, u32)>,
     pub(super) events: u64,
     pub(super) observations: u64,
     pub(super) last_at: Timestamp,
@@ -132,6 +134,9 @@ impl Past {
             Event::Outcome(outcome) => {
                 if let Some(given) = self.awaited(outcome.order) {
                     given.outcome = Some((entered.at, outcome.kind, outcome.detail.clone()));
+                    let (words, took) = (given.action.to_string(), entered.at.since(given.at));
+                    let lasted = self.lasted.entry(words).or_default();
+                    *lasted = (lasted.0 + took, lasted.1 + 1);
                     self.awaited.remove(&outcome.order);
                 }
             }
@@ -184,16 +189,9 @@ impl Past {
 
     /// How long this action took then, on average; a second when it never came back.
     pub(super) fn usual_time(&self, action: &Action) -> Duration {
-        let lasted = self.given.values().flatten().filter_map(|given| {
-            let (back_at, _, _) = given.outcome.as_ref()?;
-            (given.action == *action).then(|| back_at.since(given.at))
-        });
-        let (mut sum, mut count) = (Duration::ZERO, 0);
-        for one in lasted {
-            sum += one;
-            count += 1;
-        }
-        sum.checked_div(count).unwrap_or(OUTCOME_AFTER)
+        let lasted = self.lasted.get(&action.to_string());
+        let usual = lasted.and_then(|(sum, count)| sum.checked_div(*count));
+        usual.unwrap_or(OUTCOME_AFTER)
     }
 
     /// Services by name, as last configured.
