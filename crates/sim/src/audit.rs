@@ -106,8 +106,8 @@ impl Auditor {
                 self.roster.suspect(observer, trouble.is_some());
             }
             Event::Outcome(outcome) => {
-                if let Some(target) = self.flights.land(outcome) {
-                    self.roster.landed(&target, outcome.at);
+                if let Some(target) = self.flights.land(now, outcome) {
+                    self.roster.landed(&target, outcome.at.min(now));
                 }
             }
             Event::Person(request) => self.person(now, &request.act),
@@ -239,7 +239,7 @@ impl Auditor {
         });
         if overdue
             && outcome.kind == OutcomeKind::Unknown
-            && let Some(target) = self.flights.land(outcome)
+            && let Some(target) = self.flights.land(now, outcome)
         {
             self.roster.landed(&target, outcome.at);
         }

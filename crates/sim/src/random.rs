@@ -103,7 +103,7 @@ fn autonomy(dice: &mut Dice) -> Autonomy {
 }
 
 fn test(dice: &mut Dice, number: usize) -> Test {
-    let interval = SECOND * small(dice, &[2, 5, 10, 30]);
+    let interval = SECOND * small(dice, &[5, 10, 10, 30]);
     let threshold = |dice: &mut Dice, most| u8::try_from(1 + dice.below(most)).unwrap_or(1);
     Test {
         name: format!("t{number}")

@@ -18,9 +18,9 @@ use crate::{
 
 const HOUR: Duration = Duration::from_secs(3_600);
 /// Longer than a person needs to come, a probation and whatever a case may wait for without being stuck.
-const CALM: Duration = Duration::from_secs(3 * 3_600);
+const CALM: Duration = Duration::from_secs(2 * 3_600);
 /// Of one seed in so many the calm lasts a day.
-const LONG_CALM_EVERY: u64 = 20;
+const LONG_CALM_EVERY: u64 = 50;
 
 pub struct Trial {
     pub production: Production,
@@ -80,9 +80,9 @@ pub struct Verdict {
 }
 
 impl Trial {
-    /// The trial of a seed: an hour of storm, or two, or three, and hours of calm.
+    /// The trial of a seed: half an hour of storm, or one, up to two, and hours of calm.
     pub fn of(seed: u64) -> Result<Self, SimulateError> {
-        let storm = HOUR * u32::try_from(1 + seed % 3).unwrap_or(1);
+        let storm = HOUR / 2 * u32::try_from(1 + seed % 4).unwrap_or(1);
         let calm = if seed.is_multiple_of(LONG_CALM_EVERY) {
             24 * HOUR
         } else {
@@ -94,7 +94,7 @@ impl Trial {
         let fleet = Fleet::generate(&small.production, small.targets, seed)?;
         // Some storms are all of everything, some leave time to repair.
         let rates =
-            Rates::stormy().times([0.1, 0.3, 1.0][usize::try_from(seed / 3 % 3).unwrap_or(0)]);
+            Rates::stormy().times([0.1, 0.3, 1.0][usize::try_from(seed / 4 % 3).unwrap_or(0)]);
         let mut plan = plan::draw(&small.production, &fleet, seed, storm, &rates);
         end_by(&mut plan, storm);
         options.fleet = Some(Arc::new(fleet));

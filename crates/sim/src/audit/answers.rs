@@ -154,7 +154,9 @@ impl Entry {
             self.answers.len() - 1
         });
         let answer = &mut self.answers[at];
-        if seen.asked_at <= answer.asked_at || seen.asked_at < trust_after {
+        let delivered_again =
+            (seen.asked_at, seen.answered_at) == (answer.asked_at, answer.answered_at);
+        if delivered_again || seen.asked_at < answer.asked_at.max(trust_after) {
             return;
         }
         if answer.asked_at < trust_after {

@@ -59,14 +59,15 @@ impl Flights {
         self.flights.retain(|_, flight| flight.left);
     }
 
-    /// The target that it landed on, when it may have taken effect.
-    pub(super) fn land(&mut self, outcome: &Outcome) -> Option<TargetId> {
+    /// The target that it landed on, when it may have taken effect; not later than now, whatever the actuator's
+    /// clock says.
+    pub(super) fn land(&mut self, now: Timestamp, outcome: &Outcome) -> Option<TargetId> {
         if outcome.kind == OutcomeKind::Failed {
             self.flights.remove(&outcome.order);
             return None;
         }
         let flight = self.flights.get_mut(&outcome.order)?;
-        flight.landed_at.get_or_insert(outcome.at);
+        flight.landed_at.get_or_insert(outcome.at.min(now));
         Some(flight.order.target.id.clone())
     }
 

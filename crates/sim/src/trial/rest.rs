@@ -75,13 +75,13 @@ fn stuck_in(now: Timestamp, case: &Case, engine: &Engine) -> Option<&'static str
         Phase::Probation { until } => {
             (now.since(*until) > SLACK).then_some("on probation for ever")
         }
-        Phase::Held(hold) => held_for_ever(now, hold),
+        Phase::Held(hold) => held_for_ever(now, hold, is_flying(engine)),
         Phase::Closed(_) => None,
     }
 }
 
 /// What no person, policy or lack of capacity explains.
-fn held_for_ever(now: Timestamp, hold: &Hold) -> Option<&'static str> {
+fn held_for_ever(now: Timestamp, hold: &Hold, is_flying: bool) -> Option<&'static str> {
     let passed = |until: &Timestamp| now.since(*until) > SLACK;
     match hold {
         // The policy's or a person's will.
@@ -102,8 +102,9 @@ fn held_for_ever(now: Timestamp, hold: &Hold) -> Option<&'static str> {
             Some("held by what a person should have been told")
         }
         Hold::Quorum { .. } => Some("held for a quorum that is there"),
+        // One after the other may take long; each of them is overdue at some time.
         Hold::OneAtATime { .. } | Hold::MaxInFlight { .. } | Hold::PerDomain { .. } => {
-            Some("held by an order in flight")
+            (!is_flying).then_some("held by an order that is over")
         }
         Hold::FleetRate { .. } => Some("held by a brake that was released"),
         Hold::Interlock { objections } => objections
@@ -111,6 +112,12 @@ fn held_for_ever(now: Timestamp, hold: &Hold) -> Option<&'static str> {
             .any(|objection| !matches!(objection.invariant, 3 | 4))
             .then_some("held by the interlock"),
     }
+}
+
+fn is_flying(engine: &Engine) -> bool {
+    engine
+        .orders()
+        .any(|state| state.given && state.ended_at.is_none())
 }
 
 fn is_overdue(now: Timestamp, state: &OrderState) -> bool {
@@ -164,7 +171,11 @@ mod tests {
                 false,
             ),
         ] {
-            assert_eq!(held_for_ever(NOW, &hold).is_some(), is_stuck, "{hold}");
+            assert_eq!(
+                held_for_ever(NOW, &hold, false).is_some(),
+                is_stuck,
+                "{hold}"
+            );
         }
     }
 
