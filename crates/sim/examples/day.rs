@@ -65,7 +65,7 @@ fn argument(name: &str, default: u64) -> Result<u64, Box<dyn Error>> {
         None => Ok(default),
         Some(_) => Ok(arguments
             .next()
-            .ok_or(format!("{name} needs a number"))?
+            .ok_or_else(|| format!("{name} needs a number"))?
             .parse()?),
     }
 }
