@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .context("failed to run cargo")?;
     ensure!(
         status.success(),
-        "some guard is not missed when it is away; each is named above"
+        "a guard is not missed when it is away, or something fails with all of them in place: see above"
     );
     Ok(())
 }
