@@ -21,10 +21,13 @@ impl Engine {
     pub(crate) fn take_outcome(
         &mut self,
         now: Timestamp,
-        outcome: Outcome,
+        mut outcome: Outcome,
         judge: &mut Judge<'_>,
         out: &mut Out,
     ) {
+        // An actuator's clock may be ahead of ours, which may have been set back since: no answer would be to a
+        // question put after such an outcome, and nothing could verify the order.
+        outcome.at = outcome.at.min(now);
         let id = outcome.order;
         let Some(state) = self
             .orders

@@ -34,6 +34,27 @@ fn a_target_that_goes_while_its_order_is_verified_does_not_block_its_service() {
 }
 
 #[test]
+fn an_outcome_of_a_clock_that_is_ahead_is_verified_all_the_same() {
+    let mut world = World::new(4, |_| ());
+    world
+        .orders_do(Cure::Vanishes)
+        .set(&["web-1"], Truth::Down)
+        .run(20);
+    let order = world.given[0].id;
+    world.set(&["web-1"], Truth::Up);
+    let at = world.now + Duration::from_secs(3_600);
+    world.tell(Event::Outcome(Outcome {
+        order,
+        kind: OutcomeKind::Done,
+        at,
+        detail: "done".to_owned(),
+    }));
+    world.run(20);
+    assert!(world.tells("web-1 verified"), "{:#?}", world.story);
+    assert_eq!(world.case_of("web-1").phase.name(), "probation");
+}
+
+#[test]
 fn a_service_that_is_renamed_while_an_order_is_verified_goes_on_under_its_limits() {
     let mut world = verifying(4);
     world.set(&["web-2"], Truth::Down);
