@@ -118,7 +118,7 @@ impl Engine {
         }
         let tests = &self.fleet.crew_of(at)?.service.tests;
         let mut until = Timestamp::from_millis(u64::MAX);
-        for view in &member.views {
+        for view in member.views.iter() {
             let test = &tests[usize::from(view.test)];
             let passes = view.is_steady() && view.opinion == Opinion::Passing && view.fails == 0;
             if !passes || !self.is_fresh(now, test, view) {

@@ -5,6 +5,7 @@
 
 mod lookup;
 mod selection;
+mod views;
 
 use std::{
     cell::{Cell, OnceCell},
@@ -18,6 +19,7 @@ use pitcrew_model::{
     CaseId, OrderId, Scope, Service, ServiceName, Target, TargetId, Test, TestName, Timestamp,
 };
 use selection::Selection;
+use views::Views;
 
 use crate::{
     capacity::Plain,
@@ -25,10 +27,9 @@ use crate::{
     guards::{Guard, holds},
 };
 
-/// One cache line, and one more for what is seen of it: with a million targets, what an answer costs is how often
-/// memory has to be waited for.
+/// All that an answer changes, in one place: with a million targets, what an answer costs is how often memory has to
+/// be waited for.
 #[derive(Debug)]
-#[repr(align(64))]
 pub(crate) struct Member {
     pub(crate) target: Arc<Target>,
     /// The target's, here so that finding it need not ask the target.
@@ -38,7 +39,7 @@ pub(crate) struct Member {
     /// Position among the service's members.
     place: u32,
     /// Of all tests and observers that answered, in no order that means anything.
-    pub(crate) views: Box<[View]>,
+    pub(crate) views: Views,
     /// Of the open case; zero, which no case has, for none. So is the order's, and a member fits its line.
     case: u64,
     in_flight: u64,
@@ -83,10 +84,7 @@ impl Member {
             .iter()
             .position(|view| view.test == test && view.observer == observer);
         let at = known.unwrap_or_else(|| {
-            let mut views = std::mem::take(&mut self.views).into_vec();
-            views.reserve_exact(1);
-            views.push(View::new(test, observer));
-            self.views = views.into();
+            self.views.push(View::new(test, observer));
             self.views.len() - 1
         });
         &mut self.views[at]
@@ -162,14 +160,12 @@ impl Kept {
     }
 
     /// Tests that did not change keep what is known of them.
-    fn sift(&self, views: &mut Box<[View]>) {
-        let mut left = std::mem::take(views).into_vec();
-        left.retain_mut(|view| {
+    fn sift(&self, views: &mut Views) {
+        views.retain(|view| {
             let place = self.tests.get(usize::from(view.test)).copied().flatten();
             view.test = place.unwrap_or(view.test);
             place.is_some()
         });
-        *views = left.into();
     }
 }
 
@@ -232,7 +228,7 @@ impl Fleet {
     }
 
     /// Finds many at once. No step waits for what one before it found, so that memory is asked for all of them
-    /// together: the names, where to look for them, what stands there, and what is seen of it.
+    /// together: the names, where to look for them, what stands there, what is seen of it, and its service's tests.
     pub(crate) fn find_all<'a>(
         &self,
         ids: impl Iterator<Item = &'a TargetId> + Clone,
@@ -251,6 +247,16 @@ impl Fleet {
             let (first, last) = (member.views.first(), member.views.last());
             sum ^ first.map_or(0, |view| view.passes) ^ last.map_or(0, |view| view.passes)
         }));
+        let tests = || {
+            let services = members().filter_map(Member::service);
+            services.map(|service| &self.crews[service].service.tests)
+        };
+        black_box(tests().fold(0, |sum, tests| sum ^ tests.len()));
+        black_box(
+            tests()
+                .flatten()
+                .fold(0, |sum, test| sum ^ test.failure_threshold),
+        );
         for ((id, hash), place) in ids.zip(hashes).zip(places) {
             if place.is_some_and(|at| !self.is_named(at, id)) {
                 *place = self.index.get(*hash, |at| self.is_named(at, id));
@@ -396,7 +402,7 @@ impl Fleet {
         let member = self.member_mut(at);
         member.target = target;
         if !stays {
-            member.views = Box::default();
+            member.views = Views::default();
         }
         self.join(at, service);
         Placed::Changed
@@ -410,7 +416,7 @@ impl Fleet {
             target,
             service: Member::ALONE,
             place: 0,
-            views: Box::default(),
+            views: Views::default(),
             case: 0,
             in_flight: 0,
         };
@@ -606,7 +612,7 @@ impl Fleet {
                 Some(kept) if kept.service.is_some() && kept.service == service => {
                     kept.sift(&mut member.views);
                 }
-                Some(_) | None => member.views = Box::default(),
+                Some(_) | None => member.views = Views::default(),
             }
             self.join(at, service);
         }

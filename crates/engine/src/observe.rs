@@ -451,7 +451,7 @@ impl Engine {
     ) {
         self.rechecks.insert(id, now);
         let member = self.fleet.member_mut(at);
-        for view in &mut member.views {
+        for view in member.views.iter_mut() {
             view.rechecked = false;
         }
         let target = member.target.id.clone();

@@ -1,6 +1,7 @@
 //! The interlock's own books: raw answers, orders in flight, who is where. Nothing is damped here; the last
 //! answer counts, so its view of capacity is the more careful one.
 
+mod answers;
 mod choice;
 mod finder;
 mod flights;
@@ -8,6 +9,7 @@ mod roll;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    hint::black_box,
     sync::Arc,
 };
 
@@ -42,7 +44,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn none(test: u16, observer: u16) -> Self {
+    pub(crate) const fn none(test: u16, observer: u16) -> Self {
         Self {
             test,
             observer,
@@ -175,17 +177,17 @@ impl Interlock {
             let kept = old
                 .zip(new)
                 .and_then(|(old, new)| (kept[old].0 == Some(new)).then_some(&kept[old].1));
-            let mut answers = std::mem::take(&mut entry.answers).into_vec();
+            let mut answers = entry.answers().to_vec();
             answers.retain_mut(|answer| {
                 let test = kept.and_then(|tests| tests[usize::from(answer.test)]);
                 answer.test = test.unwrap_or(answer.test);
                 test.is_some()
             });
-            entry.answers = answers.into();
+            entry.keep(answers);
             entry.assign(new);
             entry.weigh(new.map_or(&[], |at| &self.services[at].tests));
             let failed = |answer: &Answer| answer.verdict == Verdict::Fail;
-            if !entry.answers.iter().any(failed) {
+            if !entry.answers().iter().any(failed) {
                 entry.fails_since(None);
             }
             if let (Some(service), Some(since)) = (new, entry.failing_since()) {
@@ -221,6 +223,12 @@ impl Interlock {
             let mut slots = std::mem::take(&mut self.slots);
             self.entries
                 .slots_of(some.iter().map(|seen| &seen.target), &mut slots);
+            let tests = || {
+                let entries = slots.iter().flatten().map(|slot| self.entries.at(*slot));
+                entries.filter_map(|entry| Some(&self.services[entry.service()?].tests))
+            };
+            black_box(tests().map(Vec::len).max());
+            black_box(tests().flatten().map(|test| test.failure_threshold).max());
             for (seen, slot) in some.iter().zip(&slots) {
                 let observer = self.position_of(&seen.observer);
                 if let Some(slot) = slot {
@@ -267,7 +275,7 @@ impl Interlock {
         );
         entry.weigh(tests);
         let fails = entry
-            .answers
+            .answers()
             .iter()
             .any(|answer| answer.verdict == Verdict::Fail);
         match (fails, entry.failing_since()) {
@@ -329,7 +337,7 @@ impl Interlock {
         test: &'a Test,
     ) -> impl Iterator<Item = &'a Answer> {
         let counts_for = test.interval * 2 + test.timeout;
-        entry.answers.iter().filter(move |answer| {
+        entry.answers().iter().filter(move |answer| {
             let answered_at = answer.vouched(answer.answered_at, test, self.unchanged_at(answer));
             usize::from(answer.test) == position
                 && answered_at > self.trust_after
@@ -385,7 +393,7 @@ impl Interlock {
             && self.tests_of(entry).all(|(position, test)| {
                 if test.kind == TestKind::Push
                     && !entry
-                        .answers
+                        .answers()
                         .iter()
                         .any(|answer| usize::from(answer.test) == position)
                 {

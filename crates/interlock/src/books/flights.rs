@@ -236,7 +236,7 @@ impl Interlock {
                 if let Some(entry) = self.entries.get_mut(&flight.order.target.id)
                     && holds(Guard::ProofAfterOrder)
                 {
-                    for answer in &mut entry.answers {
+                    for answer in entry.answers_mut() {
                         answer.fails_in_row = 0;
                     }
                 }
@@ -293,7 +293,7 @@ impl Interlock {
         proving.peek().is_some()
             && proving.all(|(position, test)| {
                 let mut answers = entry
-                    .answers
+                    .answers()
                     .iter()
                     .filter(|answer| usize::from(answer.test) == position)
                     .peekable();

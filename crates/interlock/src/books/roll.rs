@@ -1,7 +1,7 @@
 //! Who is where: every target by its id, in a slot of its own.
 //!
 //! Ids are hashed with a fixed key and never walked in that order; slots are, and they are given in the order in
-//! which discovery named the targets. One entry is one cache line, because every observation reads one.
+//! which discovery named the targets. An entry holds all that an observation reads of it.
 
 use std::{hint::black_box, sync::Arc};
 
@@ -9,16 +9,16 @@ use pitcrew_model::{Target, TargetId, Test, TestKind, Timestamp};
 
 use super::{
     Answer,
+    answers::Answers,
     finder::{Finder, hash_of},
 };
 
 #[derive(Debug)]
-#[repr(align(64))]
 pub(crate) struct Entry {
     pub(crate) target: Arc<Target>,
     /// The target's.
     id: TargetId,
-    pub(crate) answers: Box<[Answer]>,
+    answers: Answers,
     /// Since when some test's last answer is a failure; zero: none is.
     failing_since: Timestamp,
     /// Every test was answered and every answer is a pass, of which the oldest counts until then; zero: not so.
@@ -48,7 +48,7 @@ impl Entry {
         Self {
             id: target.id.clone(),
             target: target.clone(),
-            answers: Box::default(),
+            answers: Answers::none(),
             failing_since: Timestamp::ZERO,
             steady_until: Timestamp::ZERO,
             steady_by: BY_SEVERAL,
@@ -59,6 +59,19 @@ impl Entry {
 
     pub(crate) fn service(&self) -> Option<usize> {
         (self.service != OF_NO_SERVICE).then(|| wide(self.service))
+    }
+
+    pub(crate) fn answers(&self) -> &[Answer] {
+        self.answers.all()
+    }
+
+    pub(crate) fn answers_mut(&mut self) -> &mut [Answer] {
+        self.answers.all_mut()
+    }
+
+    /// These and no others from now on.
+    pub(crate) fn keep(&mut self, answers: Vec<Answer>) {
+        self.answers = Answers::of(answers);
     }
 
     pub(crate) fn failing_since(&self) -> Option<Timestamp> {
@@ -82,18 +95,17 @@ impl Entry {
 
     /// The answer of this observer to this test, one that says nothing if there was none.
     pub(crate) fn answer_of(&mut self, test: u16, observer: u16) -> &mut Answer {
-        let mut answers = self.answers.iter();
+        let mut answers = self.answers().iter();
         let at = match answers.position(|have| have.test == test && have.observer == observer) {
             Some(at) => at,
             None => {
-                let mut more = Vec::with_capacity(self.answers.len() + 1);
-                more.extend_from_slice(&self.answers);
+                let mut more = self.answers().to_vec();
                 more.push(Answer::none(test, observer));
-                self.answers = more.into();
-                self.answers.len() - 1
+                self.answers = Answers::of(more);
+                self.answers().len() - 1
             }
         };
-        &mut self.answers[at]
+        &mut self.answers_mut()[at]
     }
 
     /// Looks at all answers once more after one of them changed.
@@ -101,10 +113,10 @@ impl Entry {
         self.steady_until = Timestamp::ZERO;
         let mut until = Timestamp::from_millis(u64::MAX);
         let mut by = self
-            .answers
+            .answers()
             .first()
             .map_or(BY_SEVERAL, |answer| answer.observer);
-        for answer in &self.answers {
+        for answer in self.answers() {
             if !answer.passes() {
                 return;
             }
@@ -115,13 +127,13 @@ impl Entry {
             }
         }
         let answered = |at| {
-            self.answers
+            self.answers()
                 .iter()
                 .any(|answer| usize::from(answer.test) == at)
         };
         let mut tests = tests.iter().enumerate();
         if tests.all(|(at, test)| test.kind == TestKind::Push || answered(at))
-            && !self.answers.is_empty()
+            && !self.answers().is_empty()
         {
             (self.steady_until, self.steady_by) = (until, by);
         }
@@ -180,7 +192,7 @@ impl Roll {
         let entries = || found.iter().flatten().map(|slot| self.at(*slot));
         black_box(entries().fold(0, |sum, entry| sum ^ entry.service));
         black_box(entries().fold(0, |sum, entry| {
-            let (first, last) = (entry.answers.first(), entry.answers.last());
+            let (first, last) = (entry.answers().first(), entry.answers().last());
             sum ^ first.map_or(0, |answer| answer.fails_in_row)
                 ^ last.map_or(0, |answer| answer.fails_in_row)
         }));
