@@ -39,10 +39,12 @@ fn check(arguments: &[&str], code: i32, stdout_has: &[&str], stderr_has: &[&str]
     }
 }
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 23] = [
     "serve",
     "check",
     "test-policy",
+    "simulate",
+    "replay",
     "status",
     "targets",
     "cases",
