@@ -281,7 +281,7 @@ fn a_small_trace_is_played_as_it_is_written() {
     );
 }
 
-/// Ten days of it; the whole year takes minutes.
+/// Two days of it; the whole year takes a minute or two in a debug build.
 #[test]
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn a_recorded_year_says_what_the_policy_would_have_done() {
