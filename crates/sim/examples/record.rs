@@ -6,7 +6,6 @@
     clippy::print_stdout,
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    clippy::cast_precision_loss,
     reason = "a program that measures"
 )]
 
