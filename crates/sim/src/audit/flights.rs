@@ -67,7 +67,8 @@ impl Flights {
             return None;
         }
         let flight = self.flights.get_mut(&outcome.order)?;
-        flight.landed_at.get_or_insert(outcome.at.min(now));
+        let landed_at = outcome.at.min(now);
+        flight.landed_at.get_or_insert(landed_at);
         Some(flight.order.target.id.clone())
     }
 
