@@ -44,7 +44,9 @@ fn arguments() -> Result<Arguments, String> {
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || {
-            let text = words.next().ok_or(format!("{word} needs a number"))?;
+            let text = words
+                .next()
+                .ok_or_else(|| format!("{word} needs a number"))?;
             text.parse::<u64>()
                 .map_err(|error| format!("{word} {text}: {error}"))
         };
