@@ -21,7 +21,7 @@ pub struct Reproduction {
     pub runs: Vec<RunSummary>,
     pub events: u64,
     pub observations: u64,
-    /// Records of the ledger that the engine made.
+    /// Records of the ledger that the engine made, without facts that the server writes, too.
     pub decisions: u64,
     /// Events after which something else was decided; the first of them are in `differing`.
     pub differences: u64,
@@ -161,7 +161,8 @@ impl Again {
     fn close_event(&mut self) {
         let Some(run) = &mut self.run else { return };
         let Some(open) = run.open.take() else { return };
-        let count = u64::try_from(open.now.len()).unwrap_or(u64::MAX);
+        let of_engine = open.now.iter().filter(|one| !is_servers_own(&one.fact));
+        let count = u64::try_from(of_engine.count()).unwrap_or(u64::MAX);
         run.summary.decisions += count;
         self.outcome.decisions += count;
         if let Some(differing) = open.differing() {

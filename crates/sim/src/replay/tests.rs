@@ -292,13 +292,11 @@ fn the_same_policy_decides_the_same_to_the_last_record() {
     let (outcome, runs) = recorded.reproduced();
     assert_eq!(outcome.differences, 0, "{:?}", outcome.differing);
     assert!(outcome.decisions > 20, "{}", outcome.decisions);
-    assert_eq!(outcome.decisions, recorded.records.len() as u64);
     assert_eq!(outcome.runs[0].end, RunEnd::Stopped);
-    let of_engine = recorded
-        .records
-        .iter()
-        .filter(|one| !is_servers_own(&one.fact));
+    let of_engine = recorded.records.iter();
+    let of_engine = of_engine.filter(|one| !is_servers_own(&one.fact));
     assert_eq!(runs[0].records, of_engine.cloned().collect::<Vec<_>>());
+    assert_eq!(outcome.decisions, runs[0].records.len() as u64);
 }
 
 #[test]
