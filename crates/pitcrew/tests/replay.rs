@@ -90,6 +90,8 @@ fn one_waits_for_the_other(production: &Production) {
                 entry["seq"].as_u64() > Some(before)
                     && entry["record"]["target"] == target
                     && entry["record"]["fact"]["kind"] == kind
+                    && (kind != "held"
+                        || entry["record"]["fact"]["hold"]["name"] == "max_in_flight")
             });
             found.and_then(|entry| entry["record"]["at"].as_u64())
         };
