@@ -111,6 +111,14 @@ impl Observers {
         }
     }
 
+    /// The server's process has ended, and with it every connection; what was about to be sent was dated by its
+    /// clock, too.
+    pub(super) fn hang_up(&mut self) {
+        for observer in &mut self.list {
+            observer.outbox.clear();
+        }
+    }
+
     pub(super) fn count(&self) -> usize {
         self.list.len()
     }

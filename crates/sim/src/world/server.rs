@@ -161,6 +161,7 @@ impl World<'_> {
         (server.ledger_failed, server.tick_due) = (false, None);
         let birth = server.ledger.birth("simulated");
         self.actuators.admit(birth.fence);
+        self.observers.hang_up();
         let last_case = birth.last_case;
         let rows = self.server.ledger.rows();
         let brain = Brain::start(self.now_stamp(), birth, rows);
