@@ -18,7 +18,8 @@ pub fn simulate(
     simulate_and_look(production, options, plan, progress, &mut |_, _| ())
 }
 
-/// The same, with a look at the engine at the end: at what is not finished. Absent: the server is down.
+/// The same, with a look at the engine at each of the timeline's steps and at the end: at what is not finished.
+/// Absent: the server is down.
 pub fn simulate_and_look(
     production: &Production,
     options: &Options,

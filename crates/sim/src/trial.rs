@@ -112,13 +112,13 @@ impl Trial {
 
     /// With another plan in the same production: a shorter one, to see what a flaw needs.
     pub fn run_with(&self, plan: &[Mishap]) -> Result<Verdict, SimulateError> {
-        let mut stuck = Vec::new();
+        let mut waiting = rest::Waiting::default();
         let report = simulate_and_look(
             &self.production,
             &self.options,
             plan,
             &mut |_| (),
-            &mut |now, engine| stuck = rest::unfinished(now, engine),
+            &mut |now, engine| waiting.look(now, engine),
         )?;
         let broken = report.broken.iter().map(|broken| Flaw::Broken {
             invariant: broken.invariant,
@@ -128,7 +128,7 @@ impl Trial {
         if report.wrong_targets > 0 {
             flaws.push(Flaw::WrongTargets(report.wrong_targets));
         }
-        flaws.extend(stuck);
+        flaws.extend(waiting.stuck());
         Ok(Verdict { report, flaws })
     }
 

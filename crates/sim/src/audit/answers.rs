@@ -34,16 +34,28 @@ impl Roster {
         !self.suspect[usize::from(answer.observer)]
     }
 
-    fn is_fresh(&self, now: Timestamp, answer: &Answer, test: &Test) -> bool {
-        let unchanged_at = match answer.verdict {
-            Verdict::Pass | Verdict::Warn => self.unchanged_at[usize::from(answer.observer)],
-            Verdict::Fail | Verdict::Unknown => Timestamp::ZERO,
+    /// `vouched_for`: when its observer last said that nothing changed, if that is to count.
+    fn is_fresh(
+        &self,
+        now: Timestamp,
+        answer: &Answer,
+        test: &Test,
+        vouched_for: Timestamp,
+    ) -> bool {
+        let known_at = match answer.verdict {
+            Verdict::Pass | Verdict::Warn => answer.answered_at.max(vouched_for),
+            Verdict::Fail | Verdict::Unknown => answer.answered_at,
         };
-        let known_at = answer.answered_at.max(unchanged_at);
         known_at > self.trust_after && now.since(known_at) <= counts_for(test)
     }
 
-    /// Fresh answers to a target's test.
+    /// What is vouched for may have been asked an interval earlier, so it may be stale already.
+    fn is_surely_fresh(&self, now: Timestamp, answer: &Answer, test: &Test) -> bool {
+        let unchanged_at = self.unchanged_at[usize::from(answer.observer)];
+        self.is_fresh(now, answer, test, unchanged_at - test.interval)
+    }
+
+    /// Answers to a target's test that may be fresh.
     fn fresh<'a>(
         &'a self,
         now: Timestamp,
@@ -55,7 +67,12 @@ impl Roster {
         entry.answers.iter().filter(move |answer| {
             usize::from(answer.test) == position
                 && (by == Witnesses::All || self.is_trusted(answer))
-                && self.is_fresh(now, answer, test)
+                && self.is_fresh(
+                    now,
+                    answer,
+                    test,
+                    self.unchanged_at[usize::from(answer.observer)],
+                )
         })
     }
 
@@ -66,7 +83,7 @@ impl Roster {
             .flat_map(|service| service.tests.iter().enumerate())
     }
 
-    /// A majority of the witnesses who answered lately has seen a whole streak of failures of one test, all of it
+    /// A majority of the witnesses who surely answered lately has seen a whole streak of failures of one test, all of it
     /// after whatever was done to the target. `proves`: only of tests that prove so much.
     pub(super) fn is_failing(
         &self,
@@ -81,7 +98,7 @@ impl Roster {
             .any(|(position, test)| {
                 let (mut all, mut failing) = (0, 0);
                 for answer in self.fresh(now, entry, position, test, by) {
-                    all += 1;
+                    all += usize::from(self.is_surely_fresh(now, answer, test));
                     failing += usize::from(answer.fails >= u16::from(test.failure_threshold));
                 }
                 failing * 2 > all

@@ -3,7 +3,7 @@
 //! A case may stay open where the policy, a limit of capacity or a person holds it; everything else moves on within
 //! minutes by itself, and whatever is older than that is stuck.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use pitcrew_engine::Engine;
 use pitcrew_model::{Case, Hold, Order, OrderState, Phase, Release, Timestamp};
@@ -13,50 +13,71 @@ use super::Flaw;
 /// More than any round, recheck or retry takes.
 const SLACK: Duration = Duration::from_secs(30 * 60);
 
-pub(super) fn unfinished(now: Timestamp, engine: Option<&Engine>) -> Vec<Flaw> {
+/// What has waited at every look since, by what it is and why that is wrong.
+#[derive(Default)]
+pub(super) struct Waiting {
+    since: BTreeMap<(&'static str, String), (Timestamp, String)>,
+    now: Timestamp,
+}
+
+impl Waiting {
+    pub(super) fn look(&mut self, now: Timestamp, engine: Option<&Engine>) {
+        self.now = now;
+        let mut before = std::mem::take(&mut self.since);
+        for (kind, about, what) in unfinished(now, engine) {
+            let key = (kind, about);
+            let since = before.remove(&key).map_or(now, |(since, _)| since);
+            self.since.insert(key, (since, what));
+        }
+    }
+
+    pub(super) fn stuck(self) -> Vec<Flaw> {
+        let now = self.now;
+        let all = self.since.into_iter();
+        all.filter(|(_, (since, _))| now.since(*since) >= SLACK)
+            .map(|((kind, about), (_, what))| Flaw::Stuck {
+                kind,
+                what: format!("{about} {what}"),
+            })
+            .collect()
+    }
+}
+
+/// Kind, what it is about, and how it stands.
+fn unfinished(now: Timestamp, engine: Option<&Engine>) -> Vec<(&'static str, String, String)> {
     let Some(engine) = engine else {
-        return vec![stuck("server down", "it never started again".to_owned())];
+        return vec![("down for ever", "the server".to_owned(), String::new())];
     };
     let open = engine.cases().filter(|case| case.is_open());
     let cases = open.filter_map(|case| {
         let kind = stuck_in(now, case, engine)?;
-        let tests = engine.target(now, &case.target).map(|status| status.tests);
-        let tests: Vec<String> = tests
-            .iter()
-            .flatten()
-            .map(|test| {
-                let by = test.observer.as_ref().map(ToString::to_string);
-                format!(
-                    "{} {} by {}",
-                    test.test,
-                    test.verdict,
-                    by.unwrap_or_default()
-                )
-            })
-            .collect();
-        let what = format!(
-            "{} on {}: {:?} ({})",
-            case.id,
-            case.target,
-            case.phase,
-            tests.join(", ")
-        );
-        Some(stuck(kind, what))
+        let what = format!("{:?}, {}", case.phase, tests(now, case, engine));
+        Some((kind, format!("{} on {}", case.id, case.target), what))
     });
     let orders = engine
         .orders()
         .filter(|state| is_overdue(now, state))
         .map(|state| {
-            stuck(
-                "order in flight",
-                format!("{} on {}", state.order.id, state.order.target.id),
-            )
+            let about = format!("{} on {}", state.order.id, state.order.target.id);
+            ("in flight for ever", about, String::new())
         });
     cases.chain(orders).chain(breakers(now, engine)).collect()
 }
 
-fn stuck(kind: &'static str, what: String) -> Flaw {
-    Flaw::Stuck { kind, what }
+/// What each observer last said of each test.
+fn tests(now: Timestamp, case: &Case, engine: &Engine) -> String {
+    let status = engine.target(now, &case.target);
+    let tests = status.iter().flat_map(|status| &status.tests);
+    let said = tests.map(|test| {
+        let by = test.observer.as_ref().map(ToString::to_string);
+        format!(
+            "{} {} by {}",
+            test.test,
+            test.verdict,
+            by.unwrap_or_default()
+        )
+    });
+    said.collect::<Vec<String>>().join(", ")
 }
 
 /// Why this case should not be where it is.
@@ -96,6 +117,8 @@ fn held_for_ever(now: Timestamp, hold: &Hold, is_flying: bool) -> Option<&'stati
         Hold::HeldByPerson { until, .. } => passed(until).then_some("held by a hold that is over"),
         Hold::Paused { .. } => Some("held by a pause that was lifted"),
         Hold::LedgerUnwritable => Some("held by a ledger that can be written"),
+        // Only a person releases it.
+        Hold::Breaker { manual: true, .. } => None,
         Hold::Breaker { .. } => Some("held by a breaker"),
         Hold::ObserverSuspect { .. } => Some("held by observers that are well"),
         Hold::Flapping { .. } | Hold::Lemon { .. } | Hold::NoRunner { .. } => {
@@ -125,14 +148,14 @@ fn is_overdue(now: Timestamp, state: &OrderState) -> bool {
     state.given && state.ended_at.is_none() && now > by
 }
 
-fn breakers(now: Timestamp, engine: &Engine) -> Vec<Flaw> {
+fn breakers(now: Timestamp, engine: &Engine) -> Vec<(&'static str, String, String)> {
     let services: Vec<_> = engine.services().cloned().collect();
     let auto = services
         .iter()
         .filter(|service| service.limits.breaker.release == Release::Auto);
     auto.filter_map(|service| engine.service(now, &service.name))
         .flat_map(|status| status.breakers)
-        .map(|scope| stuck("breaker never released", scope))
+        .map(|scope| ("tripped for ever", scope, String::new()))
         .collect()
 }
 
@@ -181,6 +204,10 @@ mod tests {
 
     #[test]
     fn a_server_that_never_comes_back_is_a_flaw() {
-        assert_eq!(unfinished(NOW, None).len(), 1);
+        let mut waiting = Waiting::default();
+        waiting.look(NOW, None);
+        assert_eq!(Waiting::default().stuck(), []);
+        waiting.look(NOW + SLACK, None);
+        assert_eq!(waiting.stuck().len(), 1);
     }
 }

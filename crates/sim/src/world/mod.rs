@@ -119,6 +119,9 @@ impl<'a> World<'a> {
                 since_told = 0;
                 progress(self.progress());
             }
+            if matches!(what, Happening::Step) {
+                look(self.now_stamp(), self.server.engine());
+            }
             self.happen(what);
         }
         self.now = self.end;
