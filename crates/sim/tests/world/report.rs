@@ -104,6 +104,24 @@ fn a_fleet_is_spread_over_hosts_racks_and_zones_as_its_services_say() {
 }
 
 #[test]
+fn a_target_has_what_its_service_and_its_runner_ask_for() {
+    let production = production(PRODUCTION);
+    let fleet = Fleet::generate(&production, 40, 1).unwrap();
+    for target in 0..fleet.instances() {
+        let of = &fleet.targets()[target as usize];
+        let service = &production.services[fleet.service_of(target).unwrap()];
+        assert!(service.select.selects(&of.labels), "{of:?}");
+        assert!(service.runner_for(of).is_some(), "{of:?}");
+        assert!(
+            service
+                .domains
+                .iter()
+                .all(|label| of.labels.get(label).is_some())
+        );
+    }
+}
+
+#[test]
 fn what_can_not_be_simulated_is_said_before_it_begins() {
     let production = production(PRODUCTION);
     let run = |options: &Options, plan: &[Mishap]| {

@@ -18,6 +18,8 @@ pub(super) struct Builder<'a> {
     pub(super) usable: Vec<u32>,
     /// For each service, those that come before it and might select its targets.
     rivals: Vec<Vec<u32>>,
+    /// Labels that only a service's runner asks for.
+    of_runner: Vec<Vec<String>>,
     places: Vec<Place>,
     values: BTreeMap<(String, u32), Arc<str>>,
     names: BTreeMap<String, Arc<str>>,
@@ -41,10 +43,18 @@ impl<'a> Builder<'a> {
         if usable.is_empty() {
             return Err(FleetError::NoServices);
         }
+        let of_runner = services.iter().map(|service| {
+            labels_of_runner(service).map_err(|source| FleetError::Label {
+                service: service.name.to_string(),
+                source,
+            })
+        });
+        let of_runner = of_runner.collect::<Result<Vec<_>, _>>()?;
         let source = production.sources.first().map(|source| source.name.clone());
         let simulated = || SourceName::new("simulated").expect("a short word is a valid name");
         Ok(Self {
-            rivals: rivals(services),
+            rivals: rivals(services, &of_runner),
+            of_runner,
             production,
             usable,
             places,
@@ -85,7 +95,11 @@ impl<'a> Builder<'a> {
             let value = self.value(label, place);
             pairs.push((self.shared(label), value));
         }
-        let labels = labels_for(&of, pairs, number).map_err(|source| FleetError::Label {
+        for at in 0..self.of_runner[service as usize].len() {
+            let label = self.of_runner[service as usize][at].clone();
+            pairs.push((self.shared(&label), number.to_string().into()));
+        }
+        let labels = Labels::new(pairs).map_err(|source| FleetError::Label {
             service: in_service(),
             source,
         })?;
@@ -238,27 +252,28 @@ fn host_labels() -> Labels {
     Labels::new([("kind", "host")]).expect("a short word is a valid label")
 }
 
-/// Labels that a runner's template asks for are given, too, or nothing could run the target.
-fn labels_for(
-    service: &Service,
-    mut pairs: Vec<(Arc<str>, Arc<str>)>,
-    number: u32,
-) -> Result<Labels, InvalidLabel> {
+/// Labels that a runner's template asks for and that no selector and no domain gives: without them nothing could
+/// run the targets.
+fn labels_of_runner(service: &Service) -> Result<Vec<String>, InvalidLabel> {
+    let mut wanted: Vec<String> = Vec::new();
+    let Some(template) = &service.runs_as else {
+        return Ok(wanted);
+    };
+    let selected = service.select.0.iter().map(|(name, _)| name.to_string());
+    let domains = service.domains.iter().cloned();
+    let given: BTreeSet<String> = selected.chain(domains).collect();
     loop {
-        let labels = Labels::new(pairs.iter().cloned())?;
-        match service
-            .runs_as
-            .as_ref()
-            .map(|template| template.fill(&labels))
-        {
-            None | Some(Ok(_)) => return Ok(labels),
-            Some(Err(absent)) => pairs.push((absent.into(), number.to_string().into())),
+        let names = given.iter().chain(&wanted);
+        let labels = Labels::new(names.map(|name| (name.as_str(), "")))?;
+        match template.fill(&labels) {
+            Ok(_) => return Ok(wanted),
+            Err(absent) => wanted.push(absent),
         }
     }
 }
 
 /// Earlier services whose selectors ask for nothing that a service's targets can't have.
-fn rivals(services: &[Arc<Service>]) -> Vec<Vec<u32>> {
+fn rivals(services: &[Arc<Service>], of_runner: &[Vec<String>]) -> Vec<Vec<u32>> {
     // By one pair of each selector, so that a thousand services are not compared with a thousand others.
     let mut by_pair: BTreeMap<(&str, &str), Vec<u32>> = BTreeMap::new();
     let mut by_name: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
@@ -268,11 +283,8 @@ fn rivals(services: &[Arc<Service>]) -> Vec<Vec<u32>> {
         for (name, value) in service.select.0.iter() {
             found.extend(by_pair.get(&(&**name, &**value)).into_iter().flatten());
         }
-        for label in &service.domains {
+        for label in service.domains.iter().chain(&of_runner[at as usize]) {
             found.extend(by_name.get(label.as_str()).into_iter().flatten());
-        }
-        if service.runs_as.is_some() {
-            found.extend(0..at);
         }
         found.sort_unstable();
         found.dedup();
