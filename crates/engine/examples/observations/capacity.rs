@@ -1,8 +1,6 @@
 //! Deciding whether a degraded target of one large service may be touched: its whole service has to be counted, and
 //! that must not cost what looking at each of 300,000 targets costs.
 
-use std::time::Duration;
-
 use crate::{
     Failure, MILLION,
     fleet::{INTERVAL, PER_SERVICE},
@@ -26,7 +24,6 @@ pub(crate) fn measure() -> Result<(), Failure> {
             failed += 1;
         }
     });
-    queue.report("degraded, one of a service of 300,000", "≤ 10");
-    queue.run(queue.clock + Duration::from_secs(1), |_, _| {});
+    queue.report("degraded, in a service of 300,000", "");
     Ok(())
 }

@@ -221,6 +221,11 @@ impl Queue {
         }
         let most = share_of(&mut self.tells, 1.0).as_secs_f64() * 1e3;
         say(&format!("{what}: longest event"), most, "ms", "");
+        self.forget();
+    }
+
+    /// What was measured so far is not reported.
+    pub(crate) fn forget(&mut self) {
         (self.latencies, self.tells, self.given) = (Vec::new(), Vec::new(), 0);
     }
 }
