@@ -40,6 +40,9 @@ use crate::Broken;
 /// Work is proportional to what enters, and to one service's size where an order is decided on.
 pub struct Auditor {
     started_at: Option<Timestamp>,
+    /// The latest time that any run of the server has seen: what ended by then has ended, though a clock that is
+    /// set back gives the next run an earlier one.
+    latest: Timestamp,
     /// A run of the server has just begun.
     starting: bool,
     roster: Roster,
@@ -65,6 +68,7 @@ impl Auditor {
     pub fn new(production: &Production) -> Self {
         let mut auditor = Self {
             started_at: None,
+            latest: Timestamp::ZERO,
             starting: true,
             roster: Roster::default(),
             fleet_limits: production.limits.clone(),
@@ -86,6 +90,7 @@ impl Auditor {
     /// Told every event that enters the engine, before its effects.
     pub fn event(&mut self, now: Timestamp, event: &Event) {
         self.started_at.get_or_insert(now);
+        self.latest = self.latest.max(now);
         if std::mem::take(&mut self.starting) {
             self.roster.trust_after = now;
         }

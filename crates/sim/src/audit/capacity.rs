@@ -142,7 +142,7 @@ impl Auditor {
 
     fn is_up(&self, now: Timestamp, order: &Order, entry: &Entry) -> bool {
         let id = &entry.target.id;
-        let until = |until: Option<&Timestamp>| until.is_some_and(|until| now < *until);
+        let until = |until: Option<&Timestamp>| until.is_some_and(|until| self.latest < *until);
         !until(self.annals.probation.get(id))
             && !until(self.annals.holds.get(id))
             && !self

@@ -31,7 +31,7 @@ impl Auditor {
             self.lease_ends(now, order),
             self.fence_is_current(order),
             self.case_is_open(order),
-            self.person_has_no_hand_on_it(now, order),
+            self.person_has_no_hand_on_it(order),
             allowed_by_autonomy(now, order, service),
             self.allowed_by_person(order),
             self.ladder_climbs(order, service),

@@ -10,11 +10,14 @@ use super::{
 
 impl Auditor {
     /// 14: a hold, an operator's stop or a pause.
-    pub(super) fn person_has_no_hand_on_it(&self, now: Timestamp, order: &Order) -> Option<Charge> {
+    pub(super) fn person_has_no_hand_on_it(&self, order: &Order) -> Option<Charge> {
         let hosts = self.roster.hosts(&order.target);
-        let held = std::iter::once(&order.target.id)
-            .chain(&hosts)
-            .find(|id| self.annals.holds.get(*id).is_some_and(|until| now < *until));
+        let held = std::iter::once(&order.target.id).chain(&hosts).find(|id| {
+            self.annals
+                .holds
+                .get(*id)
+                .is_some_and(|until| self.latest < *until)
+        });
         if let Some(id) = held.filter(|_| !by_person(order)) {
             return Some((14, format!("{} while a person holds {id}", order.id)));
         }
