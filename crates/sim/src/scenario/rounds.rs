@@ -59,6 +59,7 @@ impl Run<'_> {
                 Observer::Works
                 | Observer::Suspect(_)
                 | Observer::Late(_)
+                | Observer::HeardTwice
                 | Observer::SaysUnchanged(_) => {
                     self.truth.answer(self.at, target, test, observer, interval)
                 }
@@ -82,6 +83,7 @@ impl Run<'_> {
         for answer in answers {
             match self.observers.get(&answer.observer) {
                 Some(Observer::Late(by)) => self.late.push((self.at + *by, answer)),
+                Some(Observer::HeardTwice) => prompt.extend([answer.clone(), answer]),
                 Some(_) | None => prompt.push(answer),
             }
         }

@@ -185,6 +185,8 @@ pub(super) enum Observer {
     SeesAllUp,
     /// Its answers arrive so much later.
     Late(Duration),
+    /// Its answers come twice.
+    HeardTwice,
     /// It does not repeat each pass but says once a round that nothing changed; its clock is so far ahead.
     SaysUnchanged(Duration),
 }

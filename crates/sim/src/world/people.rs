@@ -238,7 +238,16 @@ impl World<'_> {
         if self.server.is_down() {
             self.later(TRY_AGAIN, Errand::Tell(request));
         } else {
+            self.server.asked.push(request.clone());
             self.take(pitcrew_model::Event::Person(request));
+            self.server.answer_if_idle();
+        }
+    }
+
+    /// Whoever had no answer when the server's process ended.
+    pub(super) fn ask_again(&mut self, unanswered: Vec<Request>) {
+        for request in unanswered {
+            self.later(TRY_AGAIN, Errand::Tell(request));
         }
     }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use pitcrew_engine::Engine;
-use pitcrew_model::{Effect, Event, OrderId, Saved, Timestamp};
+use pitcrew_model::{Effect, Event, OrderId, Request, Saved, Timestamp};
 
 use super::{
     World,
@@ -50,6 +50,9 @@ pub(super) struct Server {
     /// Decided and not yet being written.
     waiting: Vec<Effect>,
     writing: Option<Vec<Effect>>,
+    /// What people asked for and have no answer to, as it is not durable: what waits, and what is being written.
+    pub(super) asked: Vec<Request>,
+    asked_in_batch: Vec<Request>,
     /// What a full ledger did not take; its orders are struck.
     kept: Vec<Effect>,
     ledger_failed: bool,
@@ -79,6 +82,8 @@ impl Server {
             ledger: Ledger::default(),
             waiting: Vec::new(),
             writing: None,
+            asked: Vec::new(),
+            asked_in_batch: Vec::new(),
             kept: Vec::new(),
             ledger_failed: false,
             written_meanwhile: false,
@@ -113,6 +118,18 @@ impl Server {
     /// Whether every answer about a target must reach it by itself.
     pub(super) fn attends(&self, target: TargetIndex) -> bool {
         self.in_case.contains(&target) || self.in_flight.values().any(|of| *of == target)
+    }
+
+    /// People have their answer, unless there is something to be written first.
+    pub(super) fn answer_if_idle(&mut self) {
+        if self.state == State::Up && self.waiting.is_empty() && self.writing.is_none() {
+            self.asked.clear();
+        }
+    }
+
+    fn begin_writing(&mut self) {
+        self.writing = Some(std::mem::take(&mut self.waiting));
+        self.asked_in_batch.append(&mut self.asked);
     }
 
     /// Another target stands there now.
@@ -213,12 +230,15 @@ impl World<'_> {
         server.state = State::Down;
         server.brain = None;
         server.waiting.clear();
+        let mut unanswered = std::mem::take(&mut server.asked_in_batch);
+        unanswered.append(&mut server.asked);
         server.kept.clear();
         server.writing = None;
         server.written_meanwhile = false;
         server.queued.clear();
         self.queue
             .push(self.now + millis(down).max(1), Happening::Starts);
+        self.ask_again(unanswered);
     }
 
     /// As `clock.rs` decides: a gap between heartbeats or a step is told first, then what came meanwhile.

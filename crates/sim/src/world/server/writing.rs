@@ -26,7 +26,7 @@ impl World<'_> {
     pub(super) fn write(&mut self) {
         let server = &mut self.server;
         if server.writing.is_none() && !server.waiting.is_empty() {
-            server.writing = Some(std::mem::take(&mut server.waiting));
+            server.begin_writing();
             let run = server.run;
             self.queue
                 .push(self.now + WRITE, Happening::Written { run });
@@ -60,6 +60,7 @@ impl World<'_> {
         all.extend(batch);
         self.server.ledger.commit(&all);
         self.auditor.committed(&all);
+        self.server.asked_in_batch.clear();
         let orders = all.into_iter().filter_map(|effect| match effect {
             Effect::Give(order) => Some(order),
             _ => None,
@@ -108,6 +109,7 @@ impl World<'_> {
             _ => true,
         });
         self.server.kept.extend(stays);
+        self.server.asked.append(&mut self.server.asked_in_batch);
         for id in &struck {
             self.server.in_flight.remove(id);
         }
@@ -129,7 +131,7 @@ impl World<'_> {
     pub(in crate::world) fn write_again(&mut self, run: u64) {
         let server = &mut self.server;
         if run == server.run && server.ledger_failed && server.writing.is_none() {
-            server.writing = Some(std::mem::take(&mut server.waiting));
+            server.begin_writing();
             self.queue
                 .push(self.now + WRITE, Happening::Written { run });
         }
