@@ -38,7 +38,7 @@ pub(super) struct Annals {
 }
 
 impl Annals {
-    /// What allows something.
+    /// What allows something does so at once.
     pub(super) fn wanted(&mut self, effect: &Effect) {
         let Effect::Record(record) = effect else {
             return;
@@ -86,8 +86,10 @@ impl Annals {
         }
     }
 
-    /// What forbids something.
+    /// What forbids something does so from here on. Both may be committed together, as after a full disk, and then
+    /// the last word counts.
     pub(super) fn committed(&mut self, effect: &Effect) {
+        self.wanted(effect);
         let Effect::Record(record) = effect else {
             return;
         };
