@@ -208,6 +208,7 @@ impl Auditor {
     /// Judged with what has entered by now; the order is convicted only if it leaves.
     fn decided(&mut self, now: Timestamp, order: &Order) {
         self.flights.forget_ended(now);
+        self.forget_given(now, order);
         self.fence.get_or_insert(order.fence);
         let charges = self.charges_against(now, order);
         self.charges.insert(order.id, charges);

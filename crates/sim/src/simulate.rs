@@ -27,7 +27,7 @@ pub fn simulate_and_look(
     progress: &mut dyn FnMut(Progress),
     look: &mut dyn FnMut(Timestamp, Option<&Engine>),
 ) -> Result<Report, SimulateError> {
-    Ok(World::new(production, options, plan)?.run(progress, look))
+    World::new(production, options, plan)?.run(progress, look)
 }
 
 #[derive(Clone, Debug)]
@@ -88,4 +88,6 @@ pub enum SimulateError {
     },
     #[error("mishap {number} of the plan begins before the one in front of it")]
     Unsorted { number: usize },
+    #[error("from {at:?} on it goes on without end: messages cause more messages than any storm")]
+    WithoutEnd { at: Duration },
 }

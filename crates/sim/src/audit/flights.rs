@@ -1,6 +1,9 @@
 //! Orders under way, from the decision to the end of their effect, and how many there were.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use pitcrew_model::{
     OperationId, Order, OrderId, Outcome, OutcomeKind, Rate, ServiceName, TargetId, Timestamp,
@@ -113,10 +116,17 @@ impl Flights {
         !self.operations.insert(order.operation.clone())
     }
 
+    /// Those for which `per` has passed.
+    pub(super) fn forget_given(&mut self, of: Option<&ServiceName>, now: Timestamp, per: Duration) {
+        if let Some(given) = self.given.get_mut(&of.cloned()) {
+            given.retain(|earlier| now.since(*earlier) < per);
+        }
+    }
+
     /// Counts a disruptive order; how many there are now within `rate`, of that service or of all.
     pub(super) fn count(&mut self, of: Option<&ServiceName>, at: Timestamp, rate: Rate) -> u32 {
+        self.forget_given(of, at, rate.per);
         let given = self.given.entry(of.cloned()).or_default();
-        given.retain(|earlier| at.since(*earlier) < rate.per);
         given.push_back(at);
         u32::try_from(given.len()).unwrap_or(u32::MAX)
     }

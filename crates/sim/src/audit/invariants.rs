@@ -1,7 +1,7 @@
 //! The invariants, one small function for each thing that can be told from outside, numbered as in the interlock:
 //! what is asked of each order, and here 1, 2, 6, 7, 11 and 12.
 
-use pitcrew_model::{Authority, Order, Service, TargetId, Timestamp};
+use pitcrew_model::{Authority, Order, Rate, Service, ServiceName, TargetId, Timestamp};
 
 use super::{Auditor, people::allowed_by_autonomy, roster::Entry};
 
@@ -119,6 +119,22 @@ impl Auditor {
         too_long.then(|| (7, format!("{} is valid for too long", order.id)))
     }
 
+    /// What is too long ago to count stays so, also when the clock is set back before the order leaves.
+    pub(super) fn forget_given(&mut self, now: Timestamp, order: &Order) {
+        let per = self.fleet_limits.fleet_rate.per;
+        self.flights.forget_given(None, now, per);
+        if let Some((name, rate)) = self.rate_of(order) {
+            self.flights.forget_given(Some(&name), now, rate.per);
+        }
+    }
+
+    fn rate_of(&self, order: &Order) -> Option<(ServiceName, Rate)> {
+        let name = order.service.as_ref()?;
+        let mut services = self.roster.services.iter();
+        let service = services.find(|service| service.name == *name)?;
+        Some((name.clone(), service.limits.rate))
+    }
+
     /// 11: over everything, until a person releases it.
     fn brake_holds(&mut self, order: &Order) -> Option<Charge> {
         let rate = self.fleet_limits.fleet_rate;
@@ -133,14 +149,8 @@ impl Auditor {
 
     /// 11: of its own service.
     fn rate_holds(&mut self, order: &Order) -> Option<Charge> {
-        let name = order.service.as_ref()?;
-        let service = self
-            .roster
-            .services
-            .iter()
-            .find(|service| service.name == *name)?;
-        let rate = service.limits.rate;
-        let given = self.flights.count(Some(name), order.given_at, rate);
+        let (name, rate) = self.rate_of(order)?;
+        let given = self.flights.count(Some(&name), order.given_at, rate);
         (given > rate.count).then(|| {
             (
                 11,

@@ -224,7 +224,9 @@ fn discovery(said: &mut Sentence, names: &mut Names) -> Parsed<Discovery> {
 
 fn observer(said: &mut Sentence, names: &Names) -> Parsed<Act> {
     let observer = names.observer(said)?;
-    let is = match said.choice(&["works", "silent", "suspect", "sees", "says", "late", "heard"])? {
+    let is = match said.choice(&[
+        "works", "silent", "suspect", "sees", "says", "late", "heard",
+    ])? {
         "works" => Observer::Works,
         "silent" => Observer::Silent,
         "suspect" => Observer::Suspect(said.required_text("its trouble")?),

@@ -60,6 +60,10 @@ pub(crate) struct World<'a> {
 
 /// Between two words about the progress.
 const TELL_EVERY: u32 = 1 << 16;
+/// What may happen between two steps whatever the fleet, and for each of its targets and second. A storm needs a
+/// hundredth; what needs more asks without end.
+const HAPPENINGS_MAX: u64 = 1_000_000;
+const HAPPENINGS_PER_TARGET_SECOND_MAX: u64 = 100;
 
 impl<'a> World<'a> {
     pub(crate) fn new(
@@ -103,7 +107,7 @@ impl<'a> World<'a> {
         mut self,
         progress: &mut dyn FnMut(Progress),
         look: &mut dyn FnMut(Timestamp, Option<&Engine>),
-    ) -> Report {
+    ) -> Result<Report, SimulateError> {
         self.queue.push(0, Happening::Starts);
         let steps = self.end.div_ceil(self.tally.step_ms);
         for step in 1..=steps {
@@ -111,15 +115,24 @@ impl<'a> World<'a> {
                 .push((step * self.tally.step_ms).min(self.end), Happening::Step);
         }
         self.push_mishap(0);
-        let mut since_told = 0;
+        let step_s = self.tally.step_ms.div_ceil(1_000);
+        let happenings_max = HAPPENINGS_MAX
+            + u64::from(self.fleet.len()) * step_s * HAPPENINGS_PER_TARGET_SECOND_MAX;
+        let (mut since_told, mut since_step) = (0, 0);
         while let Some((at, what)) = self.queue.pop(self.end) {
             self.now = at;
             since_told += 1;
+            since_step += 1;
+            if since_step > happenings_max {
+                let at = std::time::Duration::from_millis(at);
+                return Err(SimulateError::WithoutEnd { at });
+            }
             if since_told == TELL_EVERY || matches!(what, Happening::Step) {
                 since_told = 0;
                 progress(self.progress());
             }
             if matches!(what, Happening::Step) {
+                since_step = 0;
                 look(self.now_stamp(), self.server.engine());
             }
             self.happen(what);
@@ -127,7 +140,7 @@ impl<'a> World<'a> {
         self.now = self.end;
         progress(self.progress());
         look(self.now_stamp(), self.server.engine());
-        self.report()
+        Ok(self.report())
     }
 
     fn progress(&self) -> Progress {
