@@ -54,7 +54,7 @@ impl Engine {
         let at = self.fleet.find(&order.target.id);
         if let Some(at) = at {
             for view in self.fleet.member_mut(at).views.iter_mut() {
-                view.forget();
+                view.forget(outcome.at);
             }
             self.probe_all(at, out);
         }

@@ -145,14 +145,16 @@ impl View {
         self.flapping
     }
 
-    /// Starts the streaks anew: an order has changed what is observed, and the next one needs proof of its own.
-    pub(crate) fn forget(&mut self) {
+    /// Starts the streaks anew: an order has changed what is observed by `landed_at`, and the next one needs proof of
+    /// its own. Answers to earlier questions are still under way and are late.
+    pub(crate) fn forget(&mut self, landed_at: Timestamp) {
         if !holds(Guard::ProofAfterOrder) {
             return;
         }
         (self.fails, self.passes) = (0, 0);
         (self.history, self.rounds, self.flapping) = (0, 0, false);
         self.rechecked = false;
+        self.asked_at = self.asked_at.max(landed_at);
     }
 
     /// A streak of failures that no pass has broken: the proof that an order needs.
@@ -380,10 +382,8 @@ mod tests {
         assert_eq!(view.fails, 1, "not believed by being repeated");
     }
 
-    #[test]
-    fn a_late_answer_changes_nothing() {
-        let mut view = after("..");
-        let late = Observation {
+    fn late() -> Observation {
+        Observation {
             target: "web-1".parse().unwrap(),
             test: "answers".parse().unwrap(),
             observer: "local".parse().unwrap(),
@@ -392,8 +392,21 @@ mod tests {
             took: Duration::ZERO,
             verdict: Verdict::Fail,
             evidence: Evidence::new("late"),
-        };
-        view.observe(&test(), &late, Timestamp::ZERO);
+        }
+    }
+
+    #[test]
+    fn a_late_answer_changes_nothing() {
+        let mut view = after("..");
+        view.observe(&test(), &late(), Timestamp::ZERO);
         assert_eq!((view.fails, view.passes), (0, 2));
+    }
+
+    #[test]
+    fn what_was_asked_before_an_order_landed_is_no_proof_for_the_next() {
+        let mut view = after("");
+        view.forget(Timestamp::from_millis(501));
+        view.observe(&test(), &late(), Timestamp::ZERO);
+        assert_eq!(view.fails, 0);
     }
 }

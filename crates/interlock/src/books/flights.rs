@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use pitcrew_model::{
@@ -232,12 +233,15 @@ impl Interlock {
                     .due
                     .insert((flight.due_at(now), outcome.order));
                 self.in_flight.stirred.insert(outcome.order);
-                // The next order needs proof from after this one.
+                // The next order needs proof from after this one: what was asked before it is late, and nothing that
+                // was answered is from after it.
+                let just_before = outcome.at.min(now) - Duration::from_millis(1);
                 if let Some(entry) = self.entries.get_mut(&flight.order.target.id)
                     && holds(Guard::ProofAfterOrder)
                 {
                     for answer in entry.answers_mut() {
                         answer.fails_in_row = 0;
+                        answer.asked_at = answer.asked_at.max(just_before);
                     }
                 }
             }
