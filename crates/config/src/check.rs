@@ -5,7 +5,7 @@ mod claims;
 
 use std::collections::HashMap;
 
-use pitcrew_model::{Autonomy, Source, SourceKind};
+use pitcrew_model::{Autonomy, Source, SourceKind, TestKind, format_duration};
 
 use crate::{
     place::Span,
@@ -21,6 +21,7 @@ pub(crate) fn check(reader: &mut Reader<'_>, draft: &Draft) {
     check_targets_once(reader, draft);
     check_ports(reader, draft);
     check_receivers(reader, draft);
+    check_settles(reader, draft);
     let index = Index::new(&draft.services);
     let overlaps = check_selectors(reader, &draft.services, &index);
     let claims = Claims::new(draft, &index);
@@ -134,6 +135,43 @@ fn check_receivers(reader: &mut Reader<'_>, draft: &Draft) {
             "nobody is told when a repair doesn't help: there are no receivers",
             "add one under `notify`",
         );
+    }
+}
+
+/// A repair is proven by tests that pass again, and they take their time; one asked while the target was still
+/// starting may have failed.
+fn check_settles(reader: &mut Reader<'_>, draft: &Draft) {
+    for read in &draft.services {
+        for repair in &read.repairs {
+            let tests = repair
+                .when_at
+                .iter()
+                .filter_map(|(name, _)| read.service.test(name));
+            let slowest = tests
+                .filter(|test| test.kind != TestKind::Push)
+                .map(|test| (test.interval * u32::from(test.success_threshold), test))
+                .max_by_key(|(needed, _)| *needed);
+            let Some((needed, test)) = slowest else {
+                continue;
+            };
+            let mut settles = repair.settles.iter();
+            if let Some((settle, at)) = settles.find(|(settle, _)| *settle < needed) {
+                reader.warn(
+                    *at,
+                    format!(
+                        "its time to settle, {}, may be over before `{}` can show that it helped",
+                        format_duration(*settle),
+                        test.name
+                    ),
+                    format!(
+                        "it asks for {} passes {} apart: set `settle` to {} or more",
+                        test.success_threshold,
+                        format_duration(test.interval),
+                        format_duration(needed)
+                    ),
+                );
+            }
+        }
     }
 }
 

@@ -171,7 +171,7 @@ With --config, case by case: acted or not, earlier or later, and by which limit.
 orders that were not given then are assumed to be done; a case is conjecture from its first order that differs. Discovery's
 targets are as recorded; whatever `run` or `find` say now is not asked.
 With --data, the server's own facts are left out, because they never pass through the engine: server_started,
-configuration_loaded, configuration_refused, process_started, process_stopped, notified.
+configuration_refused, process_started, process_stopped, notified.
 Exit codes: 0 alike, 1 differences, 2 a record or configuration that can't be used.")]
     Replay(ReplayOptions),
     /// Verify or export the tamper-evident record of every decision.

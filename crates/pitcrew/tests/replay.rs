@@ -100,9 +100,8 @@ fn one_waits_for_the_other(production: &Production) {
 }
 
 /// Facts that the server writes about itself and that never pass through the engine.
-const SERVERS_OWN: [&str; 6] = [
+const SERVERS_OWN: [&str; 5] = [
     "server_started",
-    "configuration_loaded",
     "configuration_refused",
     "process_started",
     "process_stopped",

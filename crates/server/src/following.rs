@@ -67,11 +67,6 @@ type Stamps = BTreeMap<PathBuf, Stamp>;
 impl Following {
     /// Makes it so: the engine first, then who is told, what is found and what runs.
     pub(crate) async fn apply(&mut self, production: Arc<Production>) {
-        self.records.write(Fact::ConfigurationLoaded {
-            digest: production.digest.clone(),
-            services: production.services.len(),
-            sources: production.sources.len(),
-        });
         self.receivers.replace(Notifier::new(&production.receivers));
         self.inbox.event(Event::Production(Arc::clone(&production)));
         self.find(production.sources.clone());

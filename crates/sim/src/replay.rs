@@ -34,12 +34,12 @@ pub use reproduce::{Decisions, Differing, Reproduction, RunEnd, RunSummary, repr
 pub fn is_servers_own(fact: &Fact) -> bool {
     match fact {
         Fact::ServerStarted { .. }
-        | Fact::ConfigurationLoaded { .. }
         | Fact::ConfigurationRefused { .. }
         | Fact::ProcessStarted { .. }
         | Fact::ProcessStopped { .. }
         | Fact::Notified { .. } => true,
-        Fact::TargetsChanged { .. }
+        Fact::ConfigurationLoaded { .. }
+        | Fact::TargetsChanged { .. }
         | Fact::Source { .. }
         | Fact::Observer { .. }
         | Fact::Confirmed { .. }

@@ -142,6 +142,8 @@ pub(crate) struct ReadRepair {
     /// The actions that need something that runs the target.
     pub(crate) runner_steps: Vec<(Action, Span)>,
     pub(crate) hand_overs: Vec<(ReceiverName, Span)>,
+    /// The time to settle of each step but `hand_over`, and the step's place.
+    pub(crate) settles: Vec<(Duration, Span)>,
 }
 
 struct ReadStep {
@@ -163,6 +165,11 @@ pub(crate) fn repair(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadRep
         .filter_map(|step| Some((step.step.as_ref()?.action.clone(), step.at)))
         .filter(|(action, _)| action.needs_runner())
         .collect();
+    let settles = steps
+        .iter()
+        .filter(|step| !step.is_hand_over)
+        .filter_map(|step| Some((step.step.as_ref()?.settle, step.at)))
+        .collect();
     if !ladder.last().is_some_and(is_hand_over) {
         ladder.push(hand_over_step(None));
     }
@@ -176,6 +183,7 @@ pub(crate) fn repair(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadRep
         name,
         when_at,
         runner_steps,
+        settles,
         hand_overs: steps.into_iter().filter_map(|step| step.to).collect(),
     })
 }
