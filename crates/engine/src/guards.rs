@@ -77,6 +77,7 @@ guards! {
     FailureThreshold "failure_threshold" "a failure is believed after a streak";
     SuccessThreshold "success_threshold" "a recovery is believed after a streak";
     Quorum "quorum" "a failure is believed by a majority of the observers that report";
+    CannotTell "cannot_tell" "an observer that can't tell is one that reports";
     Recheck "recheck" "one extra round before anything is confirmed";
     RecheckAnswered "recheck_answered" "the extra round counts those who answered it";
     RecheckAskedAfter "recheck_asked_after" "the extra round counts questions put after it was asked for";

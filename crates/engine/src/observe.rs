@@ -128,6 +128,14 @@ impl Engine {
         self.is_trusted(view) && view.is_fresh(test, now, self.trust_after, self.unchanged_at(view))
     }
 
+    /// Whether it is one of those whose majority decides.
+    fn reports(&self, now: Timestamp, test: &Test, view: &View) -> bool {
+        self.is_fresh(now, test, view)
+            || holds(Guard::CannotTell)
+                && self.is_trusted(view)
+                && view.can_not_tell(test, now, self.trust_after)
+    }
+
     fn reconsider(&mut self, now: Timestamp, at: usize, judge: &mut Judge<'_>, out: &mut Out) {
         let Some(id) = self.fleet.member(at).case() else {
             let settles =
@@ -319,19 +327,16 @@ impl Engine {
         };
         let mut findings = Vec::new();
         for (position, test) in crew.service.tests.iter().enumerate() {
-            let fresh = || {
-                self.fleet
-                    .member(at)
-                    .views_of(position)
-                    .filter(|view| self.is_fresh(now, test, view))
-            };
-            let believers: Vec<&View> = fresh()
+            let views = || self.fleet.member(at).views_of(position);
+            let believers: Vec<&View> = views()
+                .filter(|view| self.is_fresh(now, test, view))
                 .filter(|view| view.is_believed(test) || view.is_flapping())
                 .collect();
             let Some(first) = believers.iter().min_by_key(|view| view.failing_since) else {
                 continue;
             };
-            if believers.len() * 2 <= fresh().count() && holds(Guard::Quorum) {
+            let reporting = views().filter(|view| self.reports(now, test, view));
+            if believers.len() * 2 <= reporting.count() && holds(Guard::Quorum) {
                 continue;
             }
             let evidence = believers.iter().find_map(|view| view.evidence().cloned());

@@ -11,6 +11,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     hint::black_box,
     sync::Arc,
+    time::Duration,
 };
 
 use pitcrew_model::{
@@ -29,6 +30,11 @@ use crate::{
 
 /// Answers whose entries are asked of memory together.
 const LOOKED_UP_AHEAD: usize = 64;
+
+/// How long an answer says something about now: two rounds and the wait for the second.
+fn counts_for(test: &Test) -> Duration {
+    test.interval * 2 + test.timeout
+}
 
 /// The last answer of one observer to one test.
 #[derive(Clone, Debug)]
@@ -340,12 +346,17 @@ impl Interlock {
         position: usize,
         test: &'a Test,
     ) -> impl Iterator<Item = &'a Answer> {
-        let counts_for = test.interval * 2 + test.timeout;
+        self.trusted(entry, position)
+            .filter(move |answer| self.is_fresh(now, answer, test))
+    }
+
+    fn trusted<'a>(
+        &'a self,
+        entry: &'a Entry,
+        position: usize,
+    ) -> impl Iterator<Item = &'a Answer> {
         entry.answers().iter().filter(move |answer| {
-            let answered_at = answer.vouched(answer.answered_at, test, self.unchanged_at(answer));
             usize::from(answer.test) == position
-                && answered_at > self.trust_after
-                && (now.since(answered_at) <= counts_for || !holds(Guard::Freshness))
                 && self
                     .observers
                     .get(usize::from(answer.observer))
@@ -353,6 +364,20 @@ impl Interlock {
                         !self.suspects.contains(observer) || !holds(Guard::SuspectHasNoSay)
                     })
         })
+    }
+
+    fn is_fresh(&self, now: Timestamp, answer: &Answer, test: &Test) -> bool {
+        let answered_at = answer.vouched(answer.answered_at, test, self.unchanged_at(answer));
+        answered_at > self.trust_after
+            && (now.since(answered_at) <= counts_for(test) || !holds(Guard::Freshness))
+    }
+
+    /// Whether the observer lately reported that it can't tell.
+    fn can_not_tell(&self, now: Timestamp, answer: &Answer, test: &Test) -> bool {
+        answer.unanswered
+            && answer.asked_at > self.trust_after
+            && now.since(answer.asked_at) <= counts_for(test)
+            && holds(Guard::CannotTell)
     }
 
     /// A majority of fresh answers to some test is a streak of failures; `proves`: only tests that prove so much.
@@ -365,7 +390,11 @@ impl Interlock {
                 return false;
             }
             let (mut all, mut failing) = (0, 0);
-            for answer in self.fresh(now, entry, position, test) {
+            for answer in self.trusted(entry, position) {
+                if !self.is_fresh(now, answer, test) {
+                    all += usize::from(self.can_not_tell(now, answer, test));
+                    continue;
+                }
                 all += 1;
                 let streak = match holds(Guard::FailureThreshold) {
                     true => u16::from(test.failure_threshold),

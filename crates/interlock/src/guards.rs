@@ -53,6 +53,7 @@ guards! {
     TrustAfter "trust_after" "3: an answer from before a pause counts for nothing";
     RestartTrust "restart_trust" "3: nor does one from before a restart";
     LateAnswer "late_answer" "3: an answer to an older question than the last is ignored";
+    CannotTell "cannot_tell" "3: an observer that can't tell is one of those whose majority decides";
     AnswerOnce "answer_once" "3: an answer that is heard twice is one round";
     VouchesForPasses "vouches_for_passes" "3: `unchanged` says nothing about a failure or no answer";
     VouchesForNoFuture "vouches_for_no_future" "3: `unchanged` says nothing about what is still to come";

@@ -209,6 +209,13 @@ impl View {
         }
     }
 
+    /// Whether it lately reported that it can't tell.
+    pub(crate) fn can_not_tell(&self, test: &Test, now: Timestamp, trust_after: Timestamp) -> bool {
+        self.verdict == Verdict::Unknown
+            && self.asked_at > trust_after
+            && now.since(self.asked_at) <= freshness(test)
+    }
+
     /// Whether it reported lately: within two intervals and a timeout.
     pub(crate) fn is_fresh(
         &self,

@@ -15,13 +15,12 @@ use crate::incidents;
 /// What is wrong, if something is.
 pub(crate) type Check = fn() -> Option<String>;
 
-pub(crate) const ALL: [(&str, Check); 5] = [
+pub(crate) const ALL: [(&str, Check); 4] = [
     ("by hand: a ladder without an end", ladder_without_an_end),
     (
         "by hand: a service that nothing tests",
         service_that_nothing_tests,
     ),
-    ("by hand: an answer heard twice", answer_heard_twice),
     ("by hand: an order expires", order_expires),
     (
         "by hand: a case whose order is lost",
@@ -85,19 +84,6 @@ fn service_that_nothing_tests() -> Option<String> {
         &untested,
         "targets:\n  web-1 service=web\n  db-1..4 service=db\nat 1m propose restart db-1 by=op\nexpect objection 4\n",
     )
-}
-
-/// Networks deliver twice; in a scenario they don't. Two failed rounds, each heard twice, are not four.
-fn answer_heard_twice() -> Option<String> {
-    let mut brain = brain(Vec::new());
-    for round in [1, 1, 2, 2] {
-        brain.tell(START + INTERVAL * round, failure(START + INTERVAL * round));
-    }
-    brain
-        .engine
-        .cases()
-        .any(|case| case.confirmed_at.is_some())
-        .then(|| "two rounds are believed".to_owned())
 }
 
 /// Actuators refuse an expired order; in a scenario none is ever so late.
