@@ -15,7 +15,7 @@ use anyhow::{Context, ensure};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Only these: checks, reaction, engine, ledger
+    /// Only these: checks, reaction, engine, simulation, ledger
     sections: Vec<Section>,
     /// Seconds each measurement of the checks runs
     #[arg(long, default_value_t = 8)]
@@ -27,6 +27,7 @@ enum Section {
     Checks,
     Reaction,
     Engine,
+    Simulation,
     Ledger,
 }
 
@@ -46,6 +47,20 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "observations",
             &[],
         )?)?);
+    }
+    if wanted(Section::Simulation) {
+        println!("== simulation: a day of a million targets; the goal is at most 600 seconds");
+        let day = [
+            "--targets",
+            "1000000",
+            "--services",
+            "1000",
+            "--hours",
+            "24",
+            "--seed",
+            "7",
+        ];
+        show(&example("pitcrew-sim", "day", &day)?);
     }
     if wanted(Section::Ledger) {
         println!(
