@@ -23,29 +23,79 @@ pub enum Severity {
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "each variant's words are its Display")]
 pub enum Note {
-    InvalidQuantile { quantile: f64 },
-    InvalidRatio { ratio: f64, capped_to: f64 },
-    BadBucketLabel { metric: String, value: String },
-    MixedFloatsHistograms { metric: String },
+    InvalidQuantile {
+        quantile: f64,
+    },
+    InvalidRatio {
+        ratio: f64,
+        capped_to: f64,
+    },
+    BadBucketLabel {
+        metric: String,
+        value: String,
+    },
+    MixedFloatsHistograms {
+        metric: String,
+    },
     MixedFloatsHistogramsInAggregation,
-    MixedClassicNative { metric: String },
-    NotACounter { metric: String },
-    NotAGauge { metric: String },
-    MixedExponentialCustom { metric: String },
-    IncompatibleBuckets { operator: &'static str },
-    CounterResetCollision { operation: HistogramOperation },
-    StartTimeOverlap { metric: String },
-    Storage { message: String },
-    PossibleNonCounter { metric: String },
-    PossibleNonCounterType { metric: String, kind: String },
-    ForcedMonotonicity { metric: String, detail: Monotonicity },
-    IncompatibleTypes { left: &'static str, operator: &'static str, right: &'static str },
-    HistogramIgnoredInAggregation { aggregation: &'static str },
-    HistogramIgnoredInMixedRange { metric: String },
-    QuantileOfNaNs { metric: String },
-    QuantileSkewedByNaNs { metric: String },
-    FractionExcludesNaNs { metric: String },
-    MismatchedCustomBuckets { operation: HistogramOperation },
+    MixedClassicNative {
+        metric: String,
+    },
+    NotACounter {
+        metric: String,
+    },
+    NotAGauge {
+        metric: String,
+    },
+    MixedExponentialCustom {
+        metric: String,
+    },
+    IncompatibleBuckets {
+        operator: &'static str,
+    },
+    CounterResetCollision {
+        operation: HistogramOperation,
+    },
+    StartTimeOverlap {
+        metric: String,
+    },
+    Storage {
+        message: String,
+    },
+    PossibleNonCounter {
+        metric: String,
+    },
+    PossibleNonCounterType {
+        metric: String,
+        kind: String,
+    },
+    ForcedMonotonicity {
+        metric: String,
+        detail: Monotonicity,
+    },
+    IncompatibleTypes {
+        left: &'static str,
+        operator: &'static str,
+        right: &'static str,
+    },
+    HistogramIgnoredInAggregation {
+        aggregation: &'static str,
+    },
+    HistogramIgnoredInMixedRange {
+        metric: String,
+    },
+    QuantileOfNaNs {
+        metric: String,
+    },
+    QuantileSkewedByNaNs {
+        metric: String,
+    },
+    FractionExcludesNaNs {
+        metric: String,
+    },
+    MismatchedCustomBuckets {
+        operation: HistogramOperation,
+    },
 }
 
 /// What was done with two histograms.
@@ -146,7 +196,10 @@ impl fmt::Display for Note {
         match self {
             Note::InvalidQuantile { quantile } => {
                 let quantile = number::compact(*quantile);
-                write!(out, "quantile value should be between 0 and 1, got {quantile}")
+                write!(
+                    out,
+                    "quantile value should be between 0 and 1, got {quantile}"
+                )
             }
             Note::InvalidRatio { ratio, capped_to } => write!(
                 out,
@@ -176,7 +229,10 @@ impl fmt::Display for Note {
                 "this native histogram metric is not a counter: {metric:?}"
             ),
             Note::NotAGauge { metric } => {
-                write!(out, "this native histogram metric is not a gauge: {metric:?}")
+                write!(
+                    out,
+                    "this native histogram metric is not a gauge: {metric:?}"
+                )
             }
             Note::MixedExponentialCustom { metric } => write!(
                 out,
@@ -187,7 +243,10 @@ impl fmt::Display for Note {
                 "incompatible bucket layout encountered for binary operator {operator}"
             ),
             Note::CounterResetCollision { operation } => {
-                write!(out, "conflicting counter resets during histogram {operation}")
+                write!(
+                    out,
+                    "conflicting counter resets during histogram {operation}"
+                )
             }
             Note::StartTimeOverlap { metric } => write!(
                 out,

@@ -3,6 +3,8 @@
 //! Says each evaluation that gave something unexpected, a line for each file, and closes with
 //! `N passed, M failed`. Fails when anything failed.
 
+#![expect(clippy::print_stdout, reason = "a program for the terminal")]
+
 use std::{fs, process::ExitCode};
 
 use anyhow::Context;
@@ -10,7 +12,10 @@ use pitcrew_promql::promqltest;
 
 fn main() -> anyhow::Result<ExitCode> {
     let files: Vec<String> = std::env::args().skip(1).collect();
-    anyhow::ensure!(!files.is_empty(), "name at least one file of the test language");
+    anyhow::ensure!(
+        !files.is_empty(),
+        "name at least one file of the test language"
+    );
     let (mut passed, mut failed) = (0, 0);
     for file in &files {
         let script = fs::read_to_string(file).with_context(|| format!("failed to read {file}"))?;

@@ -62,13 +62,17 @@ pub enum EvalError {
     #[error("invalid regular expression in label_replace(): {0}")]
     BadPattern(#[source] MatcherError),
     /// The budget of samples.
-    #[error("query needs more than {budget} samples in memory (query.samples): select less, or at fewer steps")]
+    #[error(
+        "query needs more than {budget} samples in memory (query.samples): select less, or at fewer steps"
+    )]
     TooManySamples {
         /// How many are allowed.
         budget: usize,
     },
     /// The number of steps.
-    #[error("query range of {steps} steps is more than the {most} that are allowed: use a longer step")]
+    #[error(
+        "query range of {steps} steps is more than the {most} that are allowed: use a longer step"
+    )]
     TooManySteps {
         /// How many were asked for.
         steps: usize,

@@ -232,11 +232,7 @@ impl Resolver {
         Ok(Node { span, kind })
     }
 
-    fn selector(
-        &self,
-        selector: &Selector,
-        finds_resets: bool,
-    ) -> Result<SelectorPlan, EvalError> {
+    fn selector(&self, selector: &Selector, finds_resets: bool) -> Result<SelectorPlan, EvalError> {
         Ok(SelectorPlan {
             matchers: selector.matchers.clone(),
             when: self.when(&selector.time)?,
@@ -271,11 +267,20 @@ impl Resolver {
 
     fn milliseconds(&self, duration: &Duration) -> Result<i64, EvalError> {
         let milliseconds = self.seconds(duration)? * 1000.0;
+        // 1.001 seconds are 1001 milliseconds, though their product is a little less.
+        let nearest = milliseconds.round();
+        let milliseconds = if (milliseconds - nearest).abs() < 1e-6 {
+            nearest
+        } else {
+            milliseconds
+        };
         // As long as Prometheus' durations, which are 64 bits of nanoseconds.
         if milliseconds.abs() <= 9.223_372_036_854e12 {
             Ok(number::truncated(milliseconds))
         } else {
-            Err(EvalError::BadArgument("duration is out of range".to_owned()))
+            Err(EvalError::BadArgument(
+                "duration is out of range".to_owned(),
+            ))
         }
     }
 

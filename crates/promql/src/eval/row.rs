@@ -208,16 +208,11 @@ impl Row {
         self.floats.iter().all(|value| is_stale(*value)) && self.histograms().next().is_none()
     }
 
-    /// The same values under other labels.
-    pub(crate) fn with_labels(&self, labels: Labels) -> Self {
-        Row {
-            labels,
-            ..self.clone()
-        }
-    }
-
     /// Another row with what `change` makes of each value.
-    pub(crate) fn mapped(&self, mut change: impl FnMut(usize, Cell<'_>) -> Option<Computed>) -> Self {
+    pub(crate) fn mapped(
+        &self,
+        mut change: impl FnMut(usize, Cell<'_>) -> Option<Computed>,
+    ) -> Self {
         let mut row = Row::empty(self.labels.clone(), self.floats.len());
         row.name_dropped = self.name_dropped;
         for (step, cell) in self.cells() {

@@ -15,7 +15,7 @@ use super::{
     selector::{Columns, advance},
 };
 use crate::{
-    histogram::FloatHistogram,
+    histogram::{FloatHistogram, ResetHint},
     parser::{Extension, Span},
     storage::{FloatColumn, HistogramColumn, is_stale},
 };
@@ -139,7 +139,11 @@ impl RangeSource {
         grid: &Grid,
         keeps_name: bool,
         cancelled: &dyn Fn() -> bool,
-        mut each: impl FnMut(&Columns, &mut dyn Iterator<Item = Window<'_>>, &mut Row) -> Result<(), EvalError>,
+        mut each: impl FnMut(
+            &Columns,
+            &mut dyn Iterator<Item = Window<'_>>,
+            &mut Row,
+        ) -> Result<(), EvalError>,
     ) -> Result<Vec<Row>, EvalError> {
         let mut rows = Vec::with_capacity(self.series.len());
         let mut shared: Option<(Arc<[i64]>, Bounds)> = None;
@@ -237,9 +241,7 @@ impl Evaluator<'_> {
             }
             NodeKind::Subquery(subquery) => self.subquery(subquery, node.span, grid),
             NodeKind::Fixed(inner) => self.range_source(inner, grid),
-            _ => Err(EvalError::BadArgument(
-                "expected a range vector".to_owned(),
-            )),
+            _ => Err(EvalError::BadArgument("expected a range vector".to_owned())),
         }
     }
 
@@ -322,7 +324,11 @@ fn columns_of(row: &Row, grid: &Grid, all_times: &Arc<[i64]>) -> Columns {
                 float_times.push(grid.time(step));
                 floats.values.push(value);
             }
-            Computed::Histogram(value) => {
+            Computed::Histogram(mut value) => {
+                // A hint is about the sample just before, which the subquery's steps may have left out.
+                if matches!(value.reset_hint, ResetHint::Reset | ResetHint::NotReset) {
+                    Arc::make_mut(&mut value).reset_hint = ResetHint::Unknown;
+                }
                 histogram_times.push(grid.time(step));
                 histograms.values.push(value);
             }
@@ -350,7 +356,11 @@ fn without_markers(mut column: FloatColumn, keep_starts: bool) -> FloatColumn {
     if !column.values.iter().any(|value| is_stale(*value)) {
         return column;
     }
-    let keep: Vec<bool> = column.values.iter().map(|value| !is_stale(*value)).collect();
+    let keep: Vec<bool> = column
+        .values
+        .iter()
+        .map(|value| !is_stale(*value))
+        .collect();
     FloatColumn {
         timestamps: kept(&column.timestamps, &keep).into(),
         values: kept(&column.values, &keep),

@@ -42,7 +42,8 @@ pub(crate) fn bucket_quantile(q: f64, buckets: &[ClassicBucket]) -> (f64, Option
         return (f64::NAN, raised);
     }
     let rank = q * observations;
-    let position = buckets[..last].partition_point(|bucket| !(bucket.count >= rank));
+    let reached = |bucket: &ClassicBucket| bucket.count >= rank;
+    let position = buckets[..last].iter().position(reached).unwrap_or(last);
     if position == last {
         return (buckets[last - 1].bound, raised);
     }

@@ -101,10 +101,7 @@ pub(crate) fn quantile(q: f64, histogram: &FloatHistogram) -> (f64, NanEffect) {
 
 /// The zero bucket of a histogram with observations on one side only lies on that side, too.
 fn one_sided(bucket: BucketRange, histogram: &FloatHistogram) -> BucketRange {
-    match (
-        histogram.negative.is_empty(),
-        histogram.positive.is_empty(),
-    ) {
+    match (histogram.negative.is_empty(), histogram.positive.is_empty()) {
         (true, false) => BucketRange {
             lower: 0.0,
             ..bucket

@@ -271,7 +271,10 @@ fn merge(into: &mut Compensated, other: &Compensated, sign: f64) {
             (Some((left, _)), Some((right, _))) => left.cmp(right),
         };
         let mut bucket = match order {
-            Ordering::Greater => (right.peek().map_or(0, |(index, _)| *index), Kahan::default()),
+            Ordering::Greater => (
+                right.peek().map_or(0, |(index, _)| *index),
+                Kahan::default(),
+            ),
             Ordering::Less | Ordering::Equal => match left.next() {
                 Some(bucket) => *bucket,
                 None => break,
@@ -353,6 +356,9 @@ mod tests {
     #[test]
     fn exponential_and_custom_buckets_do_not_mix() {
         let custom = exponential(CUSTOM_SCHEMA, 0, &[1.0]);
-        assert_eq!(custom.plus(&exponential(0, 0, &[1.0])), Err(IncompatibleSchema));
+        assert_eq!(
+            custom.plus(&exponential(0, 0, &[1.0])),
+            Err(IncompatibleSchema)
+        );
     }
 }

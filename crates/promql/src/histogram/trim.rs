@@ -49,8 +49,12 @@ pub(crate) fn trim(histogram: &FloatHistogram, cut: f64, side: TrimSide) -> Floa
         }
         left
     };
-    let positive = trimmed(&histogram.positive, &|bucket| histogram.positive_range(bucket));
-    let negative = trimmed(&histogram.negative, &|bucket| histogram.negative_range(bucket));
+    let positive = trimmed(&histogram.positive, &|bucket| {
+        histogram.positive_range(bucket)
+    });
+    let negative = trimmed(&histogram.negative, &|bucket| {
+        histogram.negative_range(bucket)
+    });
     let mut zero_count = histogram.zero_count;
     if zero_count > 0.0 {
         let zero = histogram.zero_bucket();
@@ -125,10 +129,7 @@ fn rest_of_infinite_bucket(range: BucketRange, cut: f64, side: TrimSide) -> Rest
 fn rest_of_zero_bucket(histogram: &FloatHistogram, cut: f64, side: TrimSide) -> Rest {
     let zero = histogram.zero_bucket();
     let (mut lower, mut upper) = (zero.lower, zero.upper);
-    match (
-        histogram.negative.is_empty(),
-        histogram.positive.is_empty(),
-    ) {
+    match (histogram.negative.is_empty(), histogram.positive.is_empty()) {
         (false, true) => upper = 0.0,
         (true, false) => lower = 0.0,
         _ => {}

@@ -148,9 +148,14 @@ impl Matcher {
 
 impl Pattern {
     fn compile(pattern: &str) -> Result<Self, MatcherError> {
-        let plain = |word: &str| word.chars().all(|c| c.is_alphanumeric() || "_-:/ ".contains(c));
+        let plain = |word: &str| {
+            word.chars()
+                .all(|c| c.is_alphanumeric() || "_-:/ ".contains(c))
+        };
         if pattern.split('|').all(plain) {
-            return Ok(Pattern::Words(pattern.split('|').map(str::to_owned).collect()));
+            return Ok(Pattern::Words(
+                pattern.split('|').map(str::to_owned).collect(),
+            ));
         }
         anchored(pattern).map(Pattern::Regex)
     }

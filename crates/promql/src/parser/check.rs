@@ -1,6 +1,8 @@
 //! Types: what may be an argument of what.
 
-use super::{Aggregate, AggregateOp, Binary, Expr, ExprKind, Function, ParseError, Parser, Span, ValueType};
+use super::{
+    Aggregate, AggregateOp, Binary, Expr, ExprKind, Function, ParseError, Parser, Span, ValueType,
+};
 
 impl Parser<'_> {
     pub(super) fn check_type(

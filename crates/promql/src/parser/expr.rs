@@ -1,8 +1,8 @@
 //! Expressions: operators by precedence, calls, aggregations, and what may follow an expression.
 
 use super::{
-    Aggregate, AggregateOp, Binary, BinaryOp, Expr, ExprKind, Group, Grouping, Matching, ParseError,
-    Parser, Side, Token, ast::ValueType, functions,
+    Aggregate, AggregateOp, Binary, BinaryOp, Expr, ExprKind, Group, Grouping, Matching,
+    ParseError, Parser, Side, Token, ast::ValueType, functions,
 };
 
 /// Words that are operators, so that they name no metric right after an expression.
@@ -14,7 +14,14 @@ const WORD_OPERATORS: &[(&str, BinaryOp)] = &[
 ];
 
 /// Words that can't be the name of a metric.
-const RESERVED: &[&str] = &["bool", "on", "ignoring", "group_left", "group_right", "atan2"];
+const RESERVED: &[&str] = &[
+    "bool",
+    "on",
+    "ignoring",
+    "group_left",
+    "group_right",
+    "atan2",
+];
 
 impl Parser<'_> {
     pub(super) fn expr(&mut self) -> Result<Expr, ParseError> {
@@ -196,18 +203,23 @@ impl Parser<'_> {
         }
         let mut height = 0;
         loop {
-            args.push(if labels_only_second && args.len() == 1 && self.is_symbol("{") {
-                self.label_selector()?
-            } else {
-                self.expr()?
-            });
+            args.push(
+                if labels_only_second && args.len() == 1 && self.is_symbol("{") {
+                    self.label_selector()?
+                } else {
+                    self.expr()?
+                },
+            );
             height = height.max(self.height);
             if self.take_symbol(")") {
                 self.raise(height)?;
                 return Ok(args);
             }
             if !self.take_symbol(",") {
-                let problem = format!("unexpected {} in arguments, expected \",\" or \")\"", self.peek());
+                let problem = format!(
+                    "unexpected {} in arguments, expected \",\" or \")\"",
+                    self.peek()
+                );
                 return Err(self.error(problem));
             }
             if self.is_symbol(")") {
@@ -274,7 +286,10 @@ impl Parser<'_> {
             }
             self.advance();
             if !self.take_symbol(",") && !self.is_symbol(")") {
-                let problem = format!("unexpected {} among labels, expected \",\" or \")\"", self.peek());
+                let problem = format!(
+                    "unexpected {} among labels, expected \",\" or \")\"",
+                    self.peek()
+                );
                 return Err(self.error(problem));
             }
         }
@@ -300,7 +315,11 @@ impl Parser<'_> {
         let grouped = matching.group.is_some();
         let filled = matching.fill_left.is_some() || matching.fill_right.is_some();
         if op.is_set() && (grouped || filled) {
-            let what = if grouped { "grouping" } else { "filling in missing series" };
+            let what = if grouped {
+                "grouping"
+            } else {
+                "filling in missing series"
+            };
             let problem = format!("no {what} allowed for {:?} operation", op.symbol());
             return Err(self.error_at(start, problem));
         }
@@ -369,8 +388,9 @@ impl Parser<'_> {
     /// UTF-8 and not empty.
     pub(super) fn label_name(&self, bytes: Vec<u8>) -> Result<String, ParseError> {
         let name = String::from_utf8(bytes).ok();
-        name.filter(|name| !name.is_empty())
-            .ok_or_else(|| self.error("invalid label name: it must be UTF-8 and not empty".to_owned()))
+        name.filter(|name| !name.is_empty()).ok_or_else(|| {
+            self.error("invalid label name: it must be UTF-8 and not empty".to_owned())
+        })
     }
 
     /// Ranges, subqueries, `offset`, `@`, `anchored` and `smoothed` after an expression.
@@ -397,4 +417,3 @@ impl Parser<'_> {
         }
     }
 }
-

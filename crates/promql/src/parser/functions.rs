@@ -44,8 +44,7 @@ const fn variadic(
     }
 }
 
-/// Finds a function.
-pub fn find(name: &str) -> Option<&'static Function> {
+pub(super) fn find(name: &str) -> Option<&'static Function> {
     let position = FUNCTIONS.binary_search_by(|function| function.name.cmp(name));
     position.ok().map(|position| &FUNCTIONS[position])
 }
@@ -77,7 +76,11 @@ pub static FUNCTIONS: &[Function] = &[
     function("deg", &[Vector], Vector),
     function("delta", &[Range], Vector),
     function("deriv", &[Range], Vector),
-    function("double_exponential_smoothing", &[Range, Scalar, Scalar], Vector),
+    function(
+        "double_exponential_smoothing",
+        &[Range, Scalar, Scalar],
+        Vector,
+    ),
     function("end", &[], Scalar),
     function("exp", &[Vector], Vector),
     function("first_over_time", &[Range], Vector),

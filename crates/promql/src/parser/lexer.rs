@@ -124,9 +124,7 @@ impl Lexer<'_> {
             Some(Err(problem)) => return Err(self.error(start, length, problem)),
             None => parse_number(text).map(Token::Number),
         };
-        token.ok_or_else(|| {
-            self.error(start, length, format!("bad number or duration {text:?}"))
-        })
+        token.ok_or_else(|| self.error(start, length, format!("bad number or duration {text:?}")))
     }
 
     fn text(&mut self, quote: char) -> Result<Token, ParseError> {
@@ -154,7 +152,11 @@ impl Lexer<'_> {
         let start = self.at;
         let problem = |lexer: &Self| {
             let end = lexer.at.max(start + 1).min(lexer.query.len());
-            lexer.error(start - 1, end + 1 - start, "unknown escape sequence".to_owned())
+            lexer.error(
+                start - 1,
+                end + 1 - start,
+                "unknown escape sequence".to_owned(),
+            )
         };
         let Some(c) = self.peek() else {
             return Err(problem(self));
@@ -175,7 +177,9 @@ impl Lexer<'_> {
                 value.ok_or_else(|| problem(self))?
             }
             'x' => {
-                let value = self.digits(2, 16).and_then(|value| u8::try_from(value).ok());
+                let value = self
+                    .digits(2, 16)
+                    .and_then(|value| u8::try_from(value).ok());
                 value.ok_or_else(|| problem(self))?
             }
             'u' | 'U' => {
@@ -224,7 +228,9 @@ fn number_length(text: &str) -> usize {
         let previous = length.checked_sub(1).map(|index| bytes[index]);
         let exponent = if hexadecimal { b'p' } else { b'e' };
         let signed = previous.is_some_and(|byte| byte.to_ascii_lowercase() == exponent)
-            && bytes[..length - 1].iter().all(|byte| !byte.is_ascii_alphabetic() || hexadecimal);
+            && bytes[..length - 1]
+                .iter()
+                .all(|byte| !byte.is_ascii_alphabetic() || hexadecimal);
         let belongs = byte.is_ascii_alphanumeric()
             || matches!(byte, b'.' | b'_')
             || (matches!(byte, b'+' | b'-') && signed);
@@ -262,7 +268,10 @@ pub(crate) fn parse_number(text: &str) -> Option<f64> {
         Some(digits) => (-1.0, digits),
         None => (1.0, text.strip_prefix('+').unwrap_or(&text)),
     };
-    if let Some(digits) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+    if let Some(digits) = digits
+        .strip_prefix("0x")
+        .or_else(|| digits.strip_prefix("0X"))
+    {
         return hexadecimal(digits).map(|value| sign * value);
     }
     if digits.len() > 1

@@ -136,7 +136,12 @@ fn write_selector(out: &mut Formatter<'_>, selector: &Selector) -> fmt::Result {
         {
             write!(out, "{comma}{METRIC_NAME}={value}")?;
         } else {
-            write!(out, "{comma}{}{}{value}", Name(matcher.name()), matcher.op())?;
+            write!(
+                out,
+                "{comma}{}{}{value}",
+                Name(matcher.name()),
+                matcher.op()
+            )?;
         }
     }
     out.write_char('}')
@@ -168,7 +173,11 @@ fn write_aggregate(out: &mut Formatter<'_>, aggregate: &Aggregate) -> fmt::Resul
     out.write_str(aggregate.op.name())?;
     let grouping = &aggregate.grouping;
     if grouping.without || !grouping.labels.is_empty() {
-        out.write_str(if grouping.without { " without " } else { " by " })?;
+        out.write_str(if grouping.without {
+            " without "
+        } else {
+            " by "
+        })?;
         write_names(out, &grouping.labels)?;
         out.write_char(' ')?;
     }

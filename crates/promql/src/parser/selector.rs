@@ -63,9 +63,11 @@ impl Parser<'_> {
                     return Err(self.error_at(start, problem));
                 }
                 named |= quoted_only;
-                if matchers.iter().any(|other| {
-                    other.name() == METRIC_NAME && other.op() == MatchOp::Equal
-                }) && !quoted_only && named
+                if matchers
+                    .iter()
+                    .any(|other| other.name() == METRIC_NAME && other.op() == MatchOp::Equal)
+                    && !quoted_only
+                    && named
                 {
                     let problem = format!(
                         "metric name must not be set twice: {:?} or {:?}",
@@ -77,7 +79,10 @@ impl Parser<'_> {
             }
             matchers.push(matcher);
             if !self.take_symbol(",") && !self.is_symbol("}") {
-                let problem = format!("unexpected {} among matchers, expected \",\" or \"}}\"", self.peek());
+                let problem = format!(
+                    "unexpected {} among matchers, expected \",\" or \"}}\"",
+                    self.peek()
+                );
                 return Err(self.error(problem));
             }
         }
@@ -120,7 +125,10 @@ impl Parser<'_> {
 
     fn label_value(&mut self) -> Result<String, ParseError> {
         let Token::Text(bytes) = self.peek().clone() else {
-            let problem = format!("unexpected {} after an operator, expected a string", self.peek());
+            let problem = format!(
+                "unexpected {} after an operator, expected a string",
+                self.peek()
+            );
             return Err(self.error(problem));
         };
         let value = String::from_utf8(bytes)
@@ -167,7 +175,7 @@ impl Parser<'_> {
         let end = self.expect_symbol("]", "after a subquery's step")?;
         self.check_type(
             &expr,
-            &[ast::ValueType::Vector, ast::ValueType::Scalar],
+            &[ast::ValueType::Vector],
             "subquery is only allowed on instant vector",
         )?;
         let kind = ExprKind::Subquery(Box::new(Subquery {
@@ -206,18 +214,16 @@ impl Parser<'_> {
         let seconds = self.signed_number("a timestamp")?;
         // As far as any 64-bit count of milliseconds reaches.
         if !seconds.is_finite() || seconds.abs() >= 9.223_372e15 {
-            let problem = format!("timestamp out of bounds for @ modifier: {}", number::compact(seconds));
+            let problem = format!(
+                "timestamp out of bounds for @ modifier: {}",
+                number::compact(seconds)
+            );
             return Err(self.error_at(start, problem));
         }
         Ok(At::Time(number::truncated((seconds * 1000.0).round())))
     }
 
-    pub(super) fn set_at(
-        &self,
-        expr: &mut Expr,
-        at: At,
-        start: Span,
-    ) -> Result<(), ParseError> {
+    pub(super) fn set_at(&self, expr: &mut Expr, at: At, start: Span) -> Result<(), ParseError> {
         let time = self.time_modifiers(expr, "@ modifier", start)?;
         if time.at.replace(at).is_some() {
             let problem = "@ <timestamp> may not be set multiple times";
@@ -272,7 +278,9 @@ impl Parser<'_> {
             ExprKind::Selector(selector) if extension == Extension::Smoothed => selector,
             _ => {
                 let problem = match extension {
-                    Extension::Anchored => "anchored modifier must be preceded by a range vector selector",
+                    Extension::Anchored => {
+                        "anchored modifier must be preceded by a range vector selector"
+                    }
                     Extension::Smoothed => {
                         "smoothed modifier must be preceded by an instant vector or range vector selector"
                     }
@@ -287,4 +295,3 @@ impl Parser<'_> {
         Ok(())
     }
 }
-

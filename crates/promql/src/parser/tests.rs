@@ -52,7 +52,10 @@ fn operators_bind_as_in_the_manual() {
         assert_eq!(strip(query), strip(grouped), "{query}");
     }
     assert_eq!(printed("-a ^ 2"), "-a ^ 2");
-    assert!(matches!(parse("-a ^ 2").unwrap().kind, ExprKind::Unary { .. }));
+    assert!(matches!(
+        parse("-a ^ 2").unwrap().kind,
+        ExprKind::Unary { .. }
+    ));
 }
 
 /// The shape alone.
@@ -73,18 +76,48 @@ fn without_parens(expr: &Expr) -> String {
 #[test]
 fn errors_say_where_and_what() {
     for (query, expected) in [
-        ("sum(", "1:5: parse error: unexpected the end of the query, expected an expression"),
-        ("foo{", "1:5: parse error: unexpected the end of the query among matchers, expected a label"),
-        ("\n  foo bar", "2:7: parse error: unexpected \"bar\", expected an operator or the end"),
-        ("rate(foo)", "1:6: parse error: expected type range vector in call to function \"rate\", got instant vector"),
+        (
+            "sum(",
+            "1:5: parse error: unexpected the end of the query, expected an expression",
+        ),
+        (
+            "foo{",
+            "1:5: parse error: unexpected the end of the query among matchers, expected a label",
+        ),
+        (
+            "\n  foo bar",
+            "2:7: parse error: unexpected \"bar\", expected an operator or the end",
+        ),
+        (
+            "rate(foo)",
+            "1:6: parse error: expected type range vector in call to function \"rate\", got instant vector",
+        ),
         ("nope(1)", "1:1: parse error: unknown function \"nope\""),
-        ("{}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),
-        ("1 == 2", "1:1: parse error: comparisons between scalars must use BOOL modifier"),
-        ("foo[5m1h]", "1:5: parse error: bad duration \"5m1h\": units go from years to milliseconds, each once"),
-        ("foo{a=\"b\"", "1:10: parse error: unexpected the end of the query among matchers, expected \",\" or \"}\""),
-        ("foo offset 5m offset 1m", "1:15: parse error: offset may not be set multiple times"),
+        (
+            "{}",
+            "1:1: parse error: vector selector must contain at least one non-empty matcher",
+        ),
+        (
+            "1 == 2",
+            "1:1: parse error: comparisons between scalars must use BOOL modifier",
+        ),
+        (
+            "foo[5m1h]",
+            "1:5: parse error: bad duration \"5m1h\": units go from years to milliseconds, each once",
+        ),
+        (
+            "foo{a=\"b\"",
+            "1:10: parse error: unexpected the end of the query among matchers, expected \",\" or \"}\"",
+        ),
+        (
+            "foo offset 5m offset 1m",
+            "1:15: parse error: offset may not be set multiple times",
+        ),
         ("\"a", "1:1: parse error: unterminated string"),
-        ("a + on (x) 1", "1:1: parse error: vector matching and fill modifiers are only allowed between instant vectors"),
+        (
+            "a + on (x) 1",
+            "1:1: parse error: vector matching and fill modifiers are only allowed between instant vectors",
+        ),
     ] {
         assert_eq!(error(query), expected);
     }
@@ -92,7 +125,13 @@ fn errors_say_where_and_what() {
 
 #[test]
 fn nesting_beyond_the_bound_is_an_error() {
-    for (open, close) in [("(", ")"), ("-", ""), ("abs(", ")"), ("", " + 1"), ("1 ^ ", "")] {
+    for (open, close) in [
+        ("(", ")"),
+        ("-", ""),
+        ("abs(", ")"),
+        ("", " + 1"),
+        ("1 ^ ", ""),
+    ] {
         for depth in [1000, 100_000] {
             let query = format!("{}x{}", open.repeat(depth), close.repeat(depth));
             assert!(error(&query).contains("nested more than"), "{open}{close}");
@@ -105,6 +144,9 @@ fn nesting_beyond_the_bound_is_an_error() {
 fn keywords_are_names_where_nothing_else_fits() {
     assert_eq!(printed("sum(by)"), "sum(by)");
     assert_eq!(printed("offset offset 1"), "offset offset 1");
-    assert_eq!(printed("on{on=\"x\"}".trim_start_matches("on")), "{on=\"x\"}");
+    assert_eq!(
+        printed("on{on=\"x\"}".trim_start_matches("on")),
+        "{on=\"x\"}"
+    );
     assert!(parse("bool").is_err());
 }

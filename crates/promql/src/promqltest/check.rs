@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     annotations::Severity,
-    eval::{Answer, EvalError, Points, Sample, SampleValue, Time, Value},
+    eval::{Answer, Points, Sample, SampleValue, Time, Value},
     histogram::{Bucket, FloatHistogram},
     labels::Labels,
 };
@@ -32,11 +32,6 @@ pub(super) fn outcome(eval: &Eval, result: &Result<Answer, String>) -> Result<()
             value(expected, eval.time, &answer.value)
         }
     }
-}
-
-/// An error in the words that a client sees.
-pub(super) fn words(error: &EvalError) -> String {
-    error.to_string()
 }
 
 fn annotations(eval: &Eval, answer: &Answer) -> Result<(), String> {
@@ -83,26 +78,41 @@ fn vector(expected: &Expected, samples: &[Sample]) -> Result<(), String> {
         return Err(format!("expected no vector, got {samples:?}"));
     }
     for (position, sample) in samples.iter().enumerate() {
-        let found = expected.series.iter().position(|(labels, _)| *labels == sample.labels);
+        let found = expected
+            .series
+            .iter()
+            .position(|(labels, _)| *labels == sample.labels);
         let Some(index) = found else {
             return Err(format!("unexpected {} {:?}", sample.labels, sample.value));
         };
         if expected.ordered && index != position {
             let labels = &sample.labels;
-            return Err(format!("expected {labels} at position {index}, not {position}"));
+            return Err(format!(
+                "expected {labels} at position {index}, not {position}"
+            ));
         }
         let specs = &expected.series[index].1;
         let [spec] = specs.as_slice() else {
-            return Err(format!("{}: expected one value, not {}", sample.labels, specs.len()));
+            return Err(format!(
+                "{}: expected one value, not {}",
+                sample.labels,
+                specs.len()
+            ));
         };
         same_value(spec, &sample.value)
             .map_err(|problem| format!("{}: {problem}", sample.labels))?;
     }
-    all_found(expected, samples.iter().map(|sample| &sample.labels).collect())
+    all_found(
+        expected,
+        samples.iter().map(|sample| &sample.labels).collect(),
+    )
 }
 
 fn all_found(expected: &Expected, found: Vec<&Labels>) -> Result<(), String> {
-    let missing = expected.series.iter().find(|(labels, _)| !found.contains(&labels));
+    let missing = expected
+        .series
+        .iter()
+        .find(|(labels, _)| !found.contains(&labels));
     match missing {
         Some((labels, values)) => Err(format!("expected {labels} {values:?}, found {found:?}")),
         None => Ok(()),
@@ -119,10 +129,15 @@ fn matrix(expected: &Expected, time: Time, series: &[Points]) -> Result<(), Stri
     if let Some(expected) = expected.scalar {
         // A scalar over a range is written as a single value for every step.
         let labels = Labels::default();
-        return Err(format!("expected the scalar {expected}, got series {labels}"));
+        return Err(format!(
+            "expected the scalar {expected}, got series {labels}"
+        ));
     }
     for found in series {
-        let specs = expected.series.iter().find(|(labels, _)| *labels == found.labels);
+        let specs = expected
+            .series
+            .iter()
+            .find(|(labels, _)| *labels == found.labels);
         let Some((labels, specs)) = specs else {
             return Err(format!("unexpected {} {:?}", found.labels, found.points));
         };
@@ -146,7 +161,10 @@ fn matrix(expected: &Expected, time: Time, series: &[Points]) -> Result<(), Stri
             same_value(spec, value).map_err(|problem| format!("{labels} at {time}: {problem}"))?;
         }
     }
-    all_found(expected, series.iter().map(|series| &series.labels).collect())
+    all_found(
+        expected,
+        series.iter().map(|series| &series.labels).collect(),
+    )
 }
 
 fn same_value(spec: &Spec, value: &SampleValue) -> Result<(), String> {
@@ -189,9 +207,7 @@ pub(super) fn same_histogram(left: &FloatHistogram, right: &FloatHistogram) -> b
     let buckets = |left: &[Bucket], right: &[Bucket]| {
         let mut pairs = left.iter().zip(right);
         left.len() == right.len()
-            && pairs.all(|(left, right)| {
-                left.index == right.index && same(left.count, right.count)
-            })
+            && pairs.all(|(left, right)| left.index == right.index && same(left.count, right.count))
     };
     left.schema == right.schema
         && same(left.count, right.count)

@@ -36,7 +36,12 @@ impl ClassicHistograms {
                 .set(METRIC_NAME, base)
                 .delete(BUCKET_BOUND)
                 .build();
-            let parts = self.0.entry(labels).or_default().entry(time_ms).or_default();
+            let parts = self
+                .0
+                .entry(labels)
+                .or_default()
+                .entry(time_ms)
+                .or_default();
             match (suffix, bound) {
                 ("_bucket", Some(bound)) => parts.buckets.push((bound, value)),
                 ("_count", _) => parts.count = Some(value),
@@ -61,10 +66,15 @@ impl ClassicHistograms {
 impl Parts {
     /// Nothing where counts decrease.
     fn histogram(mut self) -> Option<FloatHistogram> {
-        self.buckets.sort_by(|left, right| left.0.total_cmp(&right.0));
+        self.buckets
+            .sort_by(|left, right| left.0.total_cmp(&right.0));
         let last = self.buckets.last().map_or(0.0, |(_, count)| *count);
         let count = self.count.unwrap_or(last);
-        if self.buckets.last().is_none_or(|(bound, _)| *bound != f64::INFINITY) {
+        if self
+            .buckets
+            .last()
+            .is_none_or(|(bound, _)| *bound != f64::INFINITY)
+        {
             self.buckets.push((f64::INFINITY, count));
         }
         let mut before = 0.0;

@@ -88,9 +88,8 @@ fn options() -> Options<'static> {
 }
 
 fn answer(store: &MemoryStore, query: &str, time: Time) -> Result<Answer, String> {
-    // Clients see a parse error without its place and kind before it.
-    let expr = parser::parse(query).map_err(|error| error.problem)?;
-    evaluate(store, &expr, time, &options()).map_err(|error| check::words(&error))
+    let expr = parser::parse(query).map_err(|error| error.to_string())?;
+    evaluate(store, &expr, time, &options()).map_err(|error| error.to_string())
 }
 
 fn run_eval(store: &MemoryStore, eval: &Eval) -> Result<(), String> {
@@ -154,7 +153,11 @@ fn pin(expr: &mut Expr, at: i64) -> bool {
                 return false;
             }
             // The labels of info's second argument have no time.
-            let pinned = if function.name == "info" { 1 } else { args.len() };
+            let pinned = if function.name == "info" {
+                1
+            } else {
+                args.len()
+            };
             return args.iter_mut().take(pinned).all(|arg| pin(arg, at));
         }
         _ => {}

@@ -2,7 +2,10 @@
 
 use regex::Regex;
 
-use super::{ScriptError, values::{self, Spec}};
+use super::{
+    ScriptError,
+    values::{self, Spec},
+};
 use crate::{
     eval::Time,
     labels::Labels,
@@ -103,7 +106,9 @@ pub(super) fn parse(text: &str) -> Result<Vec<Command>, ScriptError> {
 
 fn starts_command(line: &str) -> bool {
     let word = line.split_whitespace().next().unwrap_or_default();
-    matches!(word, "clear" | "load" | "load_with_nhcb") || word == "eval" || word.starts_with("eval_")
+    matches!(word, "clear" | "load" | "load_with_nhcb")
+        || word == "eval"
+        || word.starts_with("eval_")
 }
 
 /// The lines of one command.
@@ -226,7 +231,8 @@ impl Block<'_> {
                 Some(value) => expected.scalar = Some(value),
                 None => {
                     let (name, rest) = split_series(line);
-                    let values = values::parse(rest).map_err(|problem| self.error(index, problem))?;
+                    let values =
+                        values::parse(rest).map_err(|problem| self.error(index, problem))?;
                     expected.series.push((self.labels(index, name)?, values));
                 }
             },
@@ -247,7 +253,10 @@ impl Block<'_> {
                 let text = rest
                     .strip_prefix('"')
                     .and_then(|rest| rest.strip_suffix('"'))
-                    .or_else(|| rest.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')));
+                    .or_else(|| {
+                        rest.strip_prefix('`')
+                            .and_then(|rest| rest.strip_suffix('`'))
+                    });
                 let text = text.ok_or_else(|| self.error(index, "expected a quoted string"))?;
                 expected.text = Some(text.to_owned());
             }

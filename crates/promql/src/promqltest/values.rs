@@ -74,13 +74,20 @@ fn item(text: &str, values: &mut Vec<Spec>) -> Result<(), String> {
     if text.starts_with("{{") {
         return histograms(text, values);
     }
-    let (first, step, times) = progression(text, parse_number).ok_or_else(bad)?;
+    let (first, step, times) = progression(text, decimal).ok_or_else(bad)?;
     let mut value = first;
     for _ in 0..=times {
         values.push(Spec::Float(value));
         value += step;
     }
     Ok(())
+}
+
+/// `0x3` is 0 with three repetitions here, not a hexadecimal number.
+fn decimal(text: &str) -> Option<f64> {
+    let digits = text.trim_start_matches(['+', '-']);
+    let hexadecimal = digits.starts_with("0x") || digits.starts_with("0X");
+    (!hexadecimal).then(|| parse_number(text)).flatten()
 }
 
 /// `a`, `axn`, `a+bxn` or `a-bxn`: the first value, the step and how many follow the first.
@@ -197,7 +204,11 @@ fn histogram(text: &str) -> Result<(FloatHistogram, bool), String> {
         };
         let (value, after) = after.split_at(length);
         let number = || parse_number(value).ok_or_else(|| format!("bad {key} {value:?}"));
-        let integer = || value.parse::<i32>().map_err(|_| format!("bad {key} {value:?}"));
+        let integer = || {
+            value
+                .parse::<i32>()
+                .map_err(|_| format!("bad {key} {value:?}"))
+        };
         match key.trim() {
             "schema" => histogram.schema = integer()?,
             "sum" => histogram.sum = number()?,

@@ -49,7 +49,10 @@ impl Evaluator<'_> {
         let groups = groups(&rows, &plan.grouping);
         let is_pick = matches!(
             plan.op,
-            AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio
+            AggregateOp::Topk
+                | AggregateOp::Bottomk
+                | AggregateOp::Limitk
+                | AggregateOp::LimitRatio
         );
         if is_pick {
             return Ok(self.pick(plan.op, &params, &rows, &groups, inner, grid));
@@ -121,10 +124,14 @@ impl Evaluator<'_> {
             Some(NodeKind::Text(bytes)) => bytes,
             _ => &[],
         };
-        let name = std::str::from_utf8(bytes).ok().filter(|name| !name.is_empty());
+        let name = std::str::from_utf8(bytes)
+            .ok()
+            .filter(|name| !name.is_empty());
         let Some(name) = name else {
             let quoted = crate::parser::Quoted(bytes);
-            return Err(EvalError::BadArgument(format!("invalid label name {quoted}")));
+            return Err(EvalError::BadArgument(format!(
+                "invalid label name {quoted}"
+            )));
         };
         let rows = self.vector(&plan.inner, grid)?;
         let mut counts: BTreeMap<Labels, Row> = BTreeMap::new();

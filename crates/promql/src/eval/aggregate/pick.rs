@@ -88,7 +88,10 @@ fn first(param: f64, rows: &[Row], group: &Group, step: usize) -> Vec<usize> {
     if param < 1.0 {
         return Vec::new();
     }
-    let present = group.members.iter().filter(|member| rows[**member].has(step));
+    let present = group
+        .members
+        .iter()
+        .filter(|member| rows[**member].has(step));
     present.take(number::count(param)).copied().collect()
 }
 

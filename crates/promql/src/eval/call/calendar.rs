@@ -74,7 +74,9 @@ impl Evaluator<'_> {
         function: fn(i64) -> i64,
     ) -> Result<Vec<Row>, EvalError> {
         let Some(arg) = args.first() else {
-            let values = grid.times().map(|time| function(time.div_euclid(1000)) as f64);
+            let values = grid
+                .times()
+                .map(|time| function(time.div_euclid(1000)) as f64);
             return Ok(vec![Row::of_floats(Labels::default(), values.collect())]);
         };
         let mut rows = self.vector(arg, grid)?;

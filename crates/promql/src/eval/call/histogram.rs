@@ -105,11 +105,21 @@ impl Evaluator<'_> {
                 for row in &parts.native {
                     self.native(estimate, &rows[*row], vector.span, &mut estimated);
                 }
-                let first = parts.classic.first().map(|(_, row)| rows[*row].name_dropped);
+                let first = parts
+                    .classic
+                    .first()
+                    .map(|(_, row)| rows[*row].name_dropped);
                 if let Some(name_dropped) = first {
                     let mut row = Row::empty(labels.clone(), grid.steps);
                     row.name_dropped = name_dropped;
-                    self.classic(estimate, parts, &rows, (&mut row, &mut estimated), vector.span, grid);
+                    self.classic(
+                        estimate,
+                        parts,
+                        &rows,
+                        (&mut row, &mut estimated),
+                        vector.span,
+                        grid,
+                    );
                 }
             }
         }
@@ -138,7 +148,11 @@ impl Evaluator<'_> {
             let value = row.labels.get(BUCKET_BOUND);
             let group = row.labels.without(&[BUCKET_BOUND.to_owned()]);
             if row.has_histograms() {
-                histograms.entry(group.clone()).or_default().native.push(index);
+                histograms
+                    .entry(group.clone())
+                    .or_default()
+                    .native
+                    .push(index);
             }
             let has_floats = (0..row.floats.len()).any(|step| row.float(step).is_some());
             if !has_floats {
@@ -194,7 +208,9 @@ impl Evaluator<'_> {
             };
             match effect {
                 NanEffect::None => {}
-                NanEffect::ResultIsNan => self.note(span, Note::QuantileOfNaNs { metric: metric() }),
+                NanEffect::ResultIsNan => {
+                    self.note(span, Note::QuantileOfNaNs { metric: metric() })
+                }
                 NanEffect::SkewedHigher => {
                     self.note(span, Note::QuantileSkewedByNaNs { metric: metric() });
                 }

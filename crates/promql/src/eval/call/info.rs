@@ -149,7 +149,11 @@ fn wanted(selector: Option<&Node>) -> Result<Wanted, EvalError> {
 fn reference_times(node: &Node, grid: &Grid) -> Vec<i64> {
     let mut whens = Vec::new();
     find_selector(node, &mut whens);
-    let time = |step_time: i64| whens.iter().fold(step_time, |time, when| when.data_time(time));
+    let time = |step_time: i64| {
+        whens
+            .iter()
+            .fold(step_time, |time, when| when.data_time(time))
+    };
     grid.times().map(time).collect()
 }
 
@@ -235,7 +239,10 @@ fn enrich(
     for info in metrics.into_iter().flatten().map(|(_, info)| info) {
         for label in info.labels.iter() {
             let asked = wanted.data.is_empty()
-                || wanted.data.iter().any(|matcher| matcher.name() == &*label.name);
+                || wanted
+                    .data
+                    .iter()
+                    .any(|matcher| matcher.name() == &*label.name);
             if &*label.name == METRIC_NAME || !asked {
                 continue;
             }

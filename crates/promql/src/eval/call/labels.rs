@@ -35,7 +35,10 @@ impl Evaluator<'_> {
             .collect::<Result<Vec<_>, _>>()?;
         let mut rows = self.vector(&args[0], grid)?;
         for row in &mut rows {
-            let values: Vec<&str> = sources.iter().map(|source| row.labels.get(source)).collect();
+            let values: Vec<&str> = sources
+                .iter()
+                .map(|source| row.labels.get(source))
+                .collect();
             let joined = values.join(&separator);
             relabel(row, &target, &joined);
         }

@@ -21,7 +21,13 @@ pub(super) fn function(name: &str) -> Option<fn(f64) -> f64> {
         "log10" => f64::log10,
         "log2" => f64::log2,
         "rad" => |value| value * std::f64::consts::PI / 180.0,
-        "sgn" => |value| if value == 0.0 || value.is_nan() { value } else { value.signum() },
+        "sgn" => |value| {
+            if value == 0.0 || value.is_nan() {
+                value
+            } else {
+                value.signum()
+            }
+        },
         "sin" => f64::sin,
         "sinh" => f64::sinh,
         "sqrt" => f64::sqrt,
@@ -90,9 +96,8 @@ impl Evaluator<'_> {
                 .then(|| greatest(lower, least(upper, value)))
         };
         let rows = rows.iter().map(|row| {
-            let mut row = row.mapped(|step, cell| {
-                compute(step, super::float_of(cell)?).map(Into::into)
-            });
+            let mut row =
+                row.mapped(|step, cell| compute(step, super::float_of(cell)?).map(Into::into));
             row.name_dropped = true;
             row
         });

@@ -15,7 +15,7 @@ mod sort;
 pub(super) use sort::nan_last;
 
 use super::{
-    Evaluator, EvalError, Grid, Node, NodeKind, Row, Values,
+    EvalError, Evaluator, Grid, Node, NodeKind, Row, Values,
     row::Cell,
     window::{RangeSource, Window},
 };
@@ -54,7 +54,7 @@ impl Evaluator<'_> {
             "time" => Values::Scalar(grid.times().map(number::seconds).collect()),
             "max_of" => self.two_scalars(args, grid, math::greatest)?,
             "min_of" => self.two_scalars(args, grid, math::least)?,
-            "scalar" => self.to_scalar(&args[0], grid)?,
+            "scalar" => self.only_float(&args[0], grid)?,
             "vector" => {
                 let values = self.scalar(&args[0], grid)?;
                 Values::Vector(vec![Row::of_floats(Labels::default(), values)])
@@ -101,7 +101,7 @@ impl Evaluator<'_> {
     }
 
     /// The only float of each step, NaN where there are none or several.
-    fn to_scalar(&mut self, arg: &Node, grid: &Grid) -> Result<Values, EvalError> {
+    fn only_float(&mut self, arg: &Node, grid: &Grid) -> Result<Values, EvalError> {
         let rows = self.vector(arg, grid)?;
         let mut values = vec![stale(); grid.steps];
         for row in &rows {
@@ -137,9 +137,9 @@ impl Evaluator<'_> {
             Some(rows) => rows,
             None => {
                 let rows = self.vector(arg, grid)?;
-                let times = rows.iter().map(|row| {
-                    row.mapped(|step, _| Some(number::seconds(grid.time(step)).into()))
-                });
+                let times = rows
+                    .iter()
+                    .map(|row| row.mapped(|step, _| Some(number::seconds(grid.time(step)).into())));
                 times.collect()
             }
         };
@@ -200,15 +200,19 @@ impl RangeCall<'_> {
         keeps_name: bool,
         mut compute: impl FnMut(&Labels, &Window<'_>) -> Result<Option<V>, EvalError>,
     ) -> Result<Vec<Row>, EvalError> {
-        self.source
-            .rows(self.grid, keeps_name, self.cancelled, |series, windows, row| {
+        self.source.rows(
+            self.grid,
+            keeps_name,
+            self.cancelled,
+            |series, windows, row| {
                 for window in windows {
                     if let Some(value) = compute(&series.labels, &window)? {
                         row.set(window.step, value.into());
                     }
                 }
                 Ok(())
-            })
+            },
+        )
     }
 
     fn note(&self, notes: &mut Annotations, note: Note) {

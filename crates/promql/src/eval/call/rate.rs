@@ -201,8 +201,12 @@ fn extrapolated(
     if window.histograms.is_empty() {
         let change = float_change(noter, kind, &window.floats, resets);
         let first = window.floats.values[0];
-        let (factor, begins) =
-            factor(kind, window, &window.floats, (change > 0.0 && first >= 0.0).then(|| first / change))?;
+        let (factor, begins) = factor(
+            kind,
+            window,
+            &window.floats,
+            (change > 0.0 && first >= 0.0).then(|| first / change),
+        )?;
         let change = if begins { change + first } else { change };
         return Some(Computed::Float(change * factor));
     }
@@ -409,7 +413,14 @@ fn last_two(noter: &mut Noter<'_>, is_rate: bool, window: &Window<'_>) -> Option
                 noter.minus(now, before)?
             };
             change.reset_hint = ResetHint::Gauge;
-            Some(if is_rate { change.divided(seconds) } else { change }.into())
+            Some(
+                if is_rate {
+                    change.divided(seconds)
+                } else {
+                    change
+                }
+                .into(),
+            )
         }
         _ => {
             noter.mixed_floats();

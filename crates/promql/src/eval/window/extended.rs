@@ -97,7 +97,10 @@ impl Evaluator<'_> {
             return;
         }
         let next = floats.partition_point(|(time, _)| *time < at);
-        match (next.checked_sub(1).map(|index| floats[index]), floats.get(next)) {
+        match (
+            next.checked_sub(1).map(|index| floats[index]),
+            floats.get(next),
+        ) {
             (_, Some((time, value))) if *time == at => row.set(step, (*value).into()),
             (Some(before), Some(after)) => {
                 row.set(step, between(before, *after, at, false).into());

@@ -10,7 +10,10 @@ use crate::{
     annotations::Note,
     eval::{
         row::Computed,
-        window::{Samples, Window, extended::{between, between_histograms}},
+        window::{
+            Samples, Window,
+            extended::{between, between_histograms},
+        },
     },
     histogram::{FloatHistogram, IncompatibleSchema, ResetHint},
     number,
@@ -26,7 +29,14 @@ pub(super) fn rate(noter: &mut Noter<'_>, kind: Kind, window: &Window<'_>) -> Op
     let seconds = number::seconds(window.end_ms - window.start_ms);
     if window.histograms.is_empty() {
         let change = float_change(kind, window, smoothed)?;
-        return Some(if kind.per_second { change / seconds } else { change }.into());
+        return Some(
+            if kind.per_second {
+                change / seconds
+            } else {
+                change
+            }
+            .into(),
+        );
     }
     let mut change = histogram_change(noter, kind, window, smoothed)?;
     if kind.per_second {
@@ -37,7 +47,11 @@ pub(super) fn rate(noter: &mut Noter<'_>, kind: Kind, window: &Window<'_>) -> Op
 }
 
 /// Indices of the first and the last sample that matter.
-fn ends<T>(samples: &Samples<'_, T>, window: &Window<'_>, smoothed: bool) -> Option<(usize, usize)> {
+fn ends<T>(
+    samples: &Samples<'_, T>,
+    window: &Window<'_>,
+    smoothed: bool,
+) -> Option<(usize, usize)> {
     let mut last = samples.len() - 1;
     let first = samples.times[..last].partition_point(|time| *time <= window.start_ms);
     let first = first.saturating_sub(1);
@@ -54,7 +68,12 @@ fn float_change(kind: Kind, window: &Window<'_>, smoothed: bool) -> Option<f64> 
     let (mut first, mut last) = ends(samples, window, smoothed)?;
     let point = |index: usize| (samples.times[index], samples.values[index]);
     let left = if smoothed && samples.times[first] < window.start_ms {
-        between(point(first), point(first + 1), window.start_ms, kind.counter)
+        between(
+            point(first),
+            point(first + 1),
+            window.start_ms,
+            kind.counter,
+        )
     } else {
         samples.values[first]
     };
@@ -94,7 +113,10 @@ fn histogram_change(
     let (first, last) = ends(samples, window, smoothed)?;
     let values = &samples.values[first..=last];
     let custom = values[0].has_custom_buckets();
-    if values.iter().any(|value| value.has_custom_buckets() != custom) {
+    if values
+        .iter()
+        .any(|value| value.has_custom_buckets() != custom)
+    {
         noter.incompatible();
         return None;
     }
@@ -113,12 +135,19 @@ fn histogram_change(
     } else {
         FloatHistogram::clone(&samples.values[last])
     };
-    if !kind.counter && !(gauge(&left) && gauge(&right)) {
-        noter.not_a_gauge();
-    }
     let mut change = noter.minus(&right, &left)?;
-    if kind.counter {
-        for lost in lost_in_resets(samples.values, (first, last), &left, &right, interpolates_left) {
+    if !kind.counter {
+        if !gauge(&left) || !gauge(&right) {
+            noter.not_a_gauge();
+        }
+    } else {
+        for lost in lost_in_resets(
+            samples.values,
+            (first, last),
+            &left,
+            &right,
+            interpolates_left,
+        ) {
             change = noter.plus(&change, lost)?;
         }
     }
