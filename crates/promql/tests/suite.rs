@@ -1,5 +1,7 @@
 //! Scripts of the test language: Prometheus' own where they are present, and ours in `tests/scripts`.
 
+#![expect(clippy::print_stderr, reason = "says why a test does nothing")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -11,7 +13,7 @@ fn scripts(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
-    let paths = entries.map(|entry| entry.unwrap().path());
+    let paths = entries.map(|entry| entry.expect("a folder that can be read").path());
     let mut scripts: Vec<PathBuf> = paths
         .filter(|path| {
             path.extension()
@@ -25,7 +27,7 @@ fn scripts(folder: &Path) -> Vec<PathBuf> {
 fn check(scripts: &[PathBuf]) {
     let mut failures = Vec::new();
     for script in scripts {
-        let text = fs::read_to_string(script).unwrap();
+        let text = fs::read_to_string(script).expect("a script that can be read");
         let report =
             promqltest::run(&text).unwrap_or_else(|error| panic!("{}: {error}", script.display()));
         assert!(

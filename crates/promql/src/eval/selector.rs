@@ -122,7 +122,9 @@ impl Evaluator<'_> {
             self.note(span, Note::Storage { message });
         }
         let mut series = selected.series;
-        series.sort_by(|left, right| left.labels.cmp(&right.labels));
+        if !series.is_sorted_by(|left, right| left.labels <= right.labels) {
+            series.sort_by(|left, right| left.labels.cmp(&right.labels));
+        }
         if selector.finds_resets {
             for series in &mut series {
                 find_resets(&mut series.histograms, selection.start_ms);

@@ -111,7 +111,7 @@ impl<'a> Window<'a> {
 }
 
 /// For each step the first index and the one after the last.
-type Bounds = Arc<[(usize, usize)]>;
+pub(crate) type Bounds = Arc<[(usize, usize)]>;
 
 impl RangeSource {
     /// Bounds of all windows over one column.
@@ -133,27 +133,23 @@ impl RangeSource {
             .collect()
     }
 
-    /// Gives every window of every series that has samples in it to `each`, which gets the row to fill, too.
+    /// Gives the windows of each series to `each`, with the row to fill.
     pub(crate) fn rows(
         &self,
         grid: &Grid,
         keeps_name: bool,
         cancelled: &dyn Fn() -> bool,
-        mut each: impl FnMut(
-            &Columns,
-            &mut dyn Iterator<Item = Window<'_>>,
-            &mut Row,
-        ) -> Result<(), EvalError>,
+        mut each: impl FnMut(&Columns, &Windows<'_>, &mut Row) -> Result<(), EvalError>,
     ) -> Result<Vec<Row>, EvalError> {
         let mut rows = Vec::with_capacity(self.series.len());
         let mut shared: Option<(Arc<[i64]>, Bounds)> = None;
-        let no_histograms: Bounds = vec![(0, 0); grid.steps].into();
+        let none: Bounds = vec![(0, 0); grid.steps].into();
         for series in &self.series {
             if cancelled() {
                 return Err(EvalError::Cancelled);
             }
             let timestamps = &series.floats.timestamps;
-            let float_bounds = match &shared {
+            let floats = match &shared {
                 Some((column, bounds)) if Arc::ptr_eq(column, timestamps) => bounds.clone(),
                 _ => {
                     let bounds = self.bounds(timestamps, grid);
@@ -161,42 +157,64 @@ impl RangeSource {
                     bounds
                 }
             };
-            let histogram_bounds = if series.histograms.values.is_empty() {
-                no_histograms.clone()
+            let histograms = if series.histograms.values.is_empty() {
+                none.clone()
             } else {
                 self.bounds(&series.histograms.timestamps, grid)
             };
             let mut row = Row::empty(series.labels.clone(), grid.steps);
             row.name_dropped = series.name_dropped || !keeps_name;
-            let mut windows = (0..grid.steps).filter_map(|step| {
-                let (floats, histograms) = (float_bounds[step], histogram_bounds[step]);
-                if floats.0 == floats.1 && histograms.0 == histograms.1 {
-                    return None;
-                }
-                Some(self.window(series, step, grid, floats, histograms))
-            });
-            each(series, &mut windows, &mut row)?;
-            rows.push(row);
+            let windows = Windows {
+                source: self,
+                series,
+                grid,
+                floats,
+                histograms,
+            };
+            each(series, &windows, &mut row)?;
+            if !row.is_empty() {
+                rows.push(row);
+            }
         }
-        rows.retain(|row| !row.is_empty());
         Ok(rows)
     }
+}
 
-    fn window<'a>(
+/// The windows of one series.
+pub(crate) struct Windows<'a> {
+    source: &'a RangeSource,
+    series: &'a Columns,
+    grid: &'a Grid,
+    /// The same `Arc` for all series that share a column of timestamps.
+    pub(crate) floats: Bounds,
+    histograms: Bounds,
+}
+
+impl<'a> Windows<'a> {
+    /// Those that hold any sample.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Window<'a>> {
+        (0..self.grid.steps).filter_map(|step| {
+            let (floats, histograms) = (self.floats[step], self.histograms[step]);
+            if floats.0 == floats.1 && histograms.0 == histograms.1 {
+                return None;
+            }
+            Some(self.window(step, floats, histograms))
+        })
+    }
+
+    fn window(
         &self,
-        series: &'a Columns,
         step: usize,
-        grid: &Grid,
         floats: (usize, usize),
         histograms: (usize, usize),
     ) -> Window<'a> {
-        let time_ms = grid.time(step);
-        let end_ms = self.when.data_time(time_ms);
-        let (f, h) = (&series.floats, &series.histograms);
+        let time_ms = self.grid.time(step);
+        let end_ms = self.source.when.data_time(time_ms);
+        let (f, h) = (&self.series.floats, &self.series.histograms);
         Window {
             step,
             time_ms,
-            start_ms: end_ms.saturating_sub(self.range_ms),
+            start_ms: end_ms.saturating_sub(self.source.range_ms),
             end_ms,
             floats: Samples::slice(&f.timestamps, &f.values, &f.starts, floats),
             histograms: Samples::slice(&h.timestamps, &h.values, &h.starts, histograms),
@@ -282,7 +300,7 @@ impl Evaluator<'_> {
         let source = self.range_source(node, grid)?;
         let mut points = Vec::new();
         source.rows(grid, true, self.options.cancelled, |series, windows, _| {
-            for window in windows {
+            for window in windows.iter() {
                 let samples = window.mixed();
                 points.push(Points {
                     labels: if series.name_dropped {

@@ -205,7 +205,7 @@ impl RangeCall<'_> {
             keeps_name,
             self.cancelled,
             |series, windows, row| {
-                for window in windows {
+                for window in windows.iter() {
                     if let Some(value) = compute(&series.labels, &window)? {
                         row.set(window.step, value.into());
                     }

@@ -12,7 +12,7 @@ use super::{
     super::{
         EvalError, Row,
         row::Computed,
-        window::{Samples, Window},
+        window::{Bounds, Samples, Window, Windows},
     },
     RangeCall,
 };
@@ -57,6 +57,7 @@ pub(super) fn rate(
     };
     let extended = call.source.extension.is_some();
     let source = call.source;
+    let mut shared: Option<(Bounds, Vec<Option<Extrapolation>>)> = None;
     source.rows(call.grid, false, call.cancelled, |series, windows, row| {
         // Found once for the whole column: a window only looks at those that lie in it.
         let resets = if kind.counter {
@@ -73,16 +74,28 @@ pub(super) fn rate(
             notes,
             labels: &series.labels,
         };
+        let plain = series.histograms.values.is_empty() && series.floats.starts.is_empty();
         let mut any_float = false;
-        for window in windows {
-            let value = if extended {
-                extended::rate(&mut noter, kind, &window)
-            } else {
-                extrapolated(&mut noter, kind, &window, &resets)
-            };
-            if let Some(value) = value {
-                any_float |= matches!(value, Computed::Float(_));
-                row.set(window.step, value);
+        if plain && !extended {
+            // How far to extrapolate depends on timestamps alone, which many series share.
+            if shared.as_ref().is_none_or(|(bounds, _)| !Arc::ptr_eq(bounds, &windows.floats)) {
+                let all = extrapolations(kind, windows, call.grid.steps);
+                shared = Some((windows.floats.clone(), all));
+            }
+            let extrapolations = shared.as_ref().map_or(&[][..], |(_, all)| all);
+            let values = &series.floats.values;
+            any_float = fill(kind, values, &windows.floats, extrapolations, &resets, row);
+        } else {
+            for window in windows.iter() {
+                let value = if extended {
+                    extended::rate(&mut noter, kind, &window)
+                } else {
+                    extrapolated(&mut noter, kind, &window, &resets)
+                };
+                if let Some(value) = value {
+                    any_float |= matches!(value, Computed::Float(_));
+                    row.set(window.step, value);
+                }
             }
         }
         if kind.counter && any_float {
@@ -90,6 +103,38 @@ pub(super) fn rate(
         }
         Ok(())
     })
+}
+
+/// For each step how far to extrapolate a series of floats.
+fn extrapolations(kind: Kind, windows: &Windows<'_>, steps: usize) -> Vec<Option<Extrapolation>> {
+    let mut all: Vec<Option<Extrapolation>> = vec![None; steps];
+    for window in windows.iter() {
+        all[window.step] = Extrapolation::of(kind, &window, &window.floats);
+    }
+    all
+}
+
+/// The rates of floats of which nothing but their timestamps and values is known.
+fn fill(
+    kind: Kind,
+    values: &[f64],
+    bounds: &[(usize, usize)],
+    extrapolations: &[Option<Extrapolation>],
+    resets: &[usize],
+    row: &mut Row,
+) -> bool {
+    let mut any = false;
+    let steps = row.floats.iter_mut().zip(bounds).zip(extrapolations);
+    for ((rate, bounds), extrapolation) in steps {
+        let Some(extrapolation) = extrapolation else {
+            continue;
+        };
+        let window = &values[bounds.0..bounds.1];
+        let change = change(kind, window, bounds.0, resets);
+        *rate = change * extrapolation.factor(kind, window[0], change);
+        any = true;
+    }
+    any
 }
 
 /// Notes about one series.
@@ -199,15 +244,17 @@ fn extrapolated(
         return None;
     }
     if window.histograms.is_empty() {
-        let change = float_change(noter, kind, &window.floats, resets);
-        let first = window.floats.values[0];
-        let (factor, begins) = factor(
-            kind,
-            window,
-            &window.floats,
-            (change > 0.0 && first >= 0.0).then(|| first / change),
-        )?;
-        let change = if begins { change + first } else { change };
+        let samples = &window.floats;
+        let mut change = change(kind, samples.values, samples.first, resets);
+        if kind.counter {
+            note_overlap(noter, samples);
+        }
+        let extrapolation = Extrapolation::of(kind, window, samples)?;
+        let first = samples.values[0];
+        let factor = extrapolation.factor(kind, first, change);
+        if extrapolation.begins {
+            change += first;
+        }
         return Some(Computed::Float(change * factor));
     }
     let samples = &window.histograms;
@@ -217,12 +264,10 @@ fn extrapolated(
     } else {
         None
     };
-    let counts = change.as_ref().map(|change| change.count);
-    let to_zero = counts
-        .filter(|count| *count > 0.0 && first.count >= 0.0)
-        .map(|count| first.count / count);
-    let (factor, begins) = factor(kind, window, samples, to_zero)?;
-    let change = match (change, begins) {
+    let extrapolation = Extrapolation::of(kind, window, samples)?;
+    let counted = change.as_ref().map_or(0.0, |change| change.count);
+    let factor = extrapolation.factor(kind, first.count, counted);
+    let change = match (change, extrapolation.begins) {
         (Some(change), true) => noter.plus(&change, first)?,
         (Some(change), false) => change,
         (None, _) => FloatHistogram::clone(first),
@@ -230,73 +275,99 @@ fn extrapolated(
     Some(change.scaled(factor).into())
 }
 
-/// By how much the observed change must be multiplied, and whether the counter is known to have begun at zero
-/// within the window. `to_zero`: how many times the observed time it would take to get down to zero.
-fn factor<T>(
-    kind: Kind,
-    window: &Window<'_>,
-    samples: &Samples<'_, T>,
-    to_zero: Option<f64>,
-) -> Option<(f64, bool)> {
-    let (first_ms, last_ms) = (samples.times[0], samples.times[samples.len() - 1]);
-    let gaps = samples.len() - 1;
-    let mut before = number::seconds(first_ms - window.start_ms);
-    let mut after = number::seconds(window.end_ms - last_ms);
-    let mut observed = number::seconds(last_ms - first_ms);
-    let distance = if gaps > 0 {
-        observed / gaps as f64
-    } else {
-        0.0
-    };
-    let near = distance * 1.1;
-    let start = samples.start_of(0);
-    let begins = kind.counter && start != 0 && start > window.start_ms && start < first_ms;
-    if begins {
-        before = 0.0;
-        observed = number::seconds(last_ms - start);
-    } else if gaps == 0 {
-        return None;
-    } else {
-        if before >= near {
-            before = distance / 2.0;
-        }
-        if kind.counter
-            && let Some(times) = to_zero
-        {
-            before = before.min(observed * times);
-        }
-    }
-    if after >= near {
-        after = distance / 2.0;
-    }
-    let mut factor = if observed == 0.0 {
-        1.0
-    } else {
-        (observed + before + after) / observed
-    };
-    if kind.per_second {
-        factor /= number::seconds(window.end_ms - window.start_ms);
-    }
-    Some((factor, begins))
+/// How far the observed change reaches beyond the samples, in seconds.
+#[derive(Clone, Copy)]
+struct Extrapolation {
+    observed: f64,
+    before: f64,
+    after: f64,
+    /// The length of the window.
+    range: f64,
+    /// The counter is known to have begun at zero within the window.
+    begins: bool,
+    /// By how much a change is multiplied that isn't limited by zero.
+    unlimited: f64,
 }
 
-fn float_change(
-    noter: &mut Noter<'_>,
-    kind: Kind,
-    samples: &Samples<'_, f64>,
-    resets: &[usize],
-) -> f64 {
-    let values = samples.values;
+impl Extrapolation {
+    /// Nothing where there is nothing to tell a change from.
+    fn of<T>(kind: Kind, window: &Window<'_>, samples: &Samples<'_, T>) -> Option<Self> {
+        let (first_ms, last_ms) = (samples.times[0], samples.times[samples.len() - 1]);
+        let gaps = samples.len() - 1;
+        let mut before = number::seconds(first_ms - window.start_ms);
+        let mut after = number::seconds(window.end_ms - last_ms);
+        let mut observed = number::seconds(last_ms - first_ms);
+        let distance = if gaps > 0 {
+            observed / gaps as f64
+        } else {
+            0.0
+        };
+        let near = distance * 1.1;
+        let start = samples.start_of(0);
+        let begins = kind.counter && start != 0 && start > window.start_ms && start < first_ms;
+        if begins {
+            before = 0.0;
+            observed = number::seconds(last_ms - start);
+        } else if gaps == 0 {
+            return None;
+        } else if before >= near {
+            before = distance / 2.0;
+        }
+        if after >= near {
+            after = distance / 2.0;
+        }
+        let mut extrapolation = Extrapolation {
+            observed,
+            before,
+            after,
+            range: number::seconds(window.end_ms - window.start_ms),
+            begins,
+            unlimited: 1.0,
+        };
+        extrapolation.unlimited = extrapolation.factor_from(kind, before);
+        Some(extrapolation)
+    }
+
+    fn factor_from(&self, kind: Kind, before: f64) -> f64 {
+        let factor = if self.observed == 0.0 {
+            1.0
+        } else {
+            (self.observed + before + self.after) / self.observed
+        };
+        if kind.per_second {
+            factor / self.range
+        } else {
+            factor
+        }
+    }
+
+    /// By how much a change must be multiplied. A counter isn't extrapolated to a time before it was zero.
+    fn factor(&self, kind: Kind, first: f64, change: f64) -> f64 {
+        // The product is as good as the quotient below, except where they are almost the same.
+        let far_from_zero = first * self.observed > self.before * change * 1.000_001;
+        if !kind.counter || self.begins || !(change > 0.0 && first >= 0.0) || far_from_zero {
+            return self.unlimited;
+        }
+        let to_zero = self.observed * (first / change);
+        if to_zero < self.before {
+            self.factor_from(kind, to_zero)
+        } else {
+            self.unlimited
+        }
+    }
+}
+
+/// Between the first and the last of several floats. `offset`: the index of the first one in its column.
+fn change(kind: Kind, values: &[f64], offset: usize, resets: &[usize]) -> f64 {
     let mut change = values[values.len() - 1] - values[0];
-    if !kind.counter {
+    if !kind.counter || resets.is_empty() {
         return change;
     }
-    let end = samples.first + values.len();
-    let from = resets.partition_point(|index| *index <= samples.first);
+    let from = resets.partition_point(|index| *index <= offset);
+    let end = offset + values.len();
     for index in resets[from..].iter().take_while(|index| **index < end) {
-        change += values[index - 1 - samples.first];
+        change += values[index - 1 - offset];
     }
-    note_overlap(noter, samples);
     change
 }
 
