@@ -164,7 +164,7 @@ pub fn evaluate(
         }
         (Time::Range { .. }, other) => {
             return Err(EvalError::BadArgument(format!(
-                "invalid expression type {other} for range query, must be scalar or instant vector"
+                "invalid expression type \"{other}\" for range query, must be Scalar or instant Vector"
             )));
         }
     };

@@ -7,6 +7,8 @@ use std::fmt;
 
 use regex::Regex;
 
+use super::pattern::{MatcherError, anchored};
+
 /// How a label's value is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MatchOp {
@@ -29,17 +31,6 @@ impl fmt::Display for MatchOp {
             MatchOp::NotMatches => "!~",
         })
     }
-}
-
-/// A pattern that is no regular expression.
-#[derive(Debug, thiserror::Error)]
-#[error("invalid regular expression {pattern:?}")]
-pub struct MatcherError {
-    /// What was given.
-    pub pattern: String,
-    /// What is wrong with it.
-    #[source]
-    pub source: Box<regex::Error>,
 }
 
 /// One condition on one label; a missing label has the empty value.
@@ -159,14 +150,6 @@ impl Pattern {
         }
         anchored(pattern).map(Pattern::Regex)
     }
-}
-
-/// A regular expression that must match the whole value.
-pub(crate) fn anchored(pattern: &str) -> Result<Regex, MatcherError> {
-    Regex::new(&format!("^(?s:{pattern})$")).map_err(|source| MatcherError {
-        pattern: pattern.to_owned(),
-        source: Box::new(source),
-    })
 }
 
 impl fmt::Display for Matcher {

@@ -5,12 +5,14 @@
 
 mod builder;
 mod hash;
-pub(crate) mod matcher;
+mod matcher;
+pub(crate) mod pattern;
 
 use std::{fmt, sync::Arc};
 
 pub use builder::LabelsBuilder;
-pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use matcher::{MatchOp, Matcher};
+pub use pattern::MatcherError;
 
 /// The label that holds a metric's name.
 pub const METRIC_NAME: &str = "__name__";
@@ -108,7 +110,7 @@ impl Labels {
         hash::labels(self) as f64 / u64::MAX as f64
     }
 
-    fn filtered(&self, keep: impl Fn(&Label) -> bool) -> Self {
+    pub(crate) fn filtered(&self, keep: impl Fn(&Label) -> bool) -> Self {
         Labels(self.0.iter().filter(|label| keep(label)).cloned().collect())
     }
 }

@@ -1,7 +1,8 @@
 //! Types: what may be an argument of what.
 
 use super::{
-    Aggregate, AggregateOp, Binary, Expr, ExprKind, Function, ParseError, Parser, Span, ValueType,
+    Aggregate, AggregateOp, Binary, BinaryOp, Expr, ExprKind, Function, ParseError, Parser, Span,
+    ValueType,
 };
 
 impl Parser<'_> {
@@ -93,6 +94,12 @@ impl Parser<'_> {
         let scalars = sides == (ValueType::Scalar, ValueType::Scalar);
         if scalars && binary.op.is_comparison() && !binary.returns_bool {
             return Err(self.error_at(span, "comparisons between scalars must use BOOL modifier"));
+        }
+        if scalars && matches!(binary.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
+            return Err(self.error_at(
+                span,
+                format!("operator {symbol:?} not allowed between scalars, only on histograms"),
+            ));
         }
         let vectors = sides == (ValueType::Vector, ValueType::Vector);
         if binary.op.is_set() && !vectors {

@@ -7,7 +7,6 @@ use crate::{
     eval::SampleValue,
     histogram::{CUSTOM_SCHEMA, FloatHistogram},
     labels::{BUCKET_BOUND, Labels, LabelsBuilder, METRIC_NAME},
-    parser::parse_number,
 };
 
 /// What is known of one histogram at one instant.
@@ -31,7 +30,7 @@ impl ClassicHistograms {
             let Some(base) = name.strip_suffix(suffix) else {
                 continue;
             };
-            let bound = parse_number(labels.get(BUCKET_BOUND));
+            let bound = labels.get(BUCKET_BOUND).parse::<f64>().ok();
             let labels = LabelsBuilder::from_labels(labels)
                 .set(METRIC_NAME, base)
                 .delete(BUCKET_BOUND)

@@ -49,7 +49,9 @@ impl Evaluator<'_> {
                 continue;
             }
             let value = match op {
-                AggregateOp::Sum | AggregateOp::Avg => self.total(op, &cells, span),
+                AggregateOp::Sum | AggregateOp::Avg => {
+                    self.total(op, &cells, members[0].labels.metric_name(), span)
+                }
                 AggregateOp::Count => Some((cells.len() as f64).into()),
                 AggregateOp::Group => Some(1.0.into()),
                 _ => {
@@ -89,7 +91,13 @@ impl Evaluator<'_> {
         })
     }
 
-    fn total(&mut self, op: AggregateOp, cells: &[Cell<'_>], span: Span) -> Option<Computed> {
+    fn total(
+        &mut self,
+        op: AggregateOp,
+        cells: &[Cell<'_>],
+        metric: &str,
+        span: Span,
+    ) -> Option<Computed> {
         let mut histograms = Histograms::default();
         let (mut sum, mut mean) = (Kahan::default(), Mean::default());
         let (mut floats, mut others) = (0, 0);
@@ -128,7 +136,7 @@ impl Evaluator<'_> {
             self.note(span, Note::MixedFloatsHistogramsInAggregation);
             return None;
         }
-        self.note_histograms(&histograms, span);
+        self.note_histograms(&histograms, metric, span);
         if histograms.incompatible {
             return None;
         }
@@ -140,10 +148,10 @@ impl Evaluator<'_> {
         value.map(Into::into)
     }
 
-    fn note_histograms(&mut self, histograms: &Histograms, span: Span) {
+    fn note_histograms(&mut self, histograms: &Histograms, metric: &str, span: Span) {
         let operation = HistogramOperation::Aggregation;
         if histograms.incompatible {
-            let metric = String::new();
+            let metric = metric.to_owned();
             self.note(span, Note::MixedExponentialCustom { metric });
         }
         if histograms.seen_reset && histograms.seen_not_reset {

@@ -96,19 +96,19 @@ impl Evaluator<'_> {
                 if params.iter().any(|param| param.is_nan()) {
                     return bad("Ratio value is NaN".to_owned());
                 }
-                for param in &mut params {
-                    let capped_to = param.clamp(-1.0, 1.0);
-                    if capped_to != *param {
-                        let ratio = *param;
+                for ratio in extremes(&params) {
+                    let capped_to = ratio.clamp(-1.0, 1.0);
+                    if capped_to != ratio {
                         self.note(span, Note::InvalidRatio { ratio, capped_to });
-                        *param = capped_to;
                     }
+                }
+                for param in &mut params {
+                    *param = param.clamp(-1.0, 1.0);
                 }
             }
             AggregateOp::Quantile => {
-                for quantile in &params {
-                    if !(0.0..=1.0).contains(quantile) {
-                        let quantile = *quantile;
+                for quantile in extremes(&params) {
+                    if !(0.0..=1.0).contains(&quantile) {
                         self.note(span, Note::InvalidQuantile { quantile });
                     }
                 }
@@ -157,15 +157,24 @@ impl Evaluator<'_> {
     }
 }
 
+/// The least, the greatest, and NaN if it is among them: a note on each value would be one for each step.
+fn extremes(values: &[f64]) -> Vec<f64> {
+    let numbers = || values.iter().copied().filter(|value| !value.is_nan());
+    let least = numbers().reduce(f64::min);
+    let greatest = numbers()
+        .reduce(f64::max)
+        .filter(|value| Some(*value) != least);
+    let nan = values.iter().copied().find(|value| value.is_nan());
+    [least, greatest, nan].into_iter().flatten().collect()
+}
+
 fn group_labels(labels: &Labels, grouping: &Grouping) -> Labels {
     if !grouping.without {
         return labels.keep(&grouping.labels);
     }
-    let mut builder = LabelsBuilder::from_labels(&labels.without(&grouping.labels));
-    for label in labels.iter().filter(|label| is_metadata(&label.name)) {
-        builder.delete(&label.name);
-    }
-    builder.build()
+    labels.filtered(|label| {
+        !is_metadata(&label.name) && !grouping.labels.iter().any(|name| **name == *label.name)
+    })
 }
 
 /// Groups in the order of their first members.

@@ -23,8 +23,9 @@ pub(super) fn signature(labels: &Labels, matching: &Matching) -> Labels {
     if matching.on {
         return labels.keep(&matching.labels);
     }
-    let mut builder = LabelsBuilder::from_labels(&labels.without(&matching.labels));
-    builder.delete(METRIC_NAME).build()
+    labels.filtered(|label| {
+        &*label.name != METRIC_NAME && !matching.labels.iter().any(|name| **name == *label.name)
+    })
 }
 
 /// One vector operation. Grouping swaps the sides, so that the right one is always the unique one; operands are

@@ -14,7 +14,7 @@ use crate::{
     },
     labels::{BUCKET_BOUND, Labels, LabelsBuilder},
     number,
-    parser::{Span, parse_number},
+    parser::Span,
 };
 
 /// What is estimated from the buckets.
@@ -158,8 +158,8 @@ impl Evaluator<'_> {
             if !has_floats {
                 continue;
             }
-            match parse_number(value) {
-                Some(bound) if !value.is_empty() => {
+            match value.parse::<f64>() {
+                Ok(bound) => {
                     let parts = histograms.entry(group).or_default();
                     parts.classic.push((bound, index));
                 }

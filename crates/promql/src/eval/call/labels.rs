@@ -1,7 +1,7 @@
 //! `label_replace` and `label_join`: new labels, same values.
 
 use super::super::{EvalError, Evaluator, Grid, Node, NodeKind, Row, row::merge_same_labels};
-use crate::labels::{LabelsBuilder, METRIC_NAME, matcher::anchored};
+use crate::labels::{LabelsBuilder, METRIC_NAME, pattern::anchored};
 
 impl Evaluator<'_> {
     pub(super) fn label_replace(

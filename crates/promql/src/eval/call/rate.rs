@@ -78,7 +78,10 @@ pub(super) fn rate(
         let mut any_float = false;
         if plain && !extended {
             // How far to extrapolate depends on timestamps alone, which many series share.
-            if shared.as_ref().is_none_or(|(bounds, _)| !Arc::ptr_eq(bounds, &windows.floats)) {
+            if shared
+                .as_ref()
+                .is_none_or(|(bounds, _)| !Arc::ptr_eq(bounds, &windows.floats))
+            {
                 let all = extrapolations(kind, windows, call.grid.steps);
                 shared = Some((windows.floats.clone(), all));
             }
