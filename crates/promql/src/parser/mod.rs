@@ -9,16 +9,20 @@ mod duration;
 mod expr;
 mod functions;
 mod lexer;
+mod matching;
+mod operators;
 mod printer;
 mod selector;
+mod spelling;
 mod token;
 
 use std::fmt;
 
 pub use ast::*;
 pub use functions::{FUNCTIONS, Function};
-pub(crate) use lexer::{duration_ms, parse_number};
+pub use operators::{AggregateOp, BinaryOp};
 pub(crate) use printer::Quoted;
+pub(crate) use spelling::{duration_ms, parse_number};
 pub use token::{Span, position};
 use token::{Spanned, Token};
 
