@@ -189,9 +189,10 @@ impl fmt::Display for For<'_> {
 
 impl fmt::Display for Note {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self.severity() {
-            Severity::Warning => "PromQL warning: ",
-            Severity::Info => "PromQL info: ",
+        out.write_str(match (self, self.severity()) {
+            (Note::Storage { .. }, _) => "",
+            (_, Severity::Warning) => "PromQL warning: ",
+            (_, Severity::Info) => "PromQL info: ",
         })?;
         match self {
             Note::InvalidQuantile { quantile } => {

@@ -4,7 +4,7 @@
 //! together may share one timestamp column (the same `Arc`), and then windows over it are computed once for all
 //! of them. The evaluator never asks for a single sample.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use crate::{
     histogram::FloatHistogram,
@@ -38,7 +38,7 @@ pub struct Selection<'a> {
 /// Float samples of one series.
 #[derive(Debug, Clone)]
 pub struct FloatColumn {
-    /// Milliseconds since the epoch, strictly ascending.
+    /// Milliseconds since the epoch, strictly ascending, less than 2^62 from it.
     pub timestamps: Arc<[i64]>,
     /// One for each timestamp; [`stale`] ends the series until the next value.
     pub values: Vec<f64>,
@@ -88,13 +88,13 @@ pub struct Series {
     pub histograms: HistogramColumn,
 }
 
-/// What a selection found.
-#[derive(Debug, Clone, Default)]
-pub struct Selected {
-    /// Each series once, in any order; samples outside of the selection's time do no harm.
-    pub series: Vec<Series>,
+/// What a selection finds, piece by piece.
+#[derive(Debug, Clone)]
+pub enum Found {
+    /// A series, each one once and in any order; samples outside of the selection's time do no harm.
+    Series(Series),
     /// What the reader must know: data that was dropped, parts that can't be read.
-    pub warnings: Vec<String>,
+    Warning(String),
 }
 
 /// A store that can't answer.
@@ -110,6 +110,11 @@ pub struct StorageError {
 
 /// A metrics store, seen by a query.
 pub trait Storage {
-    /// The series that fulfil all matchers, with at least their samples of the given time.
-    fn select(&self, selection: &Selection<'_>) -> Result<Selected, StorageError>;
+    /// Gives the series that fulfil all matchers to `take`, with at least their samples of the given time, until
+    /// it has enough: a query that is over its budget or cancelled reads no further.
+    fn select(
+        &self,
+        selection: &Selection<'_>,
+        take: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) -> Result<(), StorageError>;
 }

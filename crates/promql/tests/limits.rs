@@ -1,12 +1,14 @@
 //! A query ends where its budget ends, or when nobody wants to know any more; and nothing is too deep.
 
-use std::cell::Cell;
+use std::{cell::Cell, ops::ControlFlow, sync::Arc};
 
 use pitcrew_promql::{
+    annotations::Severity,
     eval::{EvalError, Options, SampleValue, Time, Value, evaluate},
     labels::Labels,
     parser::{DEPTH_MAX, parse},
     promqltest::MemoryStore,
+    storage::{FloatColumn, Found, Selection, Series, Storage, StorageError},
 };
 
 const RANGE: Time = Time::Range {
@@ -57,6 +59,74 @@ fn a_query_beyond_its_budget_of_samples_fails_with_the_budget_named() {
         );
     }
     ask("sum(x)", Time::Instant(0), &options).unwrap();
+}
+
+/// A store without end, and one that has something to say.
+struct Endless(Cell<usize>);
+
+impl Storage for Endless {
+    fn select(
+        &self,
+        _: &Selection<'_>,
+        take: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        if take(Found::Warning("a part is missing".to_owned())).is_break() {
+            return Ok(());
+        }
+        loop {
+            let given = self.0.get() + 1;
+            self.0.set(given);
+            let labels = Labels::from_pairs([("i", given.to_string())]);
+            let floats = FloatColumn {
+                timestamps: Arc::from([0]),
+                values: vec![1.0],
+                starts: Vec::new(),
+            };
+            let series = Series {
+                labels,
+                floats,
+                ..Series::default()
+            };
+            if take(Found::Series(series)).is_break() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_query_over_its_budget_reads_no_further() {
+    let options = Options {
+        samples_max: 1000,
+        ..Options::default()
+    };
+    let store = Endless(Cell::new(0));
+    let expr = parse("sum(x)").unwrap();
+    let error = evaluate(&store, &expr, Time::Instant(0), &options).unwrap_err();
+    assert!(matches!(error, EvalError::TooManySamples { budget: 1000 }));
+    assert_eq!(store.0.get(), 1001);
+}
+
+#[test]
+fn what_a_store_warns_of_is_in_the_answer() {
+    struct Warning;
+    impl Storage for Warning {
+        fn select(
+            &self,
+            _: &Selection<'_>,
+            take: &mut dyn FnMut(Found) -> ControlFlow<()>,
+        ) -> Result<(), StorageError> {
+            assert!(take(Found::Warning("a part is missing".to_owned())).is_continue());
+            Ok(())
+        }
+    }
+    let query = "sum(x)";
+    let expr = parse(query).unwrap();
+    let answer = evaluate(&Warning, &expr, Time::Instant(0), &Options::default()).unwrap();
+    assert_eq!(
+        answer.annotations.texts(Severity::Warning, query),
+        ["a part is missing (1:5)"]
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Selectors: columns from the store, and the current value of each series at each step.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use super::{
     EvalError, Evaluator, Grid, Note, Row,
@@ -12,7 +12,7 @@ use crate::{
     labels::Labels,
     number,
     parser::{Extension, Span},
-    storage::{FloatColumn, HistogramColumn, Selection, Series, is_stale},
+    storage::{FloatColumn, Found, HistogramColumn, Selection, Series, is_stale},
 };
 
 /// What to put into a row beside or instead of the value.
@@ -117,11 +117,25 @@ impl Evaluator<'_> {
             start_ms: first.saturating_sub(before_ms),
             end_ms: last.saturating_add(after_ms),
         };
-        let selected = self.storage.select(&selection)?;
-        for message in selected.warnings {
-            self.note(span, Note::Storage { message });
-        }
-        let mut series = selected.series;
+        let mut series = Vec::new();
+        let mut end = Ok(());
+        let storage = self.storage;
+        storage.select(&selection, &mut |found| {
+            match found {
+                Found::Series(found) => {
+                    end = self
+                        .check_cancelled()
+                        .and_then(|()| self.hold(size_of_series(&found)));
+                    series.push(found);
+                }
+                Found::Warning(message) => self.note(span, Note::Storage { message }),
+            }
+            match end {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
+        })?;
+        end?;
         if !series.is_sorted_by(|left, right| left.labels <= right.labels) {
             series.sort_by(|left, right| left.labels.cmp(&right.labels));
         }
@@ -130,13 +144,13 @@ impl Evaluator<'_> {
                 find_resets(&mut series.histograms, selection.start_ms);
             }
         }
-        let sizes = series.iter().map(|series| {
-            let histograms = series.histograms.values.iter();
-            series.floats.values.len() + histograms.map(|value| size(value)).sum::<usize>()
-        });
-        self.hold(sizes.sum())?;
         Ok(series)
     }
+}
+
+fn size_of_series(series: &Series) -> usize {
+    let histograms = series.histograms.values.iter();
+    series.floats.values.len() + histograms.map(|value| size(value)).sum::<usize>()
 }
 
 /// The number of timestamps up to `at`, counted on from `from`.

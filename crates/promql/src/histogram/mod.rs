@@ -112,14 +112,12 @@ impl FloatHistogram {
 
     /// From consecutive counts, the first of them in bucket `offset`; empty buckets may be among them.
     pub fn buckets_from_counts(offset: i32, counts: &[f64]) -> Vec<Bucket> {
-        (offset..)
-            .zip(counts)
-            .filter(|(_, count)| **count != 0.0)
-            .map(|(index, count)| Bucket {
-                index,
-                count: *count,
-            })
-            .collect()
+        let indices = (0..).map(|index| offset.saturating_add(index));
+        let buckets = indices.zip(counts).map(|(index, count)| Bucket {
+            index,
+            count: *count,
+        });
+        buckets.filter(|bucket| bucket.count != 0.0).collect()
     }
 
     /// Every count and the sum times `factor`; a negative factor makes it a gauge.
@@ -215,7 +213,7 @@ impl FloatHistogram {
     }
 
     fn positive_range(&self, bucket: &Bucket) -> BucketRange {
-        let lower = self.bound(bucket.index - 1);
+        let lower = self.bound(bucket.index.saturating_sub(1));
         BucketRange {
             lower,
             upper: self.bound(bucket.index),
@@ -228,7 +226,7 @@ impl FloatHistogram {
     fn negative_range(&self, bucket: &Bucket) -> BucketRange {
         BucketRange {
             lower: -self.bound(bucket.index),
-            upper: -self.bound(bucket.index - 1),
+            upper: -self.bound(bucket.index.saturating_sub(1)),
             lower_inclusive: true,
             upper_inclusive: false,
             count: bucket.count,
@@ -253,6 +251,8 @@ impl FloatHistogram {
 
 /// `2^(index / 2^schema)`, but the last bucket ends at the largest number instead of infinity.
 fn exponential_bound(index: i32, schema: i32) -> f64 {
+    // No other schema exists; one that a store gives all the same must not panic.
+    let schema = schema.clamp(SCHEMA_MIN, SCHEMA_MAX);
     if schema <= 0 {
         let power = i64::from(index) << -schema;
         return if power == 1024 {

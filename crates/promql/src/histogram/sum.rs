@@ -123,9 +123,9 @@ impl HistogramSum {
         }
         let mut threshold = threshold;
         let schema = self.schema;
-        let bounds = move |index| {
+        let bounds = move |index: i32| {
             (
-                exponential_bound(index - 1, schema),
+                exponential_bound(index.saturating_sub(1), schema),
                 exponential_bound(index, schema),
             )
         };
@@ -155,9 +155,9 @@ impl HistogramSum {
 
     /// Merges exponential buckets down to a coarser schema.
     pub(super) fn reduce_resolution(&mut self, schema: i32) {
-        let shift = self.schema - schema;
+        let shift = self.schema.saturating_sub(schema).min(31);
         if shift > 0 {
-            let coarser = |index: i32| ((index - 1) >> shift) + 1;
+            let coarser = |index: i32| (index.saturating_sub(1) >> shift).saturating_add(1);
             self.positive = regrouped(&self.positive, coarser);
             self.negative = regrouped(&self.negative, coarser);
             self.schema = schema;

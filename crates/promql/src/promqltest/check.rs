@@ -147,7 +147,7 @@ fn matrix(expected: &Expected, time: Time, series: &[Points]) -> Result<(), Stri
             if !matches!(spec, Spec::Omitted) {
                 wanted.push((at, spec));
             }
-            at += step_ms;
+            at = step_ms.saturating_add(at);
         }
         let times: Vec<i64> = found.points.iter().map(|(time, _)| *time).collect();
         let wanted_times: Vec<i64> = wanted.iter().map(|(time, _)| *time).collect();

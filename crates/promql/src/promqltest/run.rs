@@ -57,10 +57,10 @@ pub fn run(script: &str) -> Result<Report, ScriptError> {
 fn fill(store: &mut MemoryStore, load: &Load) {
     let mut classic = ClassicHistograms::default();
     for series in &load.series {
-        let mut time_ms = 0;
+        let mut time_ms: i64 = 0;
         for (index, value) in series.values.iter().enumerate() {
             let start = series.starts.get(index).copied().flatten();
-            let start_ms = start.map_or(0, |start| time_ms + start);
+            let start_ms = start.map_or(0, |start| time_ms.saturating_add(start));
             let value = match value {
                 Spec::Omitted => None,
                 Spec::Stale => Some(SampleValue::Float(stale())),
@@ -73,7 +73,7 @@ fn fill(store: &mut MemoryStore, load: &Load) {
                 }
                 store.add(&series.labels, time_ms, value, start_ms);
             }
-            time_ms += load.step_ms;
+            time_ms = load.step_ms.saturating_add(time_ms);
         }
     }
     classic.store(store);

@@ -309,6 +309,9 @@ fn timed<'a>(text: &'a str, keyword: &str) -> Option<(i64, &'a str)> {
     Some((time_ms(time)?, rest))
 }
 
+/// Further from the epoch no test has business: 30 thousand years.
+const TIME_MAX_MS: i64 = 1_000_000_000_000_000;
+
 /// A duration, or a number of seconds.
 fn time_ms(text: &str) -> Option<i64> {
     let (sign, text) = match text.strip_prefix('-') {
@@ -319,7 +322,7 @@ fn time_ms(text: &str) -> Option<i64> {
         Some(duration) => duration.ok()?,
         None => crate::number::truncated(parse_number(text)? * 1000.0),
     };
-    Some(sign * milliseconds)
+    (milliseconds.abs() <= TIME_MAX_MS).then_some(sign * milliseconds)
 }
 
 /// A series' name with its labels, and its values.

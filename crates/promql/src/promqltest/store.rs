@@ -3,14 +3,14 @@
 //! It keeps what a real store would keep. Of a histogram's hint that is whether the sample just before it in the
 //! same chunk makes a reset impossible; that a reset happened is found out again when it is read.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use crate::{
     eval::SampleValue,
     histogram::{FloatHistogram, ResetHint},
     labels::Labels,
     storage::{
-        FloatColumn, HistogramColumn, Selected, Selection, Series, Storage, StorageError, is_stale,
+        FloatColumn, Found, HistogramColumn, Selection, Series, Storage, StorageError, is_stale,
     },
 };
 
@@ -94,16 +94,21 @@ fn stored_hint(value: &FloatHistogram, before: Option<&FloatHistogram>) -> Reset
 }
 
 impl Storage for MemoryStore {
-    fn select(&self, selection: &Selection<'_>) -> Result<Selected, StorageError> {
+    fn select(
+        &self,
+        selection: &Selection<'_>,
+        take: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
         let fits = |series: &&Series| {
             let mut matchers = selection.matchers.iter();
             matchers.all(|matcher| matcher.matches(series.labels.get(matcher.name())))
         };
-        let series = self.series.iter().filter(fits);
-        Ok(Selected {
-            series: series.map(|series| within(series, selection)).collect(),
-            warnings: Vec::new(),
-        })
+        for series in self.series.iter().filter(fits) {
+            if take(Found::Series(within(series, selection))).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

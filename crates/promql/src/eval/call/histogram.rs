@@ -81,11 +81,11 @@ impl Evaluator<'_> {
                 (&args[1], vec![Estimate::Quantile { values, label }])
             }
             "histogram_quantiles" => {
-                let label = super::labels::text(&args[1]);
+                let label = super::labels::name(&args[1], "quantile", name)?;
                 let mut estimates = Vec::new();
                 for arg in &args[2..] {
                     let values = self.quantiles(arg, grid)?;
-                    let label = label.clone();
+                    let label = Some(label.clone());
                     estimates.push(Estimate::Quantile { values, label });
                 }
                 (&args[0], estimates)

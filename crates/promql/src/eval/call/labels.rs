@@ -62,7 +62,7 @@ pub(super) fn text(node: &Node) -> Option<String> {
     }
 }
 
-fn name(node: &Node, role: &str, function: &str) -> Result<String, EvalError> {
+pub(super) fn name(node: &Node, role: &str, function: &str) -> Result<String, EvalError> {
     match text(node) {
         Some(name) if !name.is_empty() => Ok(name),
         other => Err(EvalError::BadArgument(format!(

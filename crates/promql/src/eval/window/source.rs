@@ -68,7 +68,10 @@ impl Evaluator<'_> {
         let last = subquery.when.data_time(grid.end_ms());
         let window_start = first.saturating_sub(subquery.range_ms);
         // Steps lie on multiples of the step, so that they don't move with the time of the query.
-        let start = (window_start.div_euclid(step_ms) + 1).saturating_mul(step_ms);
+        let start = window_start
+            .div_euclid(step_ms)
+            .saturating_add(1)
+            .saturating_mul(step_ms);
         let inner = Grid::between(start, last, step_ms, self.options.steps_max)?;
         let rows = if inner.steps == 0 {
             Vec::new()
