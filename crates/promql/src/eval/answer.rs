@@ -139,6 +139,7 @@ fn finished(mut rows: Vec<Row>) -> Result<Vec<Row>, EvalError> {
     for row in &mut rows {
         if row.name_dropped {
             row.labels = row.labels.without_metadata();
+            row.name_dropped = false;
         }
     }
     merge_same_labels(rows)

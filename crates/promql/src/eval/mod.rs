@@ -96,7 +96,8 @@ pub struct Options<'a> {
     pub subquery_step_ms: i64,
     /// How many samples a query may hold at a time; a histogram counts once for each of its buckets.
     pub samples_max: usize,
-    /// How many steps a query and its subqueries may have.
+    /// How many steps a query and each of its subqueries may have. By default enough for a subquery of every
+    /// second of four months; what such a one holds is up to the budget of samples.
     pub steps_max: usize,
     /// Whether known beginnings of counters decide what is a reset.
     pub start_timestamps: bool,

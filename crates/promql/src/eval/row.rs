@@ -257,19 +257,18 @@ pub(crate) fn size(histogram: &FloatHistogram) -> usize {
     8 + histogram.positive.len() + histogram.negative.len()
 }
 
-/// Joins rows of the same labels in the order of their first appearance.
+/// Joins rows of the same labels in the order of their first appearance. A name that is to be dropped is not the
+/// same as one that stays.
 pub(crate) fn merge_same_labels(rows: Vec<Row>) -> Result<Vec<Row>, EvalError> {
     let mut order: Vec<usize> = (0..rows.len()).collect();
-    order.sort_by(|left, right| rows[*left].labels.cmp(&rows[*right].labels));
-    let distinct = order
-        .windows(2)
-        .all(|pair| rows[pair[0]].labels != rows[pair[1]].labels);
-    if distinct {
+    let key = |index: usize| (&rows[index].labels, rows[index].name_dropped);
+    order.sort_by(|left, right| key(*left).cmp(&key(*right)));
+    if order.windows(2).all(|pair| key(pair[0]) != key(pair[1])) {
         return Ok(rows);
     }
     let mut kept_by: Vec<usize> = (0..rows.len()).collect();
     for pair in order.windows(2) {
-        if rows[pair[0]].labels == rows[pair[1]].labels {
+        if key(pair[0]) == key(pair[1]) {
             kept_by[pair[1]] = kept_by[pair[0]];
         }
     }

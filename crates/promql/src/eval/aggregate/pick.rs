@@ -29,11 +29,18 @@ impl Evaluator<'_> {
                 empty
             })
             .collect();
+        let positions: Vec<f64> = if op == AggregateOp::LimitRatio {
+            rows.iter()
+                .map(|row| row.labels.sample_position())
+                .collect()
+        } else {
+            Vec::new()
+        };
         let mut order: Vec<usize> = Vec::new();
         for group in groups {
             for (step, param) in params.iter().enumerate() {
                 let members = match op {
-                    AggregateOp::LimitRatio => sampled(*param, rows, group, step),
+                    AggregateOp::LimitRatio => sampled(*param, &positions, group),
                     AggregateOp::Limitk => first(*param, rows, group, step),
                     _ => self.best(op, *param, rows, group, (step, span)),
                 };
@@ -97,16 +104,14 @@ fn first(param: f64, rows: &[Row], group: &Group, step: usize) -> Vec<usize> {
 
 /// Each series is in or out by its labels alone; a negative ratio gives exactly what the positive one that
 /// complements it leaves.
-fn sampled(ratio: f64, rows: &[Row], group: &Group, step: usize) -> Vec<usize> {
+fn sampled(ratio: f64, positions: &[f64], group: &Group) -> Vec<usize> {
     let is_in = |member: &&usize| {
-        let row = &rows[**member];
-        let position = row.labels.sample_position();
-        row.has(step)
-            && if ratio >= 0.0 {
-                position < ratio
-            } else {
-                position >= 1.0 + ratio
-            }
+        let position = positions[**member];
+        if ratio >= 0.0 {
+            position < ratio
+        } else {
+            position >= 1.0 + ratio
+        }
     };
     group.members.iter().filter(is_in).copied().collect()
 }

@@ -123,7 +123,8 @@ impl Pairing<'_> {
                     Some((same, result)) if same == one => result,
                     _ => {
                         let other = one.map_or(labels, |one| &self.one[one].labels);
-                        self.result(&many.labels.clone(), &other.clone())
+                        let labels = self.result_labels(&many.labels, other);
+                        self.result(labels, many.name_dropped)
                     }
                 };
                 pair = Some((one, result));
@@ -180,20 +181,20 @@ impl Pairing<'_> {
             let (Some(value), false) = (row.get(step), matched[step]) else {
                 continue;
             };
-            let result = self.result(labels, &row.labels.clone());
+            let result = self.result(self.result_labels(labels, &row.labels), false);
             self.compute(evaluator, result, step, Cell::Float(fill), value)?;
         }
         Ok(())
     }
 
-    /// The row for the results of a pair.
-    fn result(&mut self, many: &Labels, one: &Labels) -> usize {
-        let labels = self.result_labels(many, one);
+    /// The row for the results of a pair. A name that was dropped before doesn't come back by a comparison.
+    fn result(&mut self, labels: Labels, name_dropped: bool) -> usize {
         if let Some(index) = self.by_labels.get(&labels) {
             return *index;
         }
         let mut row = Row::empty(labels.clone(), self.grid.steps);
-        row.name_dropped = self.plan.returns_bool;
+        let keeps_name = !self.plan.op.is_arithmetic();
+        row.name_dropped = self.plan.returns_bool || (keeps_name && name_dropped);
         self.results.push(row);
         self.claimed.push(vec![false; self.grid.steps]);
         self.by_labels.insert(labels, self.results.len() - 1);

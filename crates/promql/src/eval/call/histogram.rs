@@ -105,21 +105,10 @@ impl Evaluator<'_> {
                 for row in &parts.native {
                     self.native(estimate, &rows[*row], vector.span, &mut estimated);
                 }
-                let first = parts
-                    .classic
-                    .first()
-                    .map(|(_, row)| rows[*row].name_dropped);
-                if let Some(name_dropped) = first {
-                    let mut row = Row::empty(labels.clone(), grid.steps);
-                    row.name_dropped = name_dropped;
-                    self.classic(
-                        estimate,
-                        parts,
-                        &rows,
-                        (&mut row, &mut estimated),
-                        vector.span,
-                        grid,
-                    );
+                if !parts.classic.is_empty() {
+                    let frame = Row::empty(labels.clone(), grid.steps);
+                    let classic = (&parts.classic[..], &rows[..], &frame);
+                    self.classic(estimate, classic, vector.span, grid, &mut estimated);
                 }
             }
         }
@@ -225,15 +214,13 @@ impl Evaluator<'_> {
     fn classic(
         &mut self,
         estimate: &Estimate,
-        parts: &Parts,
-        rows: &[Row],
-        (frame, estimated): (&mut Row, &mut Vec<Row>),
+        (parts, rows, frame): (&[(f64, usize)], &[Row], &Row),
         span: Span,
         grid: &Grid,
+        estimated: &mut Vec<Row>,
     ) {
         for step in 0..grid.steps {
             let buckets: Vec<ClassicBucket> = parts
-                .classic
                 .iter()
                 .filter_map(|(bound, row)| {
                     let count = rows[*row].float(step)?;
