@@ -1,6 +1,6 @@
 //! Evaluation: a query and a store give an answer.
 //!
-//! The tree is first resolved to a plan for the query's time ([`plan`]). Then each node yields a row of values
+//! The tree is first resolved to a plan for the query's time. Then each node yields a row of values
 //! for each series, one value for each step: selectors read whole columns, functions run over all windows of a
 //! series at once, operators and aggregations pair rows once and not at each step. A query that needs more
 //! samples than its budget, or is cancelled, ends with an error that says so.

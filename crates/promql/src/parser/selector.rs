@@ -52,45 +52,30 @@ impl Parser<'_> {
 
     fn matchers(&mut self, matchers: &mut Vec<Matcher>, named: bool) -> Result<(), ParseError> {
         self.expect_symbol("{", "before matchers")?;
+        let is_name =
+            |matcher: &Matcher| matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal;
         let mut named = named;
         while !self.take_symbol("}") {
             let start = self.span();
-            let matcher = self.matcher()?;
-            if matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal {
-                let quoted_only = self.span_before() == start;
-                if named && quoted_only {
-                    let problem = "metric name must not be set twice";
-                    return Err(self.error_at(start, problem));
-                }
-                named |= quoted_only;
-                if matchers
-                    .iter()
-                    .any(|other| other.name() == METRIC_NAME && other.op() == MatchOp::Equal)
-                    && !quoted_only
-                    && named
-                {
-                    let problem = format!(
-                        "metric name must not be set twice: {:?} or {:?}",
-                        matchers[0].value(),
-                        matcher.value()
-                    );
-                    return Err(self.error_at(start, problem));
-                }
+            let (matcher, quoted_name) = self.matcher()?;
+            let twice = named || (quoted_name && matchers.iter().any(is_name));
+            if is_name(&matcher) && twice {
+                return Err(self.error_at(start, "metric name must not be set twice"));
             }
+            named |= quoted_name;
             matchers.push(matcher);
             if !self.take_symbol(",") && !self.is_symbol("}") {
-                let problem = format!(
-                    "unexpected {} among matchers, expected \",\" or \"}}\"",
-                    self.peek()
-                );
+                let found = self.peek();
+                let problem =
+                    format!("unexpected {found} among matchers, expected \",\" or \"}}\"");
                 return Err(self.error(problem));
             }
         }
         Ok(())
     }
 
-    /// `label="value"`, or a quoted name of a metric.
-    fn matcher(&mut self) -> Result<Matcher, ParseError> {
+    /// `label="value"`, or a quoted name of a metric alone, and which of them it was.
+    fn matcher(&mut self) -> Result<(Matcher, bool), ParseError> {
         let start = self.span();
         let name = match self.peek().clone() {
             Token::Word(word) if !word.contains(':') => word,
@@ -106,7 +91,9 @@ impl Parser<'_> {
             Token::Symbol("!=") => MatchOp::NotEqual,
             Token::Symbol("=~") => MatchOp::Matches,
             Token::Symbol("!~") => MatchOp::NotMatches,
-            Token::Symbol("," | "}") if quoted => return Ok(Matcher::equal(METRIC_NAME, name)),
+            Token::Symbol("," | "}") if quoted => {
+                return Ok((Matcher::equal(METRIC_NAME, name), true));
+            }
             other => {
                 let problem = format!(
                     "unexpected {other} after a label, expected \"=\", \"!=\", \"=~\" or \"!~\""
@@ -116,11 +103,13 @@ impl Parser<'_> {
         };
         self.advance();
         let value = self.label_value()?;
-        Matcher::new(name, op, value).map_err(|error| {
+        let matcher = Matcher::new(name, op, value).map_err(|error| {
             let reason = error.source.to_string();
             let last = reason.lines().last().unwrap_or(&reason).to_owned();
-            self.error_at(start.to(self.span_before()), format!("{error}: {last}"))
-        })
+            let span = start.to(self.span_before());
+            self.error_at(span, format!("{error}: {last}"))
+        })?;
+        Ok((matcher, false))
     }
 
     fn label_value(&mut self) -> Result<String, ParseError> {

@@ -124,6 +124,23 @@ fn errors_say_where_and_what() {
 }
 
 #[test]
+fn a_metric_has_one_name() {
+    for query in [
+        r#"a{__name__="b"}"#,
+        r#"{"a", __name__="b"}"#,
+        r#"{"a", "b"}"#,
+        r#"a{"b"}"#,
+        r#"{__name__="a", "b"}"#,
+    ] {
+        assert!(
+            error(query).ends_with("metric name must not be set twice"),
+            "{query}"
+        );
+    }
+    assert!(parse(r#"{__name__="a", __name__=~"b"}"#).is_ok());
+}
+
+#[test]
 fn nesting_beyond_the_bound_is_an_error() {
     for (open, close) in [
         ("(", ")"),
