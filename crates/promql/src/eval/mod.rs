@@ -9,6 +9,7 @@ mod aggregate;
 mod answer;
 mod binary;
 mod call;
+mod grid;
 mod plan;
 mod row;
 mod selector;
@@ -17,8 +18,9 @@ mod window;
 use thiserror::Error;
 
 pub use answer::{Answer, Points, Sample, SampleValue, Value};
+use grid::Grid;
 use plan::{Node, NodeKind};
-use row::{Grid, Row, Values};
+use row::{Row, Values};
 
 use crate::{
     annotations::{Annotations, Note},
