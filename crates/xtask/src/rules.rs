@@ -24,6 +24,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("pitcrew-probe", &["pitcrew-model"]),
     ("pitcrew-act", &["pitcrew-model"]),
     ("pitcrew-ledger", &["pitcrew-model"]),
+    ("pitcrew-promql", &[]),
     (
         "pitcrew-server",
         &[
@@ -68,6 +69,7 @@ const PURE: &[(&str, &[&str])] = &[
             "thiserror",
         ],
     ),
+    ("pitcrew-promql", &["regex", "thiserror", "twox-hash"]),
 ];
 
 pub(crate) fn check() -> anyhow::Result<()> {
