@@ -24,6 +24,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("pitcrew-probe", &["pitcrew-model"]),
     ("pitcrew-act", &["pitcrew-model"]),
     ("pitcrew-ledger", &["pitcrew-model"]),
+    ("pitcrew-wire", &["pitcrew-model"]),
     (
         "pitcrew-server",
         &[
