@@ -23,6 +23,14 @@ pub struct Test {
     pub place: Place,
 }
 
+impl Test {
+    /// Whether it is about the inside of the target's own host, and can be asked only there.
+    #[must_use]
+    pub fn is_inside(&self) -> bool {
+        self.place == Place::Host || matches!(self.kind, TestKind::Process | TestKind::Unit { .. })
+    }
+}
+
 /// What a believed failure says about the target's capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -88,6 +96,28 @@ impl TestKind {
             Self::Amqp(_) => "amqp",
             Self::Hello(_) => "hello",
             Self::Push => "push",
+        }
+    }
+
+    /// Whether it carries a secret, which is never written in clear and so can't travel to another host.
+    #[must_use]
+    pub fn holds_secret(&self) -> bool {
+        match self {
+            Self::Postgres(test) => test.password.is_some(),
+            Self::Mysql(test) => test.password.is_some(),
+            Self::Redis(test) => test.password.is_some(),
+            Self::Amqp(test) => test.password.is_some(),
+            Self::Http(_)
+            | Self::Tcp(_)
+            | Self::Tls(_)
+            | Self::Dns(_)
+            | Self::Grpc(_)
+            | Self::Nagios(_)
+            | Self::Process
+            | Self::Unit { .. }
+            | Self::Memcached(_)
+            | Self::Hello(_)
+            | Self::Push => false,
         }
     }
 

@@ -26,6 +26,15 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("pitcrew-ledger", &["pitcrew-model"]),
     ("pitcrew-wire", &["pitcrew-model"]),
     (
+        "pitcrew-agent",
+        &[
+            "pitcrew-model",
+            "pitcrew-wire",
+            "pitcrew-probe",
+            "pitcrew-act",
+        ],
+    ),
+    (
         "pitcrew-server",
         &[
             "pitcrew-model",
@@ -37,6 +46,8 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "pitcrew-probe",
             "pitcrew-act",
             "pitcrew-ledger",
+            "pitcrew-wire",
+            "pitcrew-agent",
         ],
     ),
     (
@@ -47,6 +58,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "pitcrew-ledger",
             "pitcrew-probe",
             "pitcrew-server",
+            "pitcrew-agent",
             "pitcrew-sim",
         ],
     ),
