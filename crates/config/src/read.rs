@@ -13,6 +13,7 @@ pub(crate) mod server;
 pub(crate) mod service;
 pub(crate) mod source;
 pub(crate) mod test;
+mod test_host;
 mod test_network;
 mod test_store;
 

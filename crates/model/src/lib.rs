@@ -6,6 +6,7 @@
 mod case;
 mod event;
 mod host;
+mod host_test;
 mod id;
 mod labels;
 mod limits;
@@ -21,6 +22,7 @@ pub use event::{
     Effect, Event, Fact, Notice, PersonAct, Record, Request, Saved, Scope, SourceTrouble, Urgency,
 };
 pub use host::{HostCommand, HostLimits, HostSettings, HostThing};
+pub use host_test::{HostTest, Left};
 pub use id::{
     CaseId, InvalidName, ObserverName, OperationId, OrderId, ReceiverName, RepairName, ServiceName,
     SourceName, TargetId, TestName,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::TestName;
+use crate::{HostTest, TestName};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Test {
@@ -27,7 +27,11 @@ impl Test {
     /// Whether it is about the inside of the target's own host, and can be asked only there.
     #[must_use]
     pub fn is_inside(&self) -> bool {
-        self.place == Place::Host || matches!(self.kind, TestKind::Process | TestKind::Unit { .. })
+        let is_inside = matches!(
+            self.kind,
+            TestKind::Process | TestKind::Unit { .. } | TestKind::Host(_)
+        );
+        is_inside || self.place == Place::Host
     }
 }
 
@@ -72,6 +76,7 @@ pub enum TestKind {
     Memcached(MemcachedTest),
     Amqp(AmqpTest),
     Hello(HelloTest),
+    Host(HostTest),
     /// Its results are pushed to `POST /api/v1/observations`; older than `interval` counts as unknown.
     Push,
 }
@@ -95,6 +100,7 @@ impl TestKind {
             Self::Memcached(_) => "memcached",
             Self::Amqp(_) => "amqp",
             Self::Hello(_) => "hello",
+            Self::Host(test) => test.name(),
             Self::Push => "push",
         }
     }
@@ -117,6 +123,7 @@ impl TestKind {
             | Self::Unit { .. }
             | Self::Memcached(_)
             | Self::Hello(_)
+            | Self::Host(_)
             | Self::Push => false,
         }
     }
@@ -136,7 +143,9 @@ impl TestKind {
             | Self::Memcached(_)
             | Self::Amqp(_)
             | Self::Hello(_) => Proves::Down,
-            Self::Tls(_) | Self::Dns(_) | Self::Nagios(_) | Self::Push => Proves::Degraded,
+            Self::Tls(_) | Self::Dns(_) | Self::Nagios(_) | Self::Host(_) | Self::Push => {
+                Proves::Degraded
+            }
         }
     }
 }

@@ -40,6 +40,7 @@ services:
   - name: hosts
     select: {{ zone: a }}
     tests:
+      - {{ name: memory, memory: {{ warn_below: 0%, fail_below: 0% }}, interval: 500ms, timeout: 400ms }}
       - {{ name: plugin, nagios: {{ command: [/bin/true] }}, on: host, interval: 500ms, timeout: 400ms }}
 server: {{ listen: "127.0.0.1:0", agents: {{ listen: "127.0.0.1:{agents}", {more} }} }}
 "#
