@@ -35,6 +35,13 @@ impl ServerTime {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A new connection, maybe to another server with another clock: what was given out before binds nobody.
+    pub(crate) fn begin_anew(&self) {
+        if let Some(known) = &mut *self.lock() {
+            known.given_ms = 0;
+        }
+    }
+
     /// An answer to the beat that was sent at `sent_ms`. One that can't be is not heard.
     pub(crate) fn learn(&self, sent_ms: u64, answered_ms: u64, server: Timestamp) {
         if sent_ms > answered_ms {
@@ -97,11 +104,13 @@ mod tests {
     }
 
     #[test]
-    fn the_earliest_never_goes_back() {
+    fn the_earliest_never_goes_back_within_a_connection() {
         let time = ServerTime::default();
         time.learn(0, 0, Timestamp::from_millis(9_000));
         assert_eq!(time.earliest(500), at(9_500));
         time.learn(1_000, 1_000, Timestamp::from_millis(5_000));
         assert_eq!(time.earliest(1_000), at(9_500));
+        time.begin_anew();
+        assert_eq!(time.earliest(1_000), at(5_000));
     }
 }

@@ -25,7 +25,12 @@ impl Inventory {
             source: source(),
         };
         let on_host = |name: &str, target: Target| {
-            let id = host.target_of(name)?;
+            let Some(id) = host.target_of(name) else {
+                tracing::error!(
+                    "`{name}` is no target: with the host's name it is longer than 256 bytes"
+                );
+                return None;
+            };
             let labels = over(&host_labels, &target.labels);
             let run_on = Some(host.target());
             Some(Target {

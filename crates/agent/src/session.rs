@@ -129,6 +129,7 @@ async fn greet(
     let ToAgent::Beat { sent_ms, now } = hear(incoming).await? else {
         return Err(SessionError::OutOfTurn);
     };
+    agent.time.begin_anew();
     agent.time.learn(sent_ms, boot_ms(), now);
     let targets = agent.orders.inventory.targets();
     say(outgoing, ToServer::Inventory { targets }).await?;

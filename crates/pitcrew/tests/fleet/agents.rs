@@ -35,7 +35,7 @@ services:
       - {{ name: answers, http: {{ path: / }}, interval: 200ms, timeout: 150ms, failure_threshold: 2, success_threshold: 1 }}
       - {{ name: runs, process: {{}}, interval: 200ms, timeout: 150ms, failure_threshold: 2, success_threshold: 1 }}
     repairs:
-      - {{ name: restart, when: [answers, runs], steps: [{{ restart: {{}}, settle: 20s }}] }}
+      - {{ name: restart, when: [answers, runs], steps: [{{ restart: {{}}, settle: 20s }}, {{ command: {{ name: mark }} }}] }}
     limits: {{ cooldown: 1s, probation: 1s }}
   - name: hosts
     select: {{ zone: a }}
@@ -144,6 +144,8 @@ impl Agent {
 address: 127.0.0.1
 labels: {{ zone: a }}
 plugins: [/bin/true]
+commands:
+  - {{ name: mark, command: [/usr/bin/touch, "{name}/marked"] }}
 run:
   - name: web
     command: [python3, -m, http.server, "{web}", --bind, 127.0.0.1, --directory, "{name}"]

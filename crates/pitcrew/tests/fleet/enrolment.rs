@@ -144,12 +144,11 @@ fn two_agents_that_claim_one_identity_are_told_apart_and_the_second_is_refused()
     copy.start();
     copy.wait_for_log("another agent is connected as web-a");
     assert!(fleet.refused("second_claimant") >= 1);
-    assert!(
-        fleet
-            .production
-            .log()
-            .contains("two agents claim to be web-a")
-    );
+    wait_for("it to be reported", || {
+        let log = fleet.production.log();
+        let is_reported = log.contains("two agents claim to be web-a");
+        is_reported.then_some(()).ok_or(log)
+    });
     fleet.wait_until_connected("web-a", true);
     // The first goes; only then is the place free.
     first.signal(Signal::TERM);

@@ -169,3 +169,74 @@ fn an_old_server_that_is_back_is_not_obeyed() {
         "{outcome}"
     );
 }
+
+#[test]
+fn a_target_is_seen_from_several_places_and_from_inside_by_its_own_host_only() {
+    let fleet = Fleet::served();
+    let _agents = ["web-a", "web-b", "web-c"].map(|host| fleet.agent(host));
+    wait_for("two other hosts to see web-a's process", || {
+        let target = fleet.target("web-1@web-a")?;
+        let tests = target["tests"].as_array().ok_or("no tests")?;
+        let mut seen: Vec<String> = tests
+            .iter()
+            .filter(|test| test["verdict"] == "pass")
+            .map(|test| format!("{} {}", test["test"], test["observer"]).replace('"', ""))
+            .collect();
+        seen.sort();
+        let wanted = [
+            "answers local",
+            "answers web-b",
+            "answers web-c",
+            "runs web-a",
+        ];
+        (seen == wanted)
+            .then_some(())
+            .ok_or_else(|| target.to_string())
+    });
+}
+
+#[test]
+fn a_command_is_ordered_by_name_and_is_what_the_host_says_it_is() {
+    let fleet = Fleet::served();
+    let agent = fleet.agent("web-a");
+    // One instance is never disrupted, so a second one of the service is there.
+    let _other = fleet.agent("web-b");
+    fleet.wait_for_health("web-1@web-a", "healthy");
+    fleet.wait_for_health("web-1@web-b", "healthy");
+    fleet
+        .production
+        .says(&["order", "web-1@web-a", "mark", "--why", "a test"], 0);
+    let outcome = fleet.production.wait_for_fact("web-1@web-a", "outcome");
+    assert_eq!(
+        outcome["record"]["fact"]["outcome"]["kind"], "done",
+        "{outcome}"
+    );
+    assert!(agent.directory.join("marked").exists());
+}
+
+#[test]
+fn an_agent_that_stood_still_with_an_order_is_asked_what_became_of_it_and_does_it_once() {
+    let fleet = Fleet::served();
+    let agent = fleet.agent("web-a");
+    fleet.wait_for_health("web-1@web-a", "healthy");
+    agent.signal(Signal::STOP);
+    send(web_pid(&fleet, agent.web), Signal::KILL);
+    fleet.production.wait_for_fact("web-1@web-a", "intent");
+    fleet.wait_until_connected("web-a", false);
+    agent.signal(Signal::CONT);
+    let outcome = fleet.production.wait_for_fact("web-1@web-a", "outcome");
+    let lost = "the connection was lost after it was sent";
+    assert!(fleet.production.log().contains(lost), "{outcome}");
+    fleet.production.wait_for_fact("web-1@web-a", "closed");
+    fleet.wait_for_health("web-1@web-a", "healthy");
+    let operation = &outcome["record"]["order"];
+    assert!(!operation.is_null(), "{outcome}");
+    let journal = std::fs::read_to_string(agent.directory.join("data/run/operations.jsonl"));
+    let journal = journal.expect("the agent's journal");
+    let begun: Vec<&str> = journal
+        .lines()
+        .filter(|line| line.contains("\"begun\""))
+        .collect();
+    let distinct: std::collections::BTreeSet<&str> = begun.iter().copied().collect();
+    assert_eq!(begun.len(), distinct.len(), "{journal}");
+}

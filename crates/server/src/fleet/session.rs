@@ -123,12 +123,15 @@ async fn hello(
 fn join(fleet: &Fleet, host: &HostName, hello: Hello) -> Result<Joined, End> {
     let instance = hello.instance.clone();
     let joined = fleet.sessions().join(host, hello, fleet.clock.now());
-    joined.map_err(|reason| {
-        fleet.report(
-            format!("two agents claim to be {host}: the second is refused; if one is a copy of the other's disk, enrol it under a name of its own"),
-            vec![reason.clone(), format!("the second is instance {instance}")],
-        );
-        End::Refused("second_claimant", reason)
+    joined.map_err(|taken| {
+        if taken.are_two {
+            let evidence = vec![taken.reason.clone(), format!("the second is instance {instance}")];
+            fleet.report(
+                format!("two agents claim to be {host}: the second is refused; if it is a copy, enrol it under a name of its own"),
+                evidence,
+            );
+        }
+        End::Refused("second_claimant", taken.reason)
     })
 }
 

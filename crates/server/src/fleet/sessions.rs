@@ -12,7 +12,10 @@ use pitcrew_model::{
 use pitcrew_wire::{Hello, HostName, ToAgent};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::assignment::{self, Ring};
+use super::{
+    LEASE,
+    assignment::{self, Ring},
+};
 use crate::api::HostStatus;
 
 /// Messages that wait for one host. One that takes in no more is given up, and told everything when it is back.
@@ -25,7 +28,22 @@ pub(crate) struct Sessions {
     watched: HashMap<TargetId, Watched>,
     /// Orders that wait for their outcome, and whose they are.
     waiting: HashMap<OperationId, (HostName, oneshot::Sender<Outcome>)>,
+    /// Agents that were refused because another has their name.
+    claims: BTreeMap<HostName, Claim>,
     next_serial: u64,
+}
+
+struct Claim {
+    instance: String,
+    since: Timestamp,
+    is_reported: bool,
+}
+
+/// Why somebody can't have a place.
+pub(crate) struct Taken {
+    pub(crate) reason: String,
+    /// Now it is certain that there are two: the first has been there for longer than a dead one would be.
+    pub(crate) are_two: bool,
 }
 
 struct Session {
@@ -108,6 +126,7 @@ impl Sessions {
             observers,
             watched: HashMap::new(),
             waiting: HashMap::new(),
+            claims: BTreeMap::new(),
             next_serial: 0,
         }
     }
@@ -123,16 +142,15 @@ impl Sessions {
         host: &HostName,
         hello: Hello,
         now: Timestamp,
-    ) -> Result<Joined, String> {
+    ) -> Result<Joined, Taken> {
         if let Some(there) = self.by_host.get(host)
             && there.hello.instance != hello.instance
             && !*there.end.borrow()
         {
-            return Err(format!(
-                "another agent is connected as {host} since {}",
-                there.since
-            ));
+            let since = there.since;
+            return Err(self.taken(host, since, hello.instance, now));
         }
+        self.claims.remove(host);
         if let Some(before) = self.by_host.remove(host) {
             before.end.send_replace(true);
         }
@@ -155,6 +173,33 @@ impl Sessions {
             to_write,
             ended,
         })
+    }
+
+    /// A host that was restarted meets its own former connection for a moment, until that is given up.
+    fn taken(
+        &mut self,
+        host: &HostName,
+        there: Timestamp,
+        instance: String,
+        now: Timestamp,
+    ) -> Taken {
+        let reason = format!("another agent is connected as {host} since {there}");
+        let known = self.claims.get_mut(host);
+        let Some(claim) = known.filter(|claim| claim.instance == instance) else {
+            let claim = Claim {
+                instance,
+                since: now,
+                is_reported: false,
+            };
+            self.claims.insert(host.clone(), claim);
+            return Taken {
+                reason,
+                are_two: false,
+            };
+        };
+        let are_two = !claim.is_reported && now.since(claim.since) > LEASE;
+        claim.is_reported |= are_two;
+        Taken { reason, are_two }
     }
 
     /// A later session of the same host stays.
