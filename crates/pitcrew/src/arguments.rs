@@ -133,6 +133,8 @@ The same seed gives the same report, to the byte. Exit 1 if a wrong target was t
     Cases(CaseOptions),
     /// What was done or waits for approval, the newest first.
     Orders(ListOptions),
+    /// Hosts with an agent, and which are connected. Exit 1 when one is not.
+    Hosts,
     /// Every limit, what it allows and what of it is used.
     Limits,
     /// The whole chain of a case, an order or a target, with the exact limit that held back what was not done.

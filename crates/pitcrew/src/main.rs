@@ -8,9 +8,9 @@ mod arguments;
 mod check;
 mod client;
 mod demo;
-mod enroll;
 mod explain;
 mod failure;
+mod hosts;
 mod init;
 mod ledger;
 mod look;
@@ -52,7 +52,7 @@ fn run(arguments: Arguments) -> Answered {
         Command::Init(options) => init::init(&options, &general),
         Command::Serve(options) => serve::serve(options),
         Command::Agent(options) => agent::agent(options, &general),
-        Command::Enroll(options) => enroll::enroll(&options, &general),
+        Command::Enroll(options) => hosts::enroll(&options, &general),
         Command::Check(options) => check::check(&options, &general),
         Command::TestPolicy(options) => test_policy::test_policy(&options, &general),
         Command::Simulate(options) => simulate::simulate(&options, &general),
@@ -60,6 +60,7 @@ fn run(arguments: Arguments) -> Answered {
         Command::Targets(options) => look::targets(&options, &general),
         Command::Cases(options) => look::cases(&options, &general),
         Command::Orders(options) => look::orders(&options, &general),
+        Command::Hosts => hosts::hosts(&general),
         Command::Limits => look::limits(&general),
         Command::Explain(options) => explain::explain(&options, &general),
         Command::Pause(options) => person::pause(options, &general),

@@ -76,6 +76,11 @@ fn a_host_whose_agent_is_killed_is_unknown_and_nothing_is_done_to_it() {
     let pid = web_pid(&fleet, agent.web);
     agent.kill();
     fleet.wait_until_connected("web-a", false);
+    let listed = fleet.production.says(&["hosts"], 1);
+    assert!(
+        listed.contains("web-a") && listed.contains("not connected"),
+        "{listed}"
+    );
     // What only it could see is unknown, not failing.
     fleet.wait_for_health("web-a", "unknown");
     assert!(is_alive(pid), "what it supervised lives on");

@@ -163,7 +163,10 @@ impl Fleet {
             None => service.tests.clone(),
         };
         if self.office.is_some() {
-            self.sessions().watch(target, service, host);
+            let all_told = self.sessions().watch(target, service, host);
+            if !all_told {
+                self.unsettled.notify_one();
+            }
         }
         own
     }
@@ -185,12 +188,14 @@ impl Fleet {
         office.tokens.make(host, pin, self.clock.now())
     }
 
-    /// By name.
-    pub(crate) fn hosts(&self) -> Vec<HostStatus> {
+    /// The first `count` by name after `after`.
+    pub(crate) fn hosts_after(&self, after: &str, count: usize) -> Vec<HostStatus> {
         let sessions = self.sessions();
         let inventories = self.inventories();
         let status = |(host, targets): (&HostName, usize)| sessions.status(host, targets);
-        inventories.hosts().map(status).collect()
+        let hosts = inventories.hosts();
+        let rest = hosts.skip_while(|(host, _)| host.as_str() <= after);
+        rest.take(count).map(status).collect()
     }
 
     /// Settles again and again who asks what, until the task is ended.
@@ -199,9 +204,13 @@ impl Fleet {
             self.unsettled.notified().await;
             tokio::time::sleep(SETTLE).await;
             let targets = self.sessions().watched();
+            let mut all_told = true;
             for chunk in targets.chunks(ASSIGNED_AT_ONCE) {
-                self.sessions().settle(chunk);
+                all_told &= self.sessions().settle(chunk);
                 tokio::task::yield_now().await;
+            }
+            if !all_told {
+                self.unsettled.notify_one();
             }
         }
     }

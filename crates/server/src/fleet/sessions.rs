@@ -10,7 +10,10 @@ use pitcrew_model::{
     Observation, OperationId, Outcome, Service, Target, TargetId, Test, TestName, Timestamp,
 };
 use pitcrew_wire::{Hello, HostName, ToAgent};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot, watch,
+};
 
 use super::{
     LEASE,
@@ -18,8 +21,9 @@ use super::{
 };
 use crate::api::HostStatus;
 
-/// Messages that wait for one host. One that takes in no more is given up, and told everything when it is back.
-pub(crate) const OUTGOING_MAX: usize = 16_384;
+/// Messages that wait for one host. What finds no room counts as not told, and is told when who asks what is
+/// settled again.
+pub(crate) const OUTGOING_MAX: usize = 1_024;
 
 pub(crate) struct Sessions {
     by_host: BTreeMap<HostName, Session>,
@@ -85,36 +89,45 @@ pub(crate) struct Line {
 }
 
 impl Session {
-    fn say(&self, message: ToAgent) {
-        if self.outgoing.try_send(message).is_err() {
+    /// Whether there was room for it.
+    fn say(&self, message: ToAgent) -> bool {
+        let said = self.outgoing.try_send(message);
+        if matches!(said, Err(TrySendError::Closed(_))) {
             self.end.send_replace(true);
         }
+        said.is_ok()
     }
 
-    /// The same again is not said again.
-    fn tell(&mut self, target: &Arc<Target>, tests: Vec<Arc<Test>>) {
+    /// Whether it knows now; the same again is not said again.
+    fn tell(&mut self, target: &Arc<Target>, tests: Vec<Arc<Test>>) -> bool {
         let told = self.told.get(&target.id);
         if told.is_some_and(|told| told.target == *target && told.tests == tests) {
-            return;
+            return true;
         }
-        let told = Told {
-            target: Arc::clone(target),
-            tests: tests.clone(),
-        };
-        self.told.insert(target.id.clone(), told);
-        self.say(ToAgent::Watch {
+        let is_said = self.say(ToAgent::Watch {
             target: Arc::clone(target),
             runner: None,
-            tests,
+            tests: tests.clone(),
         });
+        if is_said {
+            let target = Arc::clone(target);
+            self.told.insert(target.id.clone(), Told { target, tests });
+        }
+        is_said
     }
 
-    fn untell(&mut self, target: &TargetId) {
-        if self.told.remove(target).is_some() {
-            self.say(ToAgent::Unwatch {
-                target: target.clone(),
-            });
+    /// Whether it knows now.
+    fn untell(&mut self, target: &TargetId) -> bool {
+        if !self.told.contains_key(target) {
+            return true;
         }
+        let is_said = self.say(ToAgent::Unwatch {
+            target: target.clone(),
+        });
+        if is_said {
+            self.told.remove(target);
+        }
+        is_said
     }
 }
 
@@ -248,12 +261,13 @@ impl Sessions {
         }
     }
 
+    /// Whether everybody could be told.
     pub(crate) fn watch(
         &mut self,
         target: &Arc<Target>,
         service: &Arc<Service>,
         host: Option<HostName>,
-    ) {
+    ) -> bool {
         let askers = self
             .watched
             .remove(&target.id)
@@ -265,9 +279,10 @@ impl Sessions {
             askers: askers.unwrap_or_default(),
         };
         self.watched.insert(target.id.clone(), watched);
-        self.settle(std::slice::from_ref(&target.id));
+        self.settle(std::slice::from_ref(&target.id))
     }
 
+    /// A host that can't be told now goes on asking until its next connection; nobody hears the answers.
     pub(crate) fn unwatch(&mut self, target: &TargetId) {
         let Some(watched) = self.watched.remove(target) else {
             return;
@@ -275,6 +290,7 @@ impl Sessions {
         for host in watched.askers {
             if let Some(session) = self.by_host.get_mut(&host) {
                 session.untell(target);
+                session.told.remove(target);
             }
         }
     }
@@ -283,8 +299,10 @@ impl Sessions {
         self.watched.keys().cloned().collect()
     }
 
-    /// Tells whoever should ask these targets what, and whoever should no longer, so.
-    pub(crate) fn settle(&mut self, targets: &[TargetId]) {
+    /// Tells whoever should ask these targets what, and whoever should no longer, so. Whether all of them could be
+    /// told: if not, it must be called again.
+    pub(crate) fn settle(&mut self, targets: &[TargetId]) -> bool {
+        let mut all_told = true;
         for id in targets {
             let Some(watched) = self.watched.get_mut(id) else {
                 continue;
@@ -297,24 +315,28 @@ impl Sessions {
             let observers = self.ring.observers(id, own, self.observers);
             asking.extend(observers.map(|host| (host, shared.clone())));
             let is_asking = |host: &HostName| asking.iter().any(|(one, _)| *one == host);
+            // Who could not be told to stop is still an asker, and told the next time.
+            let mut askers = Vec::new();
             for gone in watched.askers.iter().filter(|host| !is_asking(host)) {
-                if let Some(session) = self.by_host.get_mut(gone) {
-                    session.untell(id);
+                let session = self.by_host.get_mut(gone);
+                if session.is_some_and(|session| !session.untell(id)) {
+                    askers.push(gone.clone());
+                    all_told = false;
                 }
             }
-            let mut askers = Vec::new();
             for (host, tests) in asking {
                 let session = self.by_host.get_mut(host);
                 if let Some(session) = session.filter(|session| session.is_settled) {
                     askers.push(host.clone());
-                    match tests.is_empty() {
+                    all_told &= match tests.is_empty() {
                         true => session.untell(id),
                         false => session.tell(&watched.target, tests),
-                    }
+                    };
                 }
             }
             watched.askers = askers;
         }
+        all_told
     }
 
     pub(crate) fn probe(&self, target: &TargetId, test: &TestName) {
@@ -327,10 +349,12 @@ impl Sessions {
             if let Some((session, told)) = told
                 && told.tests.iter().any(|told| told.name == *test)
             {
-                session.say(ToAgent::Probe {
+                let probe = ToAgent::Probe {
                     target: target.clone(),
                     test: test.clone(),
-                });
+                };
+                // The next round is soon enough for a host that has more to read than it can.
+                session.say(probe);
             }
         }
     }
@@ -386,3 +410,6 @@ impl Sessions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

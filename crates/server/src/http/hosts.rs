@@ -2,23 +2,34 @@
 
 use axum::{Json, extract::State, http::StatusCode};
 use pitcrew_wire::HostName;
+use serde::Deserialize;
 
 use super::{
     desk::Desk,
     problem::Problem,
-    request::{Body, By},
+    read::{page, page_limit},
+    request::{Body, By, Query},
 };
 use crate::{
     api::{EnrolRequest, Enrolment, HostStatus, Page},
     fleet::GOOD_FOR,
 };
 
-/// All of them: a host is a line.
-pub(crate) async fn hosts(State(desk): State<Desk>) -> Json<Page<HostStatus>> {
-    Json(Page {
-        items: desk.fleet.hosts(),
-        next: None,
-    })
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HostQuery {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+pub(crate) async fn hosts(
+    State(desk): State<Desk>,
+    Query(query): Query<HostQuery>,
+) -> Result<Json<Page<HostStatus>>, Problem> {
+    let limit = page_limit(query.limit)?;
+    let after = query.after.unwrap_or_default();
+    let hosts = desk.fleet.hosts_after(&after, limit + 1);
+    Ok(Json(page(hosts, limit, |host| host.host.clone())))
 }
 
 pub(crate) async fn enrol(

@@ -401,7 +401,8 @@ fn person_routes() -> Vec<Route> {
             "Hosts with an agent, by name.",
             hosts::hosts,
             "HostPage",
-        ),
+        )
+        .query(&[AFTER, LIMIT]),
         post(
             "/api/v1/hosts",
             "enrolHost",
