@@ -46,19 +46,12 @@ pub async fn run(options: Options, ready: impl FnOnce(&HostName)) -> Result<(), 
     let [terminate, interrupt] = &mut signals[..] else {
         unreachable!("two signals are caught");
     };
-    tokio::select! {
-        ended = Box::pin(serve(options, ready)) => ended,
-        _ = terminate.recv() => stopped("SIGTERM"),
-        _ = interrupt.recv() => stopped("SIGINT"),
-    }
-}
-
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "one arm of a choice whose other arm may fail"
-)]
-fn stopped(signal: &str) -> Result<(), AgentError> {
-    tracing::info!("{signal}: stopping; supervised processes live on");
+    let name = tokio::select! {
+        ended = Box::pin(serve(options, ready)) => return ended,
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    tracing::info!("{name}: stopping; supervised processes live on");
     Ok(())
 }
 
