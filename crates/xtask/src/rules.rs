@@ -25,6 +25,16 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("pitcrew-act", &["pitcrew-model"]),
     ("pitcrew-ledger", &["pitcrew-model"]),
     ("pitcrew-promql", &[]),
+    ("pitcrew-wire", &["pitcrew-model"]),
+    (
+        "pitcrew-agent",
+        &[
+            "pitcrew-model",
+            "pitcrew-wire",
+            "pitcrew-probe",
+            "pitcrew-act",
+        ],
+    ),
     (
         "pitcrew-server",
         &[
@@ -37,6 +47,8 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "pitcrew-probe",
             "pitcrew-act",
             "pitcrew-ledger",
+            "pitcrew-wire",
+            "pitcrew-agent",
         ],
     ),
     (
@@ -47,6 +59,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "pitcrew-ledger",
             "pitcrew-probe",
             "pitcrew-server",
+            "pitcrew-agent",
             "pitcrew-sim",
         ],
     ),
