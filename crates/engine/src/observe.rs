@@ -81,15 +81,17 @@ impl Engine {
     /// Whether an answer only shows what an order in flight is doing to the target, or to what it runs on.
     fn belongs_to_an_order(&self, at: usize, seen: &Observation) -> bool {
         let in_flight = |member: usize| self.fleet.member(member).in_flight();
-        let own = in_flight(at).is_some_and(|order| self.orders[&order].outcome.is_none());
-        own && holds(Guard::OwnOrderExplains)
-            || seen.verdict == Verdict::Fail
-                && holds(Guard::HostOrderExplains)
-                && self
-                    .fleet
-                    .hosts_of(at)
-                    .into_iter()
-                    .any(|host| in_flight(host).is_some())
+        let own = in_flight(at).is_some_and(|order| match self.orders[&order].outcome.as_ref() {
+            None => holds(Guard::OwnOrderExplains),
+            Some(outcome) => seen.asked_at < outcome.at && holds(Guard::AnswerBeforeOutcome),
+        });
+        own || seen.verdict == Verdict::Fail
+            && holds(Guard::HostOrderExplains)
+            && self
+                .fleet
+                .hosts_of(at)
+                .into_iter()
+                .any(|host| in_flight(host).is_some())
     }
 
     fn observer(&mut self, name: &ObserverName) -> u16 {

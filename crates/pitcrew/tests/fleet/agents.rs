@@ -32,16 +32,16 @@ services:
     domains: [host]
     autonomy: act
     tests:
-      - {{ name: answers, http: {{ path: / }}, interval: 200ms, timeout: 150ms, failure_threshold: 2, success_threshold: 1 }}
-      - {{ name: runs, process: {{}}, interval: 200ms, timeout: 150ms, failure_threshold: 2, success_threshold: 1 }}
+      - {{ name: answers, http: {{ path: / }}, interval: 1s, timeout: 900ms, failure_threshold: 2, success_threshold: 1 }}
+      - {{ name: runs, process: {{}}, interval: 1s, timeout: 900ms, failure_threshold: 2, success_threshold: 1 }}
     repairs:
       - {{ name: restart, when: [answers, runs], steps: [{{ restart: {{}}, settle: 20s }}, {{ command: {{ name: mark }} }}] }}
     limits: {{ cooldown: 1s, probation: 1s }}
   - name: hosts
     select: {{ zone: a }}
     tests:
-      - {{ name: memory, memory: {{ warn_below: 0%, fail_below: 0% }}, interval: 500ms, timeout: 400ms }}
-      - {{ name: plugin, nagios: {{ command: [/bin/true] }}, on: host, interval: 500ms, timeout: 400ms }}
+      - {{ name: memory, memory: {{ warn_below: 0%, fail_below: 0% }}, interval: 1s, timeout: 900ms }}
+      - {{ name: plugin, nagios: {{ command: [/bin/true] }}, on: host, interval: 1s, timeout: 900ms }}
 server: {{ listen: "127.0.0.1:0", agents: {{ listen: "127.0.0.1:{agents}", {more} }} }}
 "#
     )

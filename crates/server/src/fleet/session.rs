@@ -84,10 +84,7 @@ pub(super) async fn run(
     fleet.has_moved();
     match ended {
         End::Gone(why) => tracing::warn!(%host, "an agent is gone: {why}"),
-        End::Refused(kind, reason) => {
-            fleet.refused(kind);
-            tracing::error!(%host, "an agent was refused: {reason}");
-        }
+        End::Refused(_, reason) => tracing::error!(%host, "an agent was refused: {reason}"),
     }
 }
 
@@ -176,7 +173,8 @@ async fn speak(
         _ = ended.wait_for(|ended| *ended) => End::Gone("another connection of this agent took its place, or it takes in no more".to_owned()),
         () = expired(fleet, &mut expires) => End::Refused("expired", "the certificate has expired".to_owned()),
     };
-    if let End::Refused(_, reason) = &end {
+    if let End::Refused(kind, reason) = &end {
+        fleet.refused(kind);
         let reason = reason.clone();
         // Half a frame may be on its way already; then the other side sees a broken connection.
         last_words(&mut writer, &ToAgent::Refused { reason }).await;
