@@ -13,6 +13,7 @@ mod enrol;
 mod identity;
 mod inventory;
 mod orders;
+mod outgoing;
 mod processes;
 mod run;
 mod session;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use pitcrew_act::{Actuators, Notifier};
+use pitcrew_act::{Actuators, Given, Notifier};
 use pitcrew_model::{Action, Effect, Event, Fact, Notice, Order, Outcome, OutcomeKind};
 use pitcrew_probe::Scheduler;
 use pitcrew_wire::HostName;
@@ -136,7 +136,10 @@ impl Couriers {
         self.run(order, |hands, order| async move {
             let outcome = match hands.host_of(&order) {
                 Some(host) => hands.fleet.reconcile(&host, &order).await,
-                None => hands.actuators.reconcile(&order).await,
+                None => {
+                    let given = Given::exactly(order.given_at);
+                    hands.actuators.reconcile(&order, given).await
+                }
             };
             let known = tokio::time::timeout(TARGETS_GRACE, until_known(&inbox, &order)).await;
             if known.is_err() {
