@@ -13,7 +13,6 @@ mod enrol;
 mod identity;
 mod inventory;
 mod orders;
-mod outgoing;
 mod processes;
 mod run;
 mod session;

@@ -10,7 +10,8 @@ use pitcrew_model::{
 };
 use pitcrew_probe::{Scheduler, Tools};
 use pitcrew_wire::{
-    FRAME_BYTES_MAX, Forged, Hello, Protocol, SignedOrder, ToAgent, ToServer, Welcome, WireError,
+    FRAME_BYTES_MAX, Forged, Hello, Outgoing, Protocol, SignedOrder, ToAgent, ToServer, ToWrite,
+    Welcome, WireError, outgoing,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, split},
@@ -23,7 +24,6 @@ use crate::{
     AgentError, assigned,
     clock::boot_ms,
     identity::{self, Requested},
-    outgoing::{Outgoing, ToWrite, outgoing},
     run::Agent,
 };
 
@@ -45,6 +45,9 @@ pub(crate) enum SessionError {
 
 /// For all that comes before the first assignment.
 const GREETING: Duration = Duration::from_secs(10);
+/// Messages that wait to be written. Observations that find no room are dropped.
+const FIRST_MAX: usize = 64;
+const REST_MAX: usize = 256;
 /// The longest make half a frame.
 const OBSERVATIONS_AT_ONCE: usize = 300;
 /// Tests under way at once.
@@ -60,7 +63,7 @@ pub(crate) async fn run(
 ) -> SessionError {
     let (mut reader, writer) = split(stream);
     let (said, mut incoming) = mpsc::channel(16);
-    let (outgoing, to_write) = outgoing();
+    let (outgoing, to_write) = outgoing(FIRST_MAX, REST_MAX);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         loop {
@@ -102,7 +105,7 @@ async fn hear(incoming: &mut Incoming) -> Result<ToAgent, SessionError> {
     }
 }
 
-async fn write_all(mut to_write: ToWrite, mut writer: impl AsyncWrite + Unpin) {
+async fn write_all(mut to_write: ToWrite<ToServer>, mut writer: impl AsyncWrite + Unpin) {
     while let Some(message) = to_write.next().await {
         if let Err(error) = pitcrew_wire::write(&mut writer, &message).await {
             tracing::debug!("failed to tell the server: {error}");
@@ -111,7 +114,7 @@ async fn write_all(mut to_write: ToWrite, mut writer: impl AsyncWrite + Unpin) {
     }
 }
 
-async fn say(outgoing: &Outgoing, message: ToServer) -> Result<(), SessionError> {
+async fn say(outgoing: &Outgoing<ToServer>, message: ToServer) -> Result<(), SessionError> {
     let said = outgoing.first.send(message).await;
     said.map_err(|_closed| SessionError::Stuck)
 }
@@ -120,7 +123,7 @@ async fn say(outgoing: &Outgoing, message: ToServer) -> Result<(), SessionError>
 async fn greet(
     agent: &Agent,
     incoming: &mut Incoming,
-    outgoing: &Outgoing,
+    outgoing: &Outgoing<ToServer>,
 ) -> Result<(Welcome, u64), SessionError> {
     let hello = Hello {
         protocol: Protocol::OURS,
@@ -143,7 +146,7 @@ async fn greet(
     Ok((welcome, sent_ms))
 }
 
-fn start_scheduler(agent: &Arc<Agent>, outgoing: &Outgoing) -> Scheduler {
+fn start_scheduler(agent: &Arc<Agent>, outgoing: &Outgoing<ToServer>) -> Scheduler {
     let time = Arc::clone(&agent.time);
     let clock = move || time.earliest(boot_ms()).unwrap_or(Timestamp::ZERO);
     let outgoing = outgoing.rest.clone();
@@ -170,7 +173,7 @@ fn report(outgoing: &mpsc::Sender<ToServer>, mut observations: Vec<Observation>)
 
 struct Session<'a> {
     agent: &'a Arc<Agent>,
-    outgoing: Outgoing,
+    outgoing: Outgoing<ToServer>,
     scheduler: Scheduler,
     /// Of the last beat that was sent. No two are alike.
     beat_ms: u64,

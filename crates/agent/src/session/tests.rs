@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{Options, identity::Identity, outgoing::outgoing};
+use crate::{Options, identity::Identity};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -207,7 +207,7 @@ async fn a_forged_order_is_answered_and_not_obeyed() {
 async fn answers_that_find_no_room_keep_no_beat_from_being_said() {
     let directory = tempfile::tempdir().unwrap();
     let agent = agent(&signer(), directory.path()).await;
-    let (outgoing, mut to_write) = outgoing();
+    let (outgoing, mut to_write) = outgoing(FIRST_MAX, REST_MAX);
     let full = outgoing.rest.clone();
     let observations = || ToServer::Observations {
         observations: Vec::new(),
