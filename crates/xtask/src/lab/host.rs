@@ -10,7 +10,13 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 
-use super::{cgroup::Cgroup, directory, ensure_possible, image, wait_for};
+use super::{
+    cable::{self, HOSTS_MAX},
+    cgroup::Cgroup,
+    directory, ensure_possible, image,
+    switch::Switch,
+    wait_for,
+};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -81,7 +87,8 @@ impl Host {
         ))
     }
 
-    fn root(&self) -> anyhow::Result<String> {
+    /// Its file system, seen from outside.
+    pub(super) fn root(&self) -> anyhow::Result<String> {
         Ok(format!("/proc/{}/root", self.leader()?))
     }
 
@@ -93,9 +100,14 @@ impl Host {
         Ok(())
     }
 
-    fn start(&self, lease: bool) -> anyhow::Result<Child> {
+    pub(super) fn start(&self, lease: bool) -> anyhow::Result<Child> {
         ensure_possible()?;
         image::build()?;
+        let has_cable = Switch::new(&self.lab).find()?.is_some();
+        ensure!(
+            !has_cable || (1..=HOSTS_MAX).contains(&self.number),
+            "a lab with a switch has hosts 1 to {HOSTS_MAX}"
+        );
         self.off()?;
         fs::create_dir_all(self.folder())?;
         let console = self.folder().join("console.log");
@@ -105,6 +117,7 @@ impl Host {
             .arg(std::env::current_exe()?)
             .args(["lab", "--name", &self.lab, "own", &self.number.to_string()])
             .args(lease.then_some("--lease"))
+            .args(has_cable.then_some("--cable"))
             .stdin(if lease { Stdio::piped() } else { Stdio::null() })
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -156,6 +169,9 @@ impl Host {
 
     /// As when the plug is pulled. Nothing when it is off already.
     pub(super) fn off(&self) -> anyhow::Result<()> {
+        if let Some(switch) = Switch::new(&self.lab).find()? {
+            cable::unplug(switch, &cable::link(self.number));
+        }
         self.cgroup().kill()?;
         if let Ok(owner) = File::open(self.ownership()) {
             wait_for("the host's owner to end", Duration::from_secs(20), || {
@@ -177,6 +193,14 @@ impl Host {
         }
         // Stays while the lab has other hosts.
         fs::remove_dir(directory().join(&self.lab)).ok();
+        Ok(())
+    }
+
+    /// Nothing when it is off.
+    pub(super) fn freeze(&self, frozen: bool) -> anyhow::Result<()> {
+        if self.find_leader().is_some() {
+            self.cgroup().freeze(frozen)?;
+        }
         Ok(())
     }
 
@@ -207,41 +231,4 @@ fn enter(leader: u32) -> Command {
     let mut command = Command::new("nsenter");
     command.args(["--all", "--target", &leader.to_string()]);
     command
-}
-
-/// A host that is on until this is dropped, or the process that holds it is dead, however that comes.
-pub(crate) struct Leased {
-    host: Host,
-    owner: Child,
-}
-
-impl Leased {
-    /// In a lab of this process's own.
-    pub(crate) fn for_tests() -> anyhow::Result<Self> {
-        let host = Host::new(&format!("tests{}", std::process::id()), 1);
-        let owner = host.start(true)?;
-        Ok(Self { host, owner })
-    }
-
-    /// What tests look at to find it.
-    pub(crate) fn environment(&self) -> anyhow::Result<[(&'static str, String); 2]> {
-        Ok([
-            ("PITCREW_TEST_SYSTEMD_BUS", self.host.bus()?),
-            ("PITCREW_TEST_SYSTEMD_ROOT", self.host.root()?),
-        ])
-    }
-}
-
-impl Drop for Leased {
-    fn drop(&mut self) {
-        drop(self.owner.stdin.take());
-        if let Err(error) = self
-            .owner
-            .wait()
-            .map_err(anyhow::Error::from)
-            .and_then(|_| self.host.off())
-        {
-            eprintln!("failed to switch the lab's host off: {error:#}");
-        }
-    }
 }
