@@ -54,7 +54,7 @@ enum Task {
     Up { host: u8 },
     /// Cuts host N's power: nothing is told, and its disk is gone
     Off { host: u8 },
-    /// Cuts host N's power and switches it on again; what is on its disk is lost
+    /// Cuts host N's power and switches it on again, with the disk that it had
     Reset { host: u8 },
     /// Nothing on host N runs; it still answers pings and takes connections in
     Freeze { host: u8 },
@@ -140,10 +140,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Task::Image => println!("{}", image::build()?.display()),
         Task::Up { host: number } => host(number).up()?,
         Task::Off { host: number } => host(number).off()?,
-        Task::Reset { host: number } => {
-            host(number).off()?;
-            host(number).up()?;
-        }
+        Task::Reset { host: number } => host(number).reset()?,
         Task::Freeze { host: number } => host(number).freeze(true)?,
         Task::Thaw { host: number } => host(number).freeze(false)?,
         Task::Switch => drop(switch.start(false)?),

@@ -125,7 +125,11 @@ impl Host {
             .process_group(0)
             .spawn()
             .context("failed to run unshare")?;
-        if let Err(error) = self.wait_until_up(&mut owner) {
+        let has_ended = || match owner.try_wait()? {
+            Some(status) => bail!("its owner ended: {status}"),
+            None => Ok(()),
+        };
+        if let Err(error) = self.wait_until_up(has_ended) {
             let said = fs::read(&console).unwrap_or_default();
             let said = String::from_utf8_lossy(&said)
                 .lines()
@@ -141,11 +145,12 @@ impl Host {
         Ok(owner)
     }
 
-    fn wait_until_up(&self, owner: &mut Child) -> anyhow::Result<()> {
+    fn wait_until_up(
+        &self,
+        mut has_ended: impl FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         wait_for("systemd to be up", START_LIMIT, || {
-            if let Some(status) = owner.try_wait()? {
-                bail!("its owner ended: {status}");
-            }
+            has_ended()?;
             let Some(leader) = self.find_leader() else {
                 return Ok(None);
             };
@@ -154,6 +159,36 @@ impl Host {
                 .output()?;
             Ok(matches!(said.stdout.trim_ascii(), b"running" | b"degraded").then_some(()))
         })
+    }
+
+    /// The power is cut and comes back: all that ran is gone, the disk and the owner stay.
+    pub(super) fn reset(&self) -> anyhow::Result<()> {
+        let old = self.leader()?;
+        fs::write(self.reset_request(), "")?;
+        self.cut_power()?;
+        self.wait_until_up(|| Ok(()))
+            .and_then(|()| {
+                ensure!(self.leader()? != old, "its init is still the same");
+                Ok(())
+            })
+            .with_context(|| format!("host {} did not come back", self.number))
+    }
+
+    fn reset_request(&self) -> PathBuf {
+        self.folder().join("reset")
+    }
+
+    /// Whether whoever cut the power wants the host back.
+    pub(super) fn is_reset(&self) -> bool {
+        fs::remove_file(self.reset_request()).is_ok()
+    }
+
+    fn cut_power(&self) -> anyhow::Result<()> {
+        if let Some(switch) = Switch::new(&self.lab).find()? {
+            cable::unplug(switch, &cable::link(self.number));
+        }
+        fs::remove_file(self.folder().join("leader")).ok();
+        self.cgroup().kill()
     }
 
     /// Held by the host's owner for as long as it lives, so that nobody else mistakes the next host for this one.
@@ -169,10 +204,7 @@ impl Host {
 
     /// As when the plug is pulled. Nothing when it is off already.
     pub(super) fn off(&self) -> anyhow::Result<()> {
-        if let Some(switch) = Switch::new(&self.lab).find()? {
-            cable::unplug(switch, &cable::link(self.number));
-        }
-        self.cgroup().kill()?;
+        self.cut_power()?;
         if let Ok(owner) = File::open(self.ownership()) {
             wait_for("the host's owner to end", Duration::from_secs(20), || {
                 Ok(owner.try_lock().is_ok().then_some(()))

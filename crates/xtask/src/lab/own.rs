@@ -1,4 +1,5 @@
-//! A host's owner: makes its disk and its cgroup, starts its init, waits for the end, takes everything away.
+//! A host's owner: makes its disk and its cgroup, starts its init, waits for the end, takes everything away. After a reset
+//! it starts another init on the same disk.
 //!
 //! It runs in a mount namespace of its own, so that the disk is gone with it whatever happens, and outside the
 //! host's cgroup, so that it outlives the host's power by as long as cleaning takes.
@@ -27,7 +28,6 @@ pub(super) fn own(host: &Host, lease: bool, cable: bool) -> anyhow::Result<()> {
     let _owned = host.take_ownership()?;
     let disk = make_disk(host)?;
     let small = make_small_disk(host)?;
-    let mut container = start(host, &disk, &small, cable)?;
     if lease {
         end_after(host, || {
             io::copy(&mut io::stdin().lock(), &mut io::sink()).ok();
@@ -40,8 +40,14 @@ pub(super) fn own(host: &Host, lease: bool, cable: bool) -> anyhow::Result<()> {
             switch.lock_shared().ok();
         });
     }
-    let ran = run_to_its_end(host, &mut container, cable);
-    host.cgroup().destroy()?;
+    let ran = loop {
+        let mut container = start(host, &disk, &small, cable)?;
+        let ran = run_to_its_end(host, &mut container, cable);
+        host.cgroup().destroy()?;
+        if ran.is_err() || !host.is_reset() {
+            break ran;
+        }
+    };
     unmount(&disk_folder(host))?;
     host.clean()?;
     ran
