@@ -29,7 +29,11 @@ pub(crate) struct Arguments {
 
 /// Path in the package, file in `packaging/`, mode.
 const FILES: &[(&str, &str, u32)] = &[
-    ("usr/lib/systemd/system/pitcrew.service", "pitcrew.service", 0o644),
+    (
+        "usr/lib/systemd/system/pitcrew.service",
+        "pitcrew.service",
+        0o644,
+    ),
     (
         "usr/lib/systemd/system/pitcrew-agent.service",
         "pitcrew-agent.service",
@@ -59,7 +63,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn build(release: bool) -> anyhow::Result<PathBuf> {
     let output = Command::new(env!("CARGO"))
         .args(["build", "--locked", "--package", "pitcrew"])
-        .args(release.then_some(["--profile", "dist"]).into_iter().flatten())
+        .args(
+            release
+                .then_some(["--profile", "dist"])
+                .into_iter()
+                .flatten(),
+        )
         .args(["--message-format", "json-render-diagnostics"])
         .stderr(std::process::Stdio::inherit())
         .output()

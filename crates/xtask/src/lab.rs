@@ -51,14 +51,24 @@ enum Task {
     /// Builds the hosts' file system; done once
     Image,
     /// Switches host N on and waits until its systemd is
-    Up { host: u8 },
+    Up {
+        host: u8,
+    },
     /// Cuts host N's power: nothing is told, and its disk is gone
-    Off { host: u8 },
+    Off {
+        host: u8,
+    },
     /// Cuts host N's power and switches it on again, with the disk that it had
-    Reset { host: u8 },
+    Reset {
+        host: u8,
+    },
     /// Nothing on host N runs; it still answers pings and takes connections in
-    Freeze { host: u8 },
-    Thaw { host: u8 },
+    Freeze {
+        host: u8,
+    },
+    Thaw {
+        host: u8,
+    },
     /// Switches on the network that joins hosts which are switched on after it, and the server under test
     Switch,
     /// Cuts host N's cable
@@ -76,19 +86,29 @@ enum Task {
         between: Between,
     },
     /// Ends all faults of host N's cable
-    Heal { host: u8 },
+    Heal {
+        host: u8,
+    },
     /// Fills host N's small disk, which is at /srv
-    Fill { host: u8 },
+    Fill {
+        host: u8,
+    },
     /// Frees it again
-    Free { host: u8 },
+    Free {
+        host: u8,
+    },
     /// Heals all cables, thaws and frees all hosts, and ends what runs beside the server's end of the switch
     Tidy,
     /// Prints the network namespace for the server under test, whose address is 10.99.0.254
     Namespace,
     /// Prints host N's root directory, seen from outside
-    Root { host: u8 },
+    Root {
+        host: u8,
+    },
     /// Prints the address of host N's system D-Bus, seen from outside
-    Bus { host: u8 },
+    Bus {
+        host: u8,
+    },
     /// Runs a command inside host N, through its own systemd
     Run {
         host: u8,

@@ -73,7 +73,10 @@ pub(super) fn plug_in(switch: u32, link: &str, pid: u32, address: &str) -> anyho
 pub(super) fn unplug(switch: u32, link: &str) {
     let mut ip = inside(switch, "ip");
     // There may be none: the kernel takes it away with the host's namespace, some time after its last process.
-    ip.args(["link", "del", link]).stderr(Stdio::null()).status().ok();
+    ip.args(["link", "del", link])
+        .stderr(Stdio::null())
+        .status()
+        .ok();
 }
 
 /// Loses what passes between a host and `peer` (everybody when there is none), `percent` of it.

@@ -26,7 +26,8 @@ pub(super) fn fill(host: &Host) -> anyhow::Result<()> {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => break,
                 Err(error) => {
-                    return Err(error).with_context(|| format!("failed to fill {}", path.display()));
+                    return Err(error)
+                        .with_context(|| format!("failed to fill {}", path.display()));
                 }
             }
         }

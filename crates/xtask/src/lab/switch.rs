@@ -105,7 +105,9 @@ impl Switch {
     /// What the owner does, inside the network namespace that is the switch.
     pub(super) fn own(&self, lease: bool) -> anyhow::Result<()> {
         let owned = File::create(self.ownership())?;
-        owned.try_lock().context("the switch has an owner already")?;
+        owned
+            .try_lock()
+            .context("the switch has an owner already")?;
         let mut server = Command::new("unshare")
             .args(["--net", "cat"])
             .stdin(Stdio::piped())
@@ -117,7 +119,9 @@ impl Switch {
         let namespace = PathBuf::from(format!("/proc/{}/ns/net", server.id()));
         let own = fs::read_link("/proc/self/ns/net")?;
         wait_for("the server's network namespace", LIMIT, || {
-            Ok(fs::read_link(&namespace).is_ok_and(|name| name != own).then_some(()))
+            Ok(fs::read_link(&namespace)
+                .is_ok_and(|name| name != own)
+                .then_some(()))
         })?;
         let switch = std::process::id();
         cable::make_switch(switch)?;
@@ -154,7 +158,10 @@ impl Switch {
         let namespace = fs::read_link(format!("/proc/{keeper}/ns/net"))?;
         wait_for("processes of the server's namespace to end", LIMIT, || {
             let left = processes_in(&namespace, keeper);
-            for pid in left.iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
+            for pid in left
+                .iter()
+                .filter_map(|pid| Pid::from_raw(pid.cast_signed()))
+            {
                 // It may have ended by itself.
                 kill_process(pid, Signal::KILL).ok();
             }
