@@ -115,7 +115,7 @@ fn fill(tree: &Path, binary: &Path, version: &str) -> anyhow::Result<()> {
         format!(
             "Package: pitcrew\nVersion: {version}\nArchitecture: amd64\nSection: admin\nPriority: optional\n\
              Maintainer: The Pitcrew authors <pitcrew@localhost>\nInstalled-Size: {kilobytes}\n\
-             Depends: libc6, libgcc-s1, systemd\n\
+             Depends: libc6, libgcc-s1, systemd\nRecommends: ca-certificates\n\
              Description: finds, tests and repairs production, inside limits\n \
              The server, the agent for each host, and the command line, in one program.\n"
         ),

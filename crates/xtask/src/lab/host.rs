@@ -247,7 +247,8 @@ impl Host {
                 "--collect",
                 "--",
             ])
-            .args(command)
+            // systemd would take what follows for names of variables.
+            .args(command.iter().map(|word| word.replace('$', "$$")))
             .status()?;
         ensure!(
             status.success(),
