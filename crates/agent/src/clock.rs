@@ -6,15 +6,19 @@
 //! connection is not obeyed late. Boot time counts, which goes on while the host sleeps; the host's wall clock is
 //! nobody's measure.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
+use pitcrew_act::Given;
 use pitcrew_model::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct ServerTime(Mutex<Option<Exchange>>);
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Exchange {
     sent_ms: u64,
     answered_ms: u64,
@@ -66,11 +70,30 @@ impl ServerTime {
         Some(Timestamp::from_millis(known.given_ms))
     }
 
+    /// When the server's clock showed `server`, by this host's own clock as it stands now.
+    pub(crate) fn here(&self, server: Timestamp) -> Option<Given> {
+        let known = (*self.lock())?;
+        let (at_ms, wall) = (boot_ms(), wall_now());
+        let here = |beat_ms| {
+            let ms = known.server_ms + at_ms.saturating_sub(beat_ms);
+            wall - Timestamp::from_millis(ms).since(server)
+        };
+        let (earliest, latest) = (here(known.sent_ms), here(known.answered_ms));
+        Some(Given::between(earliest, latest))
+    }
+
     pub(crate) fn latest(&self, at_ms: u64) -> Option<Timestamp> {
         let known = (*self.lock())?;
         let ms = known.server_ms + at_ms.saturating_sub(known.sent_ms);
         Some(Timestamp::from_millis(ms))
     }
+}
+
+/// By this host's own clock.
+pub(crate) fn wall_now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let millis = since.map_or(0, |since| since.as_millis());
+    Timestamp::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -101,6 +124,24 @@ mod tests {
         let time = ServerTime::default();
         time.learn(1_000, 301_000, Timestamp::from_millis(70_000));
         assert_eq!(time.latest(301_000), at(370_000));
+    }
+
+    #[test]
+    fn the_servers_moments_are_found_on_this_hosts_clock_however_far_the_two_are_apart() {
+        let (time, now) = (ServerTime::default(), boot_ms());
+        // A server in 1970, asked ten seconds ago and heard a second later.
+        let server = Timestamp::from_millis(70_000);
+        time.learn(
+            now.saturating_sub(10_000),
+            now.saturating_sub(9_000),
+            server,
+        );
+        let before = wall_now();
+        let given = time.here(server).unwrap();
+        let after = wall_now();
+        let at = |seconds, wall| wall - std::time::Duration::from_secs(seconds);
+        assert_eq!(given.is_before(at(8, before)), Some(true));
+        assert_eq!(given.is_before(at(11, after)), Some(false));
     }
 
     #[test]

@@ -3,20 +3,17 @@
 //! What is done is looked up here, in the host's own inventory and commands; of the order only the name of the target
 //! and of the action is obeyed. A refusal is an outcome, certainly without effect, that says why.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pitcrew_act::Actuators;
 use pitcrew_model::{
-    Action, HostCommand, OperationId, Order, Outcome, OutcomeKind, Runner, Target, Timestamp,
+    Action, HostCommand, OperationId, Order, Outcome, OutcomeKind, Runner, Target,
 };
 use pitcrew_wire::{Addressed, Forged, HostName, OrderKey, SignedOrder};
 
 use crate::{
     caps::Caps,
-    clock::{ServerTime, boot_ms},
+    clock::{ServerTime, boot_ms, wall_now},
     inventory::{Inventory, local_name},
 };
 
@@ -24,7 +21,8 @@ pub(crate) struct Orders {
     pub(crate) installation: String,
     pub(crate) host: HostName,
     pub(crate) boot_id: String,
-    pub(crate) key: OrderKey,
+    /// Another one when the host is enrolled again.
+    pub(crate) key: Mutex<OrderKey>,
     pub(crate) inventory: Arc<Inventory>,
     pub(crate) commands: Vec<HostCommand>,
     pub(crate) caps: Caps,
@@ -38,7 +36,7 @@ impl Orders {
         &self,
         signed: &SignedOrder,
     ) -> Result<(OperationId, Outcome), Forged> {
-        let addressed = self.key.verify(signed)?;
+        let addressed = self.verify(signed)?;
         let operation = addressed.order.operation.clone();
         let outcome = match self.admit(&addressed) {
             Ok(order) => self.actuators.carry_out(&order).await,
@@ -55,16 +53,27 @@ impl Orders {
         &self,
         signed: &SignedOrder,
     ) -> Result<(OperationId, Outcome), Forged> {
-        let addressed = self.key.verify(signed)?;
+        let addressed = self.verify(signed)?;
         let operation = addressed.order.operation.clone();
         let order = self
             .for_this_host(&addressed)
             .and_then(|()| self.local(&addressed.order));
-        let outcome = match order {
-            Ok(order) => self.actuators.reconcile(&order).await,
+        let given = self.time.here(addressed.order.given_at);
+        let given = given.ok_or_else(|| "the server's time is not known yet".to_owned());
+        let outcome = match order.and_then(|order| Ok((order, given?))) {
+            Ok((order, given)) => self.actuators.reconcile(&order, given).await,
             Err(why) => self.outcome(&addressed.order, OutcomeKind::Unknown, why),
         };
         Ok((operation, outcome))
+    }
+
+    pub(crate) fn replace_key(&self, key: OrderKey) {
+        *self.key.lock().unwrap_or_else(PoisonError::into_inner) = key;
+    }
+
+    fn verify(&self, signed: &SignedOrder) -> Result<Addressed, Forged> {
+        let key = self.key.lock().unwrap_or_else(PoisonError::into_inner);
+        key.verify(signed)
     }
 
     /// The order as this host understands it. The error: it has certainly had no effect, and why.
@@ -144,13 +153,6 @@ impl Orders {
             detail,
         }
     }
-}
-
-/// By this host's own clock.
-pub(crate) fn wall_now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let millis = since.map_or(0, |since| since.as_millis());
-    Timestamp::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

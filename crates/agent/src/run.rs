@@ -4,7 +4,10 @@ use std::{
     fs,
     hash::{BuildHasher, RandomState},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use pitcrew_act::{Actuators, Supervisor};
@@ -15,11 +18,11 @@ use crate::{
     AgentError, Options, Processes,
     backoff::Backoff,
     caps::Caps,
-    clock::{ServerTime, boot_ms},
+    clock::{ServerTime, boot_ms, wall_now},
     enrol::{self, EnrolError, ReadToken},
     identity::Identity,
     inventory::Inventory,
-    orders::{Orders, wall_now},
+    orders::Orders,
     session, tls,
 };
 
@@ -31,6 +34,8 @@ pub(crate) struct Agent {
     /// New with each start.
     pub(crate) instance: String,
     identity: Mutex<Identity>,
+    /// The identity on the disk is an older one.
+    is_unsaved: AtomicBool,
 }
 
 /// Runs until SIGTERM or SIGINT; `ready` is told the host's name once it has one. What it supervises lives on.
@@ -98,7 +103,7 @@ async fn enrol_first(options: &Options) -> Result<Identity, AgentError> {
 }
 
 impl Agent {
-    async fn start(options: Options, identity: Identity) -> Result<Self, AgentError> {
+    pub(crate) async fn start(options: Options, identity: Identity) -> Result<Self, AgentError> {
         let settings = &options.settings;
         // Unique on this host, also beside a server's own supervisor.
         let installation = format!("{}-{}", identity.installation, identity.host);
@@ -114,7 +119,7 @@ impl Agent {
             installation: identity.installation.clone(),
             host: identity.host.clone(),
             boot_id: boot_id()?,
-            key: identity.order_key()?,
+            key: Mutex::new(identity.order_key()?),
             inventory: Arc::new(Inventory::of(&identity.host, settings)),
             commands: settings.commands.clone(),
             caps: Caps::open(&options.data, settings.limits.clone())?,
@@ -127,6 +132,7 @@ impl Agent {
             time,
             instance: format!("{:016x}", RandomState::new().hash_one(())),
             identity: Mutex::new(identity),
+            is_unsaved: AtomicBool::new(false),
             options,
         })
     }
@@ -136,10 +142,23 @@ impl Agent {
         identity.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What can't be saved is good until the agent ends, and saved as soon as it can be.
     pub(crate) fn replace_identity(&self, new: Identity) -> Result<(), AgentError> {
-        new.save(&self.options.data)?;
+        self.orders.replace_key(new.order_key()?);
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        self.is_unsaved.store(true, Ordering::Relaxed);
+        self.save_identity();
         Ok(())
+    }
+
+    pub(crate) fn save_identity(&self) {
+        if !self.is_unsaved.load(Ordering::Relaxed) {
+            return;
+        }
+        match self.identity().save(&self.options.data) {
+            Ok(()) => self.is_unsaved.store(false, Ordering::Relaxed),
+            Err(error) => tracing::error!("this host's new certificate is not saved yet: {error}"),
+        }
     }
 
     async fn keep_connected(self: Arc<Self>) -> Result<(), AgentError> {
@@ -148,7 +167,7 @@ impl Agent {
         loop {
             self.enrol_again(&mut tried).await?;
             let identity = self.identity();
-            let config = tls::as_host(&identity);
+            let config = tls::as_host(&identity, &self.time);
             let connected = match config {
                 Ok(config) => tls::connect(&self.options.server, config).await,
                 Err(error) => Err(error),

@@ -134,7 +134,12 @@ The same seed gives the same report, to the byte. Exit 1 if a wrong target was t
     /// What was done or waits for approval, the newest first.
     Orders(ListOptions),
     /// Hosts with an agent, and which are connected. Exit 1 when one is not.
-    Hosts,
+    #[command(after_help = "\
+Examples:
+  pitcrew hosts
+  pitcrew hosts --revoke web-7     its certificate ends now, and its connection; enrol it again to have it back
+  pitcrew hosts --accept web-7     believe it that more than half of what it ran is gone")]
+    Hosts(HostsOptions),
     /// Every limit, what it allows and what of it is used.
     Limits,
     /// The whole chain of a case, an order or a target, with the exact limit that held back what was not done.
@@ -272,6 +277,16 @@ pub(crate) struct AgentOptions {
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) log: LogOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HostsOptions {
+    /// End this host's certificates, tokens and connection.
+    #[arg(long, value_name = "HOST", conflicts_with = "accept")]
+    pub(crate) revoke: Option<String>,
+    /// Believe what this host said last.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) accept: Option<String>,
 }
 
 #[derive(Debug, Args)]

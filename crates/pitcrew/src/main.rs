@@ -60,7 +60,7 @@ fn run(arguments: Arguments) -> Answered {
         Command::Targets(options) => look::targets(&options, &general),
         Command::Cases(options) => look::cases(&options, &general),
         Command::Orders(options) => look::orders(&options, &general),
-        Command::Hosts => hosts::hosts(&general),
+        Command::Hosts(options) => hosts::hosts(&options, &general),
         Command::Limits => look::limits(&general),
         Command::Explain(options) => explain::explain(&options, &general),
         Command::Pause(options) => person::pause(options, &general),

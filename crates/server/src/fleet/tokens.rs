@@ -104,6 +104,14 @@ impl Tokens {
         })
     }
 
+    /// What is open for this host is for nobody.
+    pub(crate) fn strike(&self, host: &HostName) -> Result<(), String> {
+        self.change(|open| {
+            open.retain(|open| open.host != *host);
+            Ok(())
+        })
+    }
+
     /// On the disk before it is true.
     fn change<T>(
         &self,
