@@ -72,14 +72,18 @@ impl ServerTime {
 
     /// When the server's clock showed `server`, by this host's own clock as it stands now.
     pub(crate) fn here(&self, server: Timestamp) -> Option<Given> {
+        let ((earliest, latest), wall) = (self.now()?, wall_now());
+        let here = |now: Timestamp| wall - now.since(server);
+        Some(Given::between(here(latest), here(earliest)))
+    }
+
+    /// The earliest and the latest that the server's clock can show now.
+    pub(crate) fn now(&self) -> Option<(Timestamp, Timestamp)> {
         let known = (*self.lock())?;
-        let (at_ms, wall) = (boot_ms(), wall_now());
-        let here = |beat_ms| {
-            let ms = known.server_ms + at_ms.saturating_sub(beat_ms);
-            wall - Timestamp::from_millis(ms).since(server)
-        };
-        let (earliest, latest) = (here(known.sent_ms), here(known.answered_ms));
-        Some(Given::between(earliest, latest))
+        let at_ms = boot_ms();
+        let shown =
+            |beat_ms| Timestamp::from_millis(known.server_ms + at_ms.saturating_sub(beat_ms));
+        Some((shown(known.answered_ms), shown(known.sent_ms)))
     }
 
     pub(crate) fn latest(&self, at_ms: u64) -> Option<Timestamp> {

@@ -149,10 +149,12 @@ async fn greet(
 fn start_scheduler(agent: &Arc<Agent>, outgoing: &Outgoing<ToServer>) -> Scheduler {
     let time = Arc::clone(&agent.time);
     let clock = move || time.earliest(boot_ms()).unwrap_or(Timestamp::ZERO);
+    let time = Arc::clone(&agent.time);
+    let reference = Arc::new(move || time.now());
     let outgoing = outgoing.rest.clone();
     Scheduler::start(
         agent.orders.host.observer(),
-        Tools::new(agent.processes.clone()),
+        Tools::new(agent.processes.clone()).beside(reference),
         CONCURRENCY,
         Arc::new(clock),
         move |observations| report(&outgoing, observations),
