@@ -39,6 +39,11 @@ const FILES: &[(&str, &str, u32)] = &[
         "pitcrew-agent.service",
         0o644,
     ),
+    (
+        "usr/lib/systemd/system/pitcrew-agent-hands.service",
+        "pitcrew-agent-hands.service",
+        0o644,
+    ),
     ("usr/lib/sysusers.d/pitcrew.conf", "sysusers.conf", 0o644),
     ("usr/share/doc/pitcrew/copyright", "copyright", 0o644),
     ("etc/pitcrew/host.yaml", "host.yaml", 0o644),

@@ -11,7 +11,7 @@ use crate::{
 
 const AGENTS: u16 = 7443;
 /// What the agent did is written here before it does it.
-const JOURNAL: &str = "/var/lib/pitcrew-agent/run/operations.jsonl";
+const JOURNAL: &str = "/var/lib/pitcrew-hands/run/operations.jsonl";
 pub(crate) const VERSION: &str = "1.2.0";
 
 const OBSERVATIONS_A_ROUND: u64 = 12;
@@ -110,8 +110,8 @@ impl Fleet {
         // First, or the agent of the incident before takes the new token.
         lab.shell(
             host,
-            "systemctl stop pitcrew-agent web
-             rm -rf /var/lib/pitcrew-agent/* /run/systemd/system/*.d /run/web-starts
+            "systemctl stop pitcrew-agent pitcrew-agent-hands web
+             rm -rf /var/lib/pitcrew-agent/* /var/lib/pitcrew-hands/* /run/systemd/system/*.d /run/web-starts
              systemctl daemon-reload; systemctl reset-failed",
         );
         let token = self.production.says(&["enroll", &name(host)], 0);
@@ -278,7 +278,7 @@ impl Fleet {
     }
 
     pub(crate) fn log_of(&self, host: u8) -> String {
-        let ask = "journalctl --quiet --no-pager --output cat --lines 60 --unit pitcrew-agent";
+        let ask = "journalctl --quiet --no-pager --output cat --lines 60 --unit 'pitcrew-agent*'";
         self.lab.shell(host, ask)
     }
 }

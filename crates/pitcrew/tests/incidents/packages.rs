@@ -36,7 +36,7 @@ fn with_an_open_case() -> Option<(Fleet, String)> {
     );
     lab.shell(
         1,
-        "systemctl stop pitcrew-agent; rm -rf /var/lib/pitcrew-agent/*",
+        "systemctl stop pitcrew-agent pitcrew-agent-hands; rm -rf /var/lib/pitcrew-agent/* /var/lib/pitcrew-hands/*",
     );
     let token = lab.shell(SERVER, "pitcrew enroll h1");
     lab.write(1, "/etc/pitcrew/agent-token", &token);
@@ -143,7 +143,10 @@ run:
   - { name: worker, command: [/bin/sleep, infinity], labels: { service: none } }
 ";
     lab.write(2, "/etc/pitcrew/host.yaml", configuration);
-    lab.shell(2, "systemctl restart pitcrew-agent");
+    // What it runs has the network that it has.
+    let network = "PrivateNetwork=no\nRestrictAddressFamilies=\n";
+    fleet.set_unit(2, "pitcrew-agent-hands", network);
+    lab.shell(2, "systemctl restart pitcrew-agent-hands pitcrew-agent");
     let worker = || lab.shell(2, "pidof sleep || true");
     let before = wait_for("the worker", || {
         let pid = worker();
