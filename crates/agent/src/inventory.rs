@@ -7,8 +7,13 @@ use pitcrew_act::Supervisor;
 use pitcrew_model::{Address, HostSettings, Labels, SourceName, Target, TargetId};
 use pitcrew_wire::HostName;
 
-/// By id; the host itself included.
-pub(crate) struct Inventory(BTreeMap<TargetId, Arc<Target>>);
+pub(crate) enum Inventory {
+    /// By id; the host itself included.
+    Own(BTreeMap<TargetId, Arc<Target>>),
+    /// Of the server's own host: the server's configuration is the host's, and says with each order and each test
+    /// what the target is.
+    Servers,
+}
 
 impl Inventory {
     pub(crate) fn of(host: &HostName, settings: &HostSettings) -> Self {
@@ -55,18 +60,24 @@ impl Inventory {
             on_host(target.id.clone().as_str(), Target { address, ..target })
         });
         let all = things.chain(processes).chain([own.clone()]);
-        Self(
+        Self::Own(
             all.map(|target| (target.id.clone(), Arc::new(target)))
                 .collect(),
         )
     }
 
     pub(crate) fn get(&self, id: &TargetId) -> Option<&Arc<Target>> {
-        self.0.get(id)
+        match self {
+            Self::Own(targets) => targets.get(id),
+            Self::Servers => None,
+        }
     }
 
     pub(crate) fn targets(&self) -> Vec<Target> {
-        self.0.values().map(|target| (**target).clone()).collect()
+        match self {
+            Self::Own(targets) => targets.values().map(|target| (**target).clone()).collect(),
+            Self::Servers => Vec::new(),
+        }
     }
 }
 

@@ -4,10 +4,7 @@ use std::{
     fs,
     hash::{BuildHasher, RandomState},
     path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
 };
 
 use pitcrew_probe::ProcessStates;
@@ -23,11 +20,12 @@ use crate::{
     identity::Identity,
     inventory::Inventory,
     orders::Orders,
+    papers::Papers,
     session, tls,
 };
 
+/// A host's agent, however it is connected.
 pub(crate) struct Agent {
-    pub(crate) options: Options,
     pub(crate) host: HostName,
     pub(crate) boot_id: String,
     pub(crate) inventory: Arc<Inventory>,
@@ -36,9 +34,18 @@ pub(crate) struct Agent {
     pub(crate) time: Arc<ServerTime>,
     /// New with each start.
     pub(crate) instance: String,
-    identity: Mutex<Identity>,
-    /// The identity on the disk is an older one.
-    is_unsaved: AtomicBool,
+    pub(crate) version: String,
+    /// Programs that a `nagios` test may run here.
+    pub(crate) plugins: Vec<String>,
+    /// Nothing within the server's own process, to which nobody has to prove who he is.
+    pub(crate) papers: Option<Arc<Papers>>,
+}
+
+/// An agent that comes to its server over the network.
+pub(crate) struct Remote {
+    pub(crate) agent: Arc<Agent>,
+    papers: Arc<Papers>,
+    options: Options,
 }
 
 /// Runs until SIGTERM or SIGINT; `ready` is told the host's name once it has one. What it supervises lives on.
@@ -80,8 +87,10 @@ async fn serve(options: Options, ready: impl FnOnce(&HostName)) -> Result<(), Ag
         None => enrol_first(&options).await?,
     };
     ready(&identity.host);
-    let agent = Arc::new(Agent::start(options, identity).await?);
-    agent.keep_connected().await
+    Remote::start(options, identity)
+        .await?
+        .keep_connected()
+        .await
 }
 
 /// Until it succeeds or the server says no.
@@ -111,7 +120,12 @@ async fn enrol_first(options: &Options) -> Result<Identity, AgentError> {
     }
 }
 
-impl Agent {
+/// A number that no other start of an agent has.
+pub(crate) fn new_instance() -> String {
+    format!("{:016x}", RandomState::new().hash_one(()))
+}
+
+impl Remote {
     pub(crate) async fn start(options: Options, identity: Identity) -> Result<Self, AgentError> {
         let settings = &options.settings;
         let principal = Principal::of(&identity);
@@ -130,51 +144,34 @@ impl Agent {
                 (Hands::Apart(apart), seen)
             }
         };
-        Ok(Self {
-            host: identity.host.clone(),
+        let host = identity.host.clone();
+        let papers = Arc::new(Papers::new(options.data.clone(), identity));
+        let agent = Agent {
             boot_id: boot_id()?,
-            inventory: Arc::new(Inventory::of(&identity.host, settings)),
+            inventory: Arc::new(Inventory::of(&host, settings)),
+            host,
             hands: Arc::new(hands),
             processes,
             time,
-            instance: format!("{:016x}", RandomState::new().hash_one(())),
-            identity: Mutex::new(identity),
-            is_unsaved: AtomicBool::new(false),
+            instance: new_instance(),
+            version: options.version.clone(),
+            plugins: settings.plugins.clone(),
+            papers: Some(Arc::clone(&papers)),
+        };
+        Ok(Self {
+            agent: Arc::new(agent),
+            papers,
             options,
         })
     }
 
-    pub(crate) fn identity(&self) -> Identity {
-        let identity = self.identity.lock();
-        identity.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// What can't be saved is good until the agent ends, and saved as soon as it can be.
-    pub(crate) fn replace_identity(&self, new: Identity) -> Result<(), AgentError> {
-        self.hands.replace_key(Principal::of(&new).order_key()?);
-        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = new;
-        self.is_unsaved.store(true, Ordering::Relaxed);
-        self.save_identity();
-        Ok(())
-    }
-
-    pub(crate) fn save_identity(&self) {
-        if !self.is_unsaved.load(Ordering::Relaxed) {
-            return;
-        }
-        match self.identity().save(&self.options.data) {
-            Ok(()) => self.is_unsaved.store(false, Ordering::Relaxed),
-            Err(error) => tracing::error!("this host's new certificate is not saved yet: {error}"),
-        }
-    }
-
-    async fn keep_connected(self: Arc<Self>) -> Result<(), AgentError> {
+    async fn keep_connected(self) -> Result<(), AgentError> {
         let mut backoff = Backoff::default();
-        let mut tried = self.identity().token;
+        let mut tried = self.papers.identity().token;
         loop {
             self.enrol_again(&mut tried).await?;
-            let identity = self.identity();
-            let config = tls::as_host(&identity, &self.time);
+            let identity = self.papers.identity();
+            let config = tls::as_host(&identity, &self.agent.time);
             let connected = match config {
                 Ok(config) => tls::connect(&self.options.server, config).await,
                 Err(error) => Err(error),
@@ -186,7 +183,7 @@ impl Agent {
                         backoff.succeeded();
                         tracing::info!(server, host = %identity.host, "connected");
                     };
-                    let ended = Box::pin(session::run(&self, stream, welcomed)).await;
+                    let ended = Box::pin(session::run(&self.agent, stream, welcomed)).await;
                     tracing::warn!("the connection to the server ended: {ended}");
                 }
                 Err(error) => tracing::warn!("{error}"),
@@ -202,12 +199,12 @@ impl Agent {
         };
         match enrol::enrol(&self.options.server, &token).await {
             Ok(identity)
-                if identity.host == self.host
-                    && identity.installation == self.identity().installation =>
+                if identity.host == self.agent.host
+                    && identity.installation == self.papers.identity().installation =>
             {
                 tracing::info!("this host is enrolled again");
                 *tried = token.digest;
-                self.replace_identity(identity)?;
+                self.papers.replace(identity, &self.agent.hands)?;
             }
             Ok(identity) => {
                 *tried = token.digest;
@@ -215,8 +212,8 @@ impl Agent {
                     "the new token is for {} of installation {}, this host is {} of {}",
                     identity.host,
                     identity.installation,
-                    self.host,
-                    self.identity().installation
+                    self.agent.host,
+                    self.papers.identity().installation
                 );
             }
             Err(error @ EnrolError::Refused(_)) => {

@@ -24,6 +24,7 @@ use crate::{
     AgentError, assigned,
     clock::boot_ms,
     identity::{self, Requested},
+    papers::Papers,
     run::Agent,
 };
 
@@ -127,7 +128,7 @@ async fn greet(
 ) -> Result<(Welcome, u64), SessionError> {
     let hello = Hello {
         protocol: Protocol::OURS,
-        version: agent.options.version.clone(),
+        version: agent.version.clone(),
         instance: agent.instance.clone(),
         boot_id: agent.boot_id.clone(),
     };
@@ -228,8 +229,10 @@ impl Session<'_> {
     }
 
     fn beat(&mut self) -> Result<(), SessionError> {
-        self.agent.save_identity();
-        self.renew_when_due()?;
+        if let Some(papers) = &self.agent.papers {
+            papers.save();
+            self.renew_when_due(papers)?;
+        }
         self.say_beat()
     }
 
@@ -300,7 +303,7 @@ impl Session<'_> {
     }
 
     fn watch(&self, target: Arc<Target>, runner: Option<Runner>, tests: Vec<Arc<Test>>) {
-        let plugins = &self.agent.options.settings.plugins;
+        let plugins = &self.agent.plugins;
         let assigned = assigned::judge(&self.agent.inventory, plugins, target, tests);
         let own = assigned.target.runner.clone();
         let refused = assigned.refused.into_iter();
@@ -354,11 +357,11 @@ impl Session<'_> {
         });
     }
 
-    fn renew_when_due(&mut self) -> Result<(), SessionError> {
+    fn renew_when_due(&mut self, papers: &Papers) -> Result<(), SessionError> {
         let Some(now) = self.agent.time.earliest(boot_ms()) else {
             return Ok(());
         };
-        let renewal = self.agent.identity().renewal();
+        let renewal = papers.identity().renewal();
         let waits = self.requested.is_some() && self.asked_at.elapsed() < renewal.patience;
         if waits || now < renewal.at {
             return Ok(());
@@ -382,15 +385,15 @@ impl Session<'_> {
     }
 
     fn renewed(&mut self, certificate: String) -> Result<(), SessionError> {
-        let Some(requested) = self.requested.take() else {
+        let (Some(requested), Some(papers)) = (self.requested.take(), &self.agent.papers) else {
             return Err(SessionError::OutOfTurn);
         };
         let renewed = identity::Identity {
             certificate,
             key: requested.key,
-            ..self.agent.identity()
+            ..papers.identity()
         };
-        self.agent.replace_identity(renewed)?;
+        papers.replace(renewed, &self.agent.hands)?;
         tracing::info!("the certificate is renewed");
         Ok(())
     }

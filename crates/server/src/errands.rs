@@ -56,7 +56,7 @@ impl Errands {
     }
 }
 
-/// Those of this host, and those of hosts with an agent.
+/// The server's own, for what is done beside it, and those of hosts, this one among them.
 #[derive(Clone)]
 pub(crate) struct Hands {
     pub(crate) actuators: Actuators,
@@ -64,10 +64,13 @@ pub(crate) struct Hands {
 }
 
 impl Hands {
-    /// The host that must do it. Whatever runs a target there is never looked for here.
+    /// The host that must do it; what nobody else must do, its own agent here does.
     fn host_of(&self, order: &Order) -> Option<HostName> {
         match &order.action {
-            Action::Restart | Action::Start | Action::Stop => self.fleet.must_do(&order.target),
+            Action::Restart | Action::Start | Action::Stop => {
+                let host = self.fleet.must_do(&order.target);
+                Some(host.unwrap_or_else(HostName::local))
+            }
             // Without a command of its own it is one that the host's configuration names.
             Action::Command { command, .. } if command.is_empty() => {
                 self.fleet.must_do(&order.target)

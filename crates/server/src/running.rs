@@ -69,6 +69,8 @@ pub(crate) struct Running {
     delivering: JoinHandle<()>,
     /// Ended when the server stops.
     tasks: Vec<JoinHandle<()>>,
+    /// Ended when no order is under way any more.
+    own_agent: JoinHandle<()>,
     listening: Option<Listening>,
 }
 
@@ -169,6 +171,10 @@ impl Running {
             // Each order is checked again and refused for the same reason.
             tracing::error!("{why}");
         }
+        let settling = tokio::spawn(Arc::clone(&fleet).keep_settled());
+        let own_agent = tokio::spawn(
+            Arc::clone(&fleet).keep_own_agent(actuators.clone(), Arc::clone(&processes)),
+        );
         let hands = Hands {
             actuators,
             fleet: Arc::clone(&fleet),
@@ -265,7 +271,8 @@ impl Running {
             ledger_thread,
             record_thread,
             delivering,
-            tasks: Vec::new(),
+            tasks: vec![settling],
+            own_agent,
             listening: None,
         })
     }
@@ -301,8 +308,6 @@ impl Running {
         let fleet = Arc::clone(&self.desk.fleet);
         let acceptor = TlsAcceptor::from(Arc::new(fleet.server_config()?));
         self.tasks
-            .push(tokio::spawn(Arc::clone(&fleet).keep_settled()));
-        self.tasks
             .push(tokio::spawn(Arc::clone(&fleet).keep_saved()));
         self.tasks
             .push(tokio::spawn(fleet::listen(listener, acceptor, fleet)));
@@ -332,6 +337,7 @@ impl Running {
                 "orders are still under way; the next start finds out what became of them"
             );
         }
+        self.own_agent.abort();
         self.settle().await;
         if let Some(listening) = self.listening.take() {
             listening.ended().await;

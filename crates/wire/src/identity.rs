@@ -17,20 +17,35 @@ pub struct HostName(Arc<str>);
 )]
 pub struct InvalidHost(String);
 
-/// The server's own observer has this name.
-const RESERVED: &str = "local";
+/// The server's own host has this name, and its observer.
+const LOCAL: &str = "local";
+
+fn is_fit(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    let ends_well = bytes.first().copied().is_some_and(is_plain)
+        && bytes.last().copied().is_some_and(is_plain);
+    let is_allowed = |byte: &u8| is_plain(*byte) || matches!(byte, b'-' | b'.');
+    bytes.len() <= 63 && ends_well && bytes.iter().all(is_allowed)
+}
 
 impl HostName {
     pub fn new(text: &str) -> Result<Self, InvalidHost> {
-        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let bytes = text.as_bytes();
-        let ends_well = bytes.first().copied().is_some_and(is_plain)
-            && bytes.last().copied().is_some_and(is_plain);
-        let is_allowed = |byte: &u8| is_plain(*byte) || matches!(byte, b'-' | b'.');
-        if bytes.len() > 63 || !ends_well || !bytes.iter().all(is_allowed) || text == RESERVED {
+        if !is_fit(text) || text == LOCAL {
             return Err(InvalidHost(text.chars().take(80).collect()));
         }
         Ok(Self(text.into()))
+    }
+
+    /// The server's own host, whose agent is in the server's process. No other can be enrolled under this name.
+    #[must_use]
+    pub fn local() -> Self {
+        Self(LOCAL.into())
+    }
+
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        *self.0 == *LOCAL
     }
 
     #[must_use]
@@ -68,8 +83,12 @@ impl HostName {
 
 impl TryFrom<String> for HostName {
     type Error = InvalidHost;
+    /// Orders name the server's own host, too.
     fn try_from(text: String) -> Result<Self, InvalidHost> {
-        Self::new(&text)
+        match text == LOCAL {
+            true => Ok(Self::local()),
+            false => Self::new(&text),
+        }
     }
 }
 

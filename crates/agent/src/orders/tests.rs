@@ -48,7 +48,7 @@ impl Host {
             inventory: Arc::new(Inventory::of(&host, &HostSettings::default())),
             host,
             commands: vec![mark],
-            caps: Caps::open(directory.path(), limits).unwrap(),
+            caps: Some(Caps::open(directory.path(), limits).unwrap()),
             actuators: Actuators::new(supervisor, Arc::new(clock)),
             time,
         };

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{Options, identity::Identity};
+use crate::{Options, identity::Identity, run::Remote};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -54,7 +54,8 @@ async fn agent(signer: &OrderSigner, directory: &std::path::Path) -> Arc<Agent> 
         hands: None,
         version: "0".into(),
     };
-    Arc::new(Agent::start(options, identity(signer)).await.unwrap())
+    let remote = Remote::start(options, identity(signer)).await;
+    remote.unwrap().agent
 }
 
 impl Server {
@@ -241,10 +242,11 @@ async fn a_certificate_that_can_not_be_saved_is_used_and_saved_later() {
     server.order().await;
     server.answer_beat(NOW).await;
     assert_eq!(server.outcome().await.kind, OutcomeKind::Done);
-    assert_eq!(server.agent.identity().certificate, "new");
+    let papers = server.agent.papers.as_ref().unwrap();
+    assert_eq!(papers.identity().certificate, "new");
     assert!(!at.exists());
     std::fs::remove_dir(&in_the_way).unwrap();
-    server.agent.save_identity();
+    papers.save();
     let saved = Identity::load(server.directory.path()).unwrap().unwrap();
     assert_eq!(saved.certificate, "new");
 }

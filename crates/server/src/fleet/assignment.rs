@@ -14,16 +14,18 @@ use std::{
 use pitcrew_model::{TargetId, Test, TestKind};
 use pitcrew_wire::HostName;
 
-/// What the server itself asks of a target that is on an agent's host. A secret it takes only where `may_tell` says so.
+/// What the server itself asks of a target. A secret it takes only where `may_tell` says so.
 pub(crate) fn by_server(tests: &[Arc<Test>], may_tell: bool) -> Vec<Arc<Test>> {
     chosen(tests, |test| {
         !test.is_inside() && (may_tell || !test.kind.holds_secret())
     })
 }
 
-/// What the target's own host asks.
-pub(crate) fn by_own_host(tests: &[Arc<Test>]) -> Vec<Arc<Test>> {
-    chosen(tests, |test| test.is_inside() && can_travel(test))
+/// What the target's own host asks; to this very host nothing travels.
+pub(crate) fn by_own_host(host: &HostName, tests: &[Arc<Test>]) -> Vec<Arc<Test>> {
+    chosen(tests, |test| {
+        test.is_inside() && (host.is_local() || can_travel(test))
+    })
 }
 
 /// What another host asks.

@@ -161,6 +161,12 @@ fn unfit(der: &CertificateDer<'_>, key: &KeyPair, now: Timestamp) -> Option<Stri
     }
 }
 
+/// For orders within this process: made anew with each start.
+pub(super) fn new_signer() -> Result<OrderSigner, AuthorityError> {
+    let key = OrderSigner::generate().map_err(make)?;
+    OrderSigner::from_pkcs8(&key).map_err(make)
+}
+
 impl Authority {
     pub(crate) fn open(
         directory: &Path,

@@ -6,6 +6,7 @@
 
 mod assignment;
 mod authority;
+mod embedded;
 mod generations;
 mod inventories;
 mod listen;
@@ -27,7 +28,7 @@ use pitcrew_model::{
     Urgency, Verdict,
 };
 use pitcrew_probe::Scheduler;
-use pitcrew_wire::{EnrolToken, HostName};
+use pitcrew_wire::{EnrolToken, HostName, OrderSigner};
 use rustls::ServerConfig;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -61,7 +62,10 @@ const NO_LISTENER: &str = "this server has no listener for agents: set `server.a
 const SAVE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Fleet {
-    /// Without it no agent can connect.
+    installation: String,
+    /// Signs what this host's own agent is ordered.
+    own_signer: OrderSigner,
+    /// Without it no agent can connect over the network.
     office: Option<Office>,
     /// Agents have been here: what is named `NAME@HOST` is a host's, even of one that nobody knows any more.
     has_hosts: bool,
@@ -117,6 +121,8 @@ impl Fleet {
             false => Inventories::default(),
         };
         Ok(Self {
+            installation: installation.to_owned(),
+            own_signer: authority::new_signer()?,
             has_hosts,
             scheduler: around.scheduler,
             clock: around.clock,
@@ -179,6 +185,9 @@ impl Fleet {
     }
 
     fn is_current(&self, proven: &Proven) -> bool {
+        if proven.host.is_local() {
+            return true;
+        }
         let office = self.office.as_ref();
         office.is_some_and(|office| {
             office
@@ -203,7 +212,11 @@ impl Fleet {
         let mut sessions = self.sessions();
         let host = self.host_of(target);
         self.schedule(target, service, host.as_ref());
-        if self.office.is_some() && !sessions.watch(target, service, host) {
+        let has_inside = service.tests.iter().any(|test| test.is_inside());
+        if self.office.is_none() && !has_inside {
+            // Nobody but this server is there to ask.
+            sessions.unwatch(&target.id);
+        } else if !sessions.watch(target, service, host.unwrap_or_else(HostName::local)) {
             self.unsettled.notify_one();
         }
     }
@@ -217,7 +230,7 @@ impl Fleet {
     /// What the server itself asks.
     fn schedule(&self, target: &Arc<Target>, service: &Arc<Service>, host: Option<&HostName>) {
         let tests = match host {
-            None => service.tests.clone(),
+            None => assignment::by_server(&service.tests, true),
             Some(host) => {
                 self.withhold(target, service);
                 let may_tell = self.untrusted(host, target).is_none();

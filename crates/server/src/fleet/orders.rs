@@ -138,17 +138,17 @@ impl Fleet {
     }
 
     fn sign(&self, host: &HostName, line: &Line, order: &Order) -> Result<SignedOrder, String> {
-        let office = self
-            .office
-            .as_ref()
-            .ok_or("this server has no listener for agents")?;
         let addressed = Addressed {
-            installation: office.authority.installation().to_owned(),
+            installation: self.installation.clone(),
             host: host.clone(),
             boot_id: line.boot_id.clone(),
             order: order.clone(),
         };
-        let signed = office.authority.sign(&addressed);
+        let signed = match (&self.office, host.is_local()) {
+            (_, true) => self.own_signer.sign(&addressed),
+            (Some(office), false) => office.authority.sign(&addressed),
+            (None, false) => return Err("this server has no listener for agents".to_owned()),
+        };
         signed.map_err(|error| format!("it can't be signed: {error}"))
     }
 

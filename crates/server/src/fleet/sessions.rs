@@ -7,7 +7,7 @@ use std::{
 };
 
 use pitcrew_model::{
-    Observation, OperationId, Outcome, Service, Target, TargetId, Test, TestName, Timestamp,
+    Observation, OperationId, Outcome, Runner, Service, Target, TargetId, Test, TestName, Timestamp,
 };
 use pitcrew_wire::{Hello, HostName, Outgoing, ToAgent, ToWrite, outgoing};
 use tokio::sync::{
@@ -77,13 +77,15 @@ struct Session {
 
 struct Told {
     target: Arc<Target>,
+    runner: Option<Runner>,
     tests: Vec<Arc<Test>>,
 }
 
 struct Watched {
     target: Arc<Target>,
     service: Arc<Service>,
-    host: Option<HostName>,
+    /// That it is or is on.
+    host: HostName,
     askers: Vec<HostName>,
 }
 
@@ -113,19 +115,30 @@ impl Session {
     }
 
     /// Whether it knows now; the same again is not said again.
-    fn tell(&mut self, target: &Arc<Target>, tests: Vec<Arc<Test>>) -> bool {
+    fn tell(
+        &mut self,
+        target: &Arc<Target>,
+        runner: Option<Runner>,
+        tests: Vec<Arc<Test>>,
+    ) -> bool {
         let told = self.told.get(&target.id);
-        if told.is_some_and(|told| told.target == *target && told.tests == tests) {
+        if told.is_some_and(|told| {
+            told.target == *target && told.runner == runner && told.tests == tests
+        }) {
             return true;
         }
         let is_said = self.say(ToAgent::Watch {
             target: Arc::clone(target),
-            runner: None,
+            runner: runner.clone(),
             tests: tests.clone(),
         });
         if is_said {
-            let target = Arc::clone(target);
-            self.told.insert(target.id.clone(), Told { target, tests });
+            let told = Told {
+                target: Arc::clone(target),
+                runner,
+                tests,
+            };
+            self.told.insert(target.id.clone(), told);
         }
         is_said
     }
@@ -158,8 +171,10 @@ impl Sessions {
         }
     }
 
+    /// Connected over the network.
     pub(crate) fn len(&self) -> usize {
-        self.by_host.len()
+        let hosts = self.by_host.keys();
+        hosts.filter(|host| !host.is_local()).count()
     }
 
     /// One identity, one connection. The same agent coming back takes its own place; another is refused, and the
@@ -258,7 +273,10 @@ impl Sessions {
             && session.serial == serial
         {
             session.is_settled = true;
-            self.ring.insert(host);
+            // The server is an observer already.
+            if !host.is_local() {
+                self.ring.insert(host);
+            }
         }
     }
 
@@ -289,7 +307,7 @@ impl Sessions {
         &mut self,
         target: &Arc<Target>,
         service: &Arc<Service>,
-        host: Option<HostName>,
+        host: HostName,
     ) -> bool {
         let askers = self
             .watched
@@ -336,11 +354,10 @@ impl Sessions {
                 continue;
             };
             let tests = &watched.service.tests;
-            let own = watched.host.as_ref();
-            let mut asking: Vec<(&HostName, Vec<Arc<Test>>)> = Vec::new();
-            asking.extend(own.map(|host| (host, assignment::by_own_host(tests))));
+            let own = &watched.host;
+            let mut asking = vec![(own, assignment::by_own_host(own, tests))];
             let shared = assignment::by_observer(tests);
-            let observers = self.ring.observers(id, own, self.observers);
+            let observers = self.ring.observers(id, Some(own), self.observers);
             asking.extend(observers.map(|host| (host, shared.clone())));
             let is_asking = |host: &HostName| asking.iter().any(|(one, _)| *one == host);
             // Who could not be told to stop is still an asker, and told the next time.
@@ -356,9 +373,11 @@ impl Sessions {
                 let session = self.by_host.get_mut(host);
                 if let Some(session) = session.filter(|session| session.is_settled) {
                     askers.push(host.clone());
+                    // Others know by themselves what runs there.
+                    let runner = host.is_local().then(|| watched.service.runner_for(&watched.target));
                     all_told &= match tests.is_empty() {
                         true => session.untell(id),
-                        false => session.tell(&watched.target, tests),
+                        false => session.tell(&watched.target, runner.flatten(), tests),
                     };
                 }
             }

@@ -87,7 +87,7 @@ fn the_inside_is_its_own_hosts_the_rest_another_hosts_and_the_same_again_says_no
     let (a, b) = (host("a"), host("b"));
     let (mut on_a, mut on_b) = (joined(&mut sessions, &a), joined(&mut sessions, &b));
     let web = target("web@a".into(), &a);
-    assert!(sessions.watch(&web, &service(), Some(a.clone())));
+    assert!(sessions.watch(&web, &service(), a.clone()));
     assert_eq!(said(&mut on_a), [(web.id.clone(), 1)]);
     assert_eq!(said(&mut on_b), [(web.id.clone(), 1)]);
     assert!(sessions.settle(&sessions.watched()));
@@ -106,7 +106,7 @@ fn what_finds_no_room_is_told_later_and_nothing_is_forgotten() {
         sessions.watch(
             &target(format!("{number}@a"), &a),
             &service(),
-            Some(a.clone()),
+            a.clone(),
         );
     }
     let mut told = said(&mut on_a).len();
