@@ -3,7 +3,7 @@
 //!
 //! `operations.jsonl`, one JSON object a line: first `{"since":MS}`, the time from which the journal is
 //! complete; then `{"begun":ID,"at":MS}`, on the disk before the operation touches anything, and
-//! `{"ended":ID,"outcome":{…}}`. A last line without its end was never relied on and is dropped. A broken
+//! `{"ended":ID,"outcome":{…}}`; a reboot's beginning also has `"boot":ID`, the boot that it is to end. A last line without its end was never relied on and is dropped. A broken
 //! line elsewhere means that something else wrote here: what is left is kept, and the journal counts as
 //! complete only from then on. The file is written anew, with the newest operations, when it is opened and
 //! when it has grown.
@@ -33,6 +33,8 @@ enum Line {
     Begun {
         begun: OperationId,
         at: Timestamp,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        boot: Option<String>,
     },
     Ended {
         ended: OperationId,
@@ -53,6 +55,7 @@ pub(crate) enum Known {
 #[derive(Debug)]
 struct Entry {
     at: Timestamp,
+    boot: Option<String>,
     outcome: Option<Outcome>,
 }
 
@@ -110,7 +113,12 @@ impl Journal {
     }
 
     /// On the disk when it returns; only then may the operation begin.
-    pub(crate) fn begin(&self, id: &OperationId, at: Timestamp) -> io::Result<()> {
+    pub(crate) fn begin(
+        &self,
+        id: &OperationId,
+        at: Timestamp,
+        boot: Option<String>,
+    ) -> io::Result<()> {
         let mut operations = self.lock();
         if operations.lines >= 4 * REMEMBERED_MAX {
             rewrite(&self.path, &mut operations)?;
@@ -120,11 +128,12 @@ impl Journal {
             &Line::Begun {
                 begun: id.clone(),
                 at,
+                boot: boot.clone(),
             },
         )?;
-        operations
-            .entries
-            .insert(id.clone(), Entry { at, outcome: None });
+        let outcome = None;
+        let entry = Entry { at, boot, outcome };
+        operations.entries.insert(id.clone(), entry);
         operations.order.push_back(id.clone());
         if operations.order.len() > REMEMBERED_MAX {
             forget_oldest(&mut operations);
@@ -132,12 +141,20 @@ impl Journal {
         Ok(())
     }
 
+    /// The boot that an operation was begun in, where that was written down.
+    pub(crate) fn boot_before(&self, id: &OperationId) -> Option<String> {
+        let operations = self.lock();
+        operations.entries.get(id)?.boot.clone()
+    }
+
     /// What was refused before it began: remembered for as long as Pitcrew runs, so that the same word gets
     /// the same answer. After a restart it was never begun, which is as true.
     pub(crate) fn refuse(&self, id: &OperationId, at: Timestamp, outcome: &Outcome) {
         let mut operations = self.lock();
         let outcome = Some(outcome.clone());
-        let known = operations.entries.insert(id.clone(), Entry { at, outcome });
+        let boot = None;
+        let entry = Entry { at, boot, outcome };
+        let known = operations.entries.insert(id.clone(), entry);
         if known.is_none() {
             operations.order.push_back(id.clone());
         }
@@ -180,11 +197,10 @@ fn read(text: &str, now: Timestamp) -> Read {
         };
         match serde_json::from_str(line) {
             Ok(Line::Since { since: first }) => since = first,
-            Ok(Line::Begun { begun, at }) => {
-                if entries
-                    .insert(begun.clone(), Entry { at, outcome: None })
-                    .is_none()
-                {
+            Ok(Line::Begun { begun, at, boot }) => {
+                let outcome = None;
+                let entry = Entry { at, boot, outcome };
+                if entries.insert(begun.clone(), entry).is_none() {
                     order.push_back(begun);
                 }
             }
@@ -243,6 +259,7 @@ fn rewrite(path: &Path, operations: &mut Operations) -> io::Result<()> {
         lines.push(Line::Begun {
             begun: id.clone(),
             at: entry.at,
+            boot: entry.boot.clone(),
         });
         if let Some(outcome) = &entry.outcome {
             lines.push(Line::Ended {
@@ -289,9 +306,9 @@ mod tests {
     fn what_was_begun_and_ended_is_known_after_a_restart() {
         let directory = tempfile::tempdir().unwrap();
         let journal = Journal::open(directory.path(), at(1)).unwrap();
-        journal.begin(&id("a"), at(2)).unwrap();
+        journal.begin(&id("a"), at(2), None).unwrap();
         journal.end(&id("a"), &outcome()).unwrap();
-        journal.begin(&id("b"), at(3)).unwrap();
+        journal.begin(&id("b"), at(3), None).unwrap();
         drop(journal);
         let journal = Journal::open(directory.path(), at(9)).unwrap();
         assert_eq!(journal.look_up(&id("a"), at(2)), Known::Ended(outcome()));
@@ -304,7 +321,7 @@ mod tests {
     fn a_torn_last_line_was_never_relied_on() {
         let directory = tempfile::tempdir().unwrap();
         let journal = Journal::open(directory.path(), at(1)).unwrap();
-        journal.begin(&id("a"), at(2)).unwrap();
+        journal.begin(&id("a"), at(2), None).unwrap();
         drop(journal);
         let path = directory.path().join("operations.jsonl");
         let mut text = fs::read_to_string(&path).unwrap();

@@ -82,7 +82,7 @@ impl Orders {
         self.actuators.admit(order.fence)?;
         let order = self.local(order)?;
         if order.action.is_disruptive() {
-            self.caps.take(&order.operation, wall_now())?;
+            self.caps.take(&order.operation, &order.action, wall_now())?;
         }
         Ok(order)
     }
@@ -105,8 +105,13 @@ impl Orders {
             .ok_or_else(|| format!("{} is no target of this host", order.target.id))?;
         let action = match &order.action {
             Action::Restart | Action::Start | Action::Stop => order.action.clone(),
+            Action::Reboot if order.acts_on().id == self.host.target() => Action::Reboot,
+            Action::Reboot => {
+                let other = &order.acts_on().id;
+                return Err(format!("the order is to reboot {other}, which is another host"));
+            }
             Action::Command { name, .. } => self.command(name)?,
-            Action::Webhook { .. } | Action::HandOver { .. } => {
+            Action::PowerCycle | Action::Webhook { .. } | Action::HandOver { .. } => {
                 return Err(format!("{} is nothing for a host", order.action));
             }
         };

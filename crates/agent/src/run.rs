@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use pitcrew_act::{Actuators, Supervisor};
+use pitcrew_act::{Actuators, Reboot, Supervisor, boot_id};
 use pitcrew_wire::HostName;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -113,12 +113,21 @@ impl Agent {
         let orders = Orders {
             installation: identity.installation.clone(),
             host: identity.host.clone(),
-            boot_id: boot_id()?,
+            boot_id: boot_id().map_err(|source| AgentError::System {
+                doing: "read the boot id",
+                source,
+            })?,
             key: identity.order_key()?,
             inventory: Arc::new(Inventory::of(&identity.host, settings)),
             commands: settings.commands.clone(),
             caps: Caps::open(&options.data, settings.limits.clone())?,
-            actuators: Actuators::new(supervisor.clone(), Arc::new(clock)),
+            actuators: Actuators::of_host(
+                supervisor.clone(),
+                Arc::new(clock),
+                Reboot {
+                    bus: settings.reboot_bus.clone(),
+                },
+            ),
             time: Arc::clone(&time),
         };
         Ok(Self {
@@ -207,14 +216,4 @@ impl Agent {
         let token = enrol::read_token(path).ok()?;
         (token.digest != tried).then_some(token)
     }
-}
-
-fn boot_id() -> Result<String, AgentError> {
-    let path = Path::new("/proc/sys/kernel/random/boot_id");
-    let text = fs::read_to_string(path).map_err(|source| AgentError::File {
-        doing: "read",
-        path: path.to_owned(),
-        source,
-    })?;
-    Ok(text.trim().to_owned())
 }

@@ -70,12 +70,41 @@ impl Hands {
     /// The host that must do it. Whatever runs a target there is never looked for here.
     fn host_of(&self, order: &Order) -> Option<HostName> {
         match &order.action {
-            Action::Restart | Action::Start | Action::Stop => self.fleet.host_of(&order.target),
+            Action::Restart | Action::Start | Action::Stop | Action::Reboot => {
+                self.fleet.host_of(order.acts_on())
+            }
             // Without a command of its own it is one that the host's configuration names.
             Action::Command { command, .. } if command.is_empty() => {
                 self.fleet.host_of(&order.target)
             }
-            Action::Command { .. } | Action::Webhook { .. } | Action::HandOver { .. } => None,
+            Action::PowerCycle
+            | Action::Command { .. }
+            | Action::Webhook { .. }
+            | Action::HandOver { .. } => None,
+        }
+    }
+
+    async fn carry_out(self, order: Order) -> Outcome {
+        let acting = async {
+            match self.host_of(&order) {
+                Some(host) => self.fleet.carry_out(&host, &order).await,
+                None => self.actuators.carry_out(&order).await,
+            }
+        };
+        match order.action.is_on_host() {
+            true => self.fleet.prove(&order, acting).await,
+            false => acting.await,
+        }
+    }
+
+    async fn reconcile(&self, order: &Order) -> Outcome {
+        let said = match self.host_of(order) {
+            Some(host) => self.fleet.reconcile(&host, order).await,
+            None => self.actuators.reconcile(order).await,
+        };
+        match order.action.is_on_host() {
+            true => self.fleet.prove_later(order, said).await,
+            false => said,
         }
     }
 }
@@ -120,12 +149,7 @@ impl Couriers {
         self.metrics
             .order_given_seconds
             .observe(waited.as_secs_f64());
-        self.run(order, |hands, order| async move {
-            match hands.host_of(&order) {
-                Some(host) => hands.fleet.carry_out(&host, &order).await,
-                None => hands.actuators.carry_out(&order).await,
-            }
-        });
+        self.run(order, Hands::carry_out);
     }
 
     /// Finds out what became of an order that a former run gave. The outcome is told when the engine knows the
@@ -134,10 +158,7 @@ impl Couriers {
         tracing::info!(order = %order.id, target = %order.target.id, "finding out what became of it");
         let inbox = self.inbox.clone();
         self.run(order, |hands, order| async move {
-            let outcome = match hands.host_of(&order) {
-                Some(host) => hands.fleet.reconcile(&host, &order).await,
-                None => hands.actuators.reconcile(&order).await,
-            };
+            let outcome = hands.reconcile(&order).await;
             let known = tokio::time::timeout(TARGETS_GRACE, until_known(&inbox, &order)).await;
             if known.is_err() {
                 tracing::warn!(order = %order.id, target = %order.target.id, "its target is not found any more");

@@ -169,7 +169,7 @@ impl Running {
             tracing::error!("{why}");
         }
         let hands = Hands {
-            actuators,
+            actuators: actuators.clone(),
             fleet: Arc::clone(&fleet),
         };
         let couriers = Couriers::new(
@@ -227,6 +227,7 @@ impl Running {
             standing: Arc::clone(&standing),
             receivers,
             supervisor,
+            actuators,
             said: fleet.changes(),
             fleet: Arc::clone(&fleet),
             agents: Vec::new(),

@@ -77,6 +77,7 @@ impl Host {
                 target: Arc::new(target),
                 service: None,
                 // What the server says the command is must not matter.
+                host: None,
                 action: Action::Command {
                     name: "mark".into(),
                     command: vec!["/bin/false".into()],

@@ -52,6 +52,16 @@ const STEP: Shape = Shape::new(
             Kind::Shape(&NOTHING),
             "By whatever runs the target.",
         ),
+        optional(
+            "reboot",
+            Kind::Shape(&NOTHING),
+            "The host that the target runs on, by its own agent.",
+        ),
+        optional(
+            "power_cycle",
+            Kind::Shape(&NOTHING),
+            "The host that the target runs on, by its power controller: see `power`.",
+        ),
         optional("command", Kind::Shape(&COMMAND), "A command of your own."),
         optional(
             "webhook",
@@ -79,10 +89,12 @@ const STEP: Shape = Shape::new(
 )
 .with_exactly_one(&ACTIONS);
 
-const ACTIONS: [&str; 6] = [
+const ACTIONS: [&str; 8] = [
     "restart",
     "start",
     "stop",
+    "reboot",
+    "power_cycle",
     "command",
     "webhook",
     "hand_over",
@@ -331,6 +343,8 @@ fn action(reader: &mut Reader<'_>, fields: &Fields<'_>, entry: &Entry<'_>) -> Op
         "restart" => Action::Restart,
         "start" => Action::Start,
         "stop" => Action::Stop,
+        "reboot" => Action::Reboot,
+        "power_cycle" => Action::PowerCycle,
         "command" => {
             let name = inner.value(reader, "name", values::not_empty);
             let command = match inner.has("command") {

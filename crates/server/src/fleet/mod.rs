@@ -6,8 +6,10 @@
 
 mod assignment;
 mod authority;
+mod boots;
 mod inventories;
 mod listen;
+mod machines;
 mod orders;
 mod session;
 mod sessions;
@@ -30,7 +32,10 @@ use rustls::ServerConfig;
 use tokio::sync::{Notify, mpsc, watch};
 
 pub use self::authority::AuthorityError;
-use self::{authority::Authority, inventories::Inventories, sessions::Sessions, tokens::Tokens};
+use self::{
+    authority::Authority, boots::Boots, inventories::Inventories, sessions::Sessions,
+    tokens::Tokens,
+};
 pub(crate) use self::{listen::listen, tokens::GOOD_FOR};
 use crate::{api::HostStatus, clock::Clock, core::Inbox, metrics::Metrics};
 
@@ -55,6 +60,7 @@ pub(crate) struct Fleet {
     notices: mpsc::UnboundedSender<Notice>,
     sessions: Mutex<Sessions>,
     inventories: Mutex<Inventories>,
+    boots: Mutex<Boots>,
     /// Counts hosts that came or went.
     moved: watch::Sender<u64>,
     /// Counts inventories that changed.
@@ -91,7 +97,12 @@ impl Fleet {
             Some(_) => Inventories::open(directory.join("hosts"))?,
             None => Inventories::none(),
         };
+        let boots = match &office {
+            Some(_) => Boots::open(directory.join("boots.json"))?,
+            None => Boots::none(),
+        };
         Ok(Self {
+            boots: Mutex::new(boots),
             sources: RwLock::default(),
             clock: around.clock,
             inbox: around.inbox,
@@ -118,6 +129,10 @@ impl Fleet {
 
     fn sessions(&self) -> MutexGuard<'_, Sessions> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn boots(&self) -> MutexGuard<'_, Boots> {
+        self.boots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn inventories(&self) -> MutexGuard<'_, Inventories> {

@@ -103,7 +103,9 @@ async fn hello(
         let reason = format!("no protocol is spoken by both: here {oldest} to {newest}");
         return Err(End::Refused("protocol", reason));
     };
+    let boot_id = hello.boot_id.clone();
     let joined = join(fleet, host, hello)?;
+    fleet.boots().note(host, &boot_id, fleet.clock.now());
     let welcome = ToAgent::Welcome(Welcome {
         protocol,
         version: VERSION.to_owned(),
