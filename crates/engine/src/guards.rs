@@ -125,6 +125,7 @@ guards! {
     RateSpentByGuests "rate_spent_by_guests" "an order on a host counts in the rate of every service that it touches";
     FlightOfGuests "flight_of_guests" "an order on a host is in flight in every service and domain that it touches";
     BystandersOfPeople "bystanders_of_people" "what runs beside the target is not taken down out of a person's hand";
+    BystandersPaused "bystanders_paused" "nor out of a paused service";
     BystandersBreakers "bystanders_breakers" "nor where a breaker holds";
     BystandersAutonomy "bystanders_autonomy" "nor more freely than its own service is repaired";
     FleetBrake "fleet_brake" "disruptive orders over everything";

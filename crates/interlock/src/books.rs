@@ -481,8 +481,13 @@ impl Interlock {
         let up = members.iter().filter(|slot| looks(**slot)).count();
         let proving = self.proving.iter().filter(|(_, until)| now < **until);
         let held = self.held.iter().filter(|(_, (until, _))| now < *until);
+        let machines = self.in_flight.wide();
+        let carried: Vec<TargetId> = machines
+            .flat_map(|order| self.brought_down(order))
+            .collect();
         let busy: BTreeSet<u32> = lost
             .iter()
+            .chain(&carried)
             .chain(proving.map(|(id, _)| id))
             .chain(held.map(|(id, _)| id))
             .chain(self.in_flight.targets())

@@ -112,7 +112,8 @@ guards! {
     // People.
     HeldByPerson "held_by_person" "14: a target under a person's hand is left alone";
     HostHeldByPerson "host_held_by_person" "14: so is what runs on it";
-    GuestsOfPeople "guests_of_people" "14: what else goes down with a host is in nobody's hand and in no pause";
+    GuestsOfPeople "guests_of_people" "14: what else goes down with a host is in nobody's hand";
+    GuestsPaused "guests_paused" "14: nor is it up and in a pause";
     GuestsAutonomy "guests_autonomy" "14: nor taken more freely than its own service is repaired";
     GuestsMassFailure "guests_mass_failure" "10: nor in the middle of a mass failure";
     StopStands "stop_stands" "14: what a person stopped stays stopped";

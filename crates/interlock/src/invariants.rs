@@ -135,18 +135,19 @@ impl Interlock {
 
     /// 10 and 14: a person's hand, a pause, a service's own autonomy and a mass failure hold for every guest.
     fn guests_are_nobodys(&self, now: Timestamp, order: &Order) -> Option<Objection> {
+        let down = self.brought_down(order);
+        let mut down = down.iter().filter(|_| order.action.is_on_host());
+        let is_held = |id: &&TargetId| self.held.get(*id).is_some_and(|(until, _)| now < *until);
+        if let Some(id) = down.find(is_held)
+            && holds(Guard::GuestsOfPeople)
+        {
+            return object(14, format!("a person holds {id}"));
+        }
         self.bystanders(now, order).into_iter().find_map(|entry| {
-            let id = &entry.target.id;
-            if let Some((until, _)) = self.held.get(id)
-                && now < *until
-                && holds(Guard::GuestsOfPeople)
-            {
-                return object(14, format!("a person holds {id}"));
-            }
             let service = &*self.services[entry.service()?];
             let mut paused = self.paused.iter();
             if let Some(scope) = paused.find(|scope| covers(scope, service, &entry.target))
-                && holds(Guard::GuestsOfPeople)
+                && holds(Guard::GuestsPaused)
             {
                 return object(14, format!("{scope} is paused"));
             }

@@ -156,6 +156,15 @@ impl Order {
     pub fn acts_on(&self) -> &Arc<Target> {
         self.host.as_ref().unwrap_or(&self.target)
     }
+
+    /// `restart`, or where it acts on something else than its target, `reboot web-7`.
+    #[must_use]
+    pub fn deed(&self) -> String {
+        match &self.host {
+            Some(host) => format!("{} {}", self.action, host.id),
+            None => self.action.to_string(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -32,6 +32,7 @@ impl Host {
         let per = Duration::from_secs(3_600);
         let limits = HostLimits {
             disruptive: Rate { count: 2, per },
+            ..HostLimits::default()
         };
         let host = HostName::new("web-1").unwrap();
         let supervisor = Supervisor::new(directory.path().join("run"), "i1-web-1".into()).unwrap();

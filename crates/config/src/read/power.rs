@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(crate) const POWER: Shape = Shape::new(
-    "power",
+    "power entry",
     "The controllers of some hosts; the first entry that names a host is for it.",
     &[
         required(

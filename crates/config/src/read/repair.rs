@@ -155,6 +155,7 @@ pub(crate) struct ReadRepair {
     pub(crate) runner_steps: Vec<(Action, Span)>,
     /// Steps whose command is in the configuration of the target's host.
     pub(crate) host_commands: Vec<Span>,
+    pub(crate) power_cycles: Vec<Span>,
     pub(crate) hand_overs: Vec<(ReceiverName, Span)>,
     /// The time to settle of each step but `hand_over`, and the step's place.
     pub(crate) settles: Vec<(Duration, Span)>,
@@ -179,6 +180,11 @@ pub(crate) fn repair(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadRep
         matches!(action, Some(Action::Command { command, .. }) if command.is_empty())
     });
     let host_commands = host_commands.map(|step| step.at).collect();
+    let power_cycles = steps.iter().filter(|step| {
+        let action = step.step.as_ref().map(|step| &step.action);
+        action == Some(&Action::PowerCycle)
+    });
+    let power_cycles = power_cycles.map(|step| step.at).collect();
     let runner_steps = steps
         .iter()
         .filter_map(|step| Some((step.step.as_ref()?.action.clone(), step.at)))
@@ -204,6 +210,7 @@ pub(crate) fn repair(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadRep
         runner_steps,
         settles,
         host_commands,
+        power_cycles,
         hand_overs: steps.into_iter().filter_map(|step| step.to).collect(),
     })
 }

@@ -474,7 +474,8 @@ impl Engine {
             );
             evidence.push(format!(
                 "{} {order} {}: {outcome}",
-                state.order.given_at, state.order.action
+                state.order.given_at,
+                state.order.deed()
             ));
         }
         Notice {

@@ -37,6 +37,11 @@ impl Engine {
     }
 
     pub(crate) fn free_of_people(&self, now: Timestamp, at: usize) -> Result<(), Hold> {
+        self.free_of_holds(now, at)?;
+        self.free_of_pauses(at)
+    }
+
+    fn free_of_holds(&self, now: Timestamp, at: usize) -> Result<(), Hold> {
         for member in std::iter::once(at).chain(self.fleet.hosts_of(at)) {
             let guard = match member == at {
                 true => Guard::HeldByPerson,
@@ -53,7 +58,7 @@ impl Engine {
                 });
             }
         }
-        self.free_of_pauses(at)
+        Ok(())
     }
 
     pub(crate) fn free_of_pauses(&self, at: usize) -> Result<(), Hold> {
@@ -110,12 +115,17 @@ impl Engine {
         self.authority(now, at, id, wanted)
     }
 
-    /// Whatever else goes down with the target's host and is not down already is nobody's to take: no person's hand
-    /// on it, no pause, no breaker.
+    /// Whatever else goes down with the target's host is in nobody's hand; and what is not down already is in no
+    /// pause and under no breaker.
     pub(crate) fn bystanders_are_free(&self, now: Timestamp, at: usize) -> Result<(), Hold> {
-        for other in self.bystanders(now, at)? {
+        for touched in self.fleet.touched_by(self.machine(at)?) {
             if holds(Guard::BystandersOfPeople) {
-                self.free_of_people(now, other)?;
+                self.free_of_holds(now, touched)?;
+            }
+        }
+        for other in self.bystanders(now, at)? {
+            if holds(Guard::BystandersPaused) {
+                self.free_of_pauses(other)?;
             }
             if holds(Guard::BystandersBreakers) {
                 self.breakers_are_closed(now, other)?;

@@ -64,10 +64,10 @@ pub(super) fn person(said: &mut Sentence, names: &Names) -> Parsed<Act> {
     Ok(Act::Person { by, does })
 }
 
-/// `restart`, `start`, `stop`, or a command or webhook of the production.
+/// `restart`, `start`, `stop`, `reboot`, `power_cycle`, or a command or webhook of the production.
 pub(super) fn action(said: &mut Sentence, names: &Names) -> Parsed<String> {
     let own = names.actions.iter().map(String::as_str);
-    let known: Vec<&str> = ["restart", "start", "stop"]
+    let known: Vec<&str> = ["restart", "start", "stop", "reboot", "power_cycle"]
         .into_iter()
         .chain(own)
         .collect();
