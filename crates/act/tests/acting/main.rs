@@ -9,6 +9,7 @@ mod container;
 mod listener;
 mod notice;
 mod order;
+mod power;
 mod supervised;
 mod support;
 mod survival;
