@@ -12,7 +12,6 @@ use super::{Fleet, boots::Boot};
 
 /// Longer than any machine boots, shorter than what is overdue.
 const BOOT_MAX: Duration = Duration::from_secs(12 * 60);
-const BOOT_MIN: Duration = Duration::from_secs(30);
 
 impl Fleet {
     pub(crate) fn boot_of(&self, host: &HostName) -> Option<Boot> {
@@ -51,7 +50,7 @@ impl Fleet {
         if said.kind == OutcomeKind::Failed {
             return said;
         }
-        let patience = order.settle.clamp(BOOT_MIN, BOOT_MAX);
+        let patience = order.settle.min(BOOT_MAX);
         let mut moved = self.moved.subscribe();
         let booting = async {
             loop {
