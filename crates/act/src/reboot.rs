@@ -60,7 +60,9 @@ pub(crate) async fn begin(bus: Option<&str>) -> Answer {
 }
 
 fn begun(by: &str) -> Answer {
-    Answer::unknown(format!("{by} has begun to reboot; only a new boot id proves it"))
+    Answer::unknown(format!(
+        "{by} has begun to reboot; only a new boot id proves it"
+    ))
 }
 
 async fn connect(bus: Option<&str>) -> Result<Connection, zbus::Error> {

@@ -79,7 +79,9 @@ impl Caps {
             ));
         }
         if reboot && is_reached(reboots, now, taken.iter().filter(|taken| taken.reboot)) {
-            return Err(format!("the host's own limit of {reboots} reboots is reached"));
+            return Err(format!(
+                "the host's own limit of {reboots} reboots is reached"
+            ));
         }
         let mut lately = taken.clone();
         lately.retain(|taken| now.since(taken.at) < disruptive.per.max(reboots.per));
@@ -126,17 +128,33 @@ mod tests {
         let caps = Caps::open(data.path(), two_an_hour()).unwrap();
         assert_eq!(caps.take(&operation(1), &Action::Restart, start), Ok(()));
         assert_eq!(caps.take(&operation(2), &Action::Restart, start), Ok(()));
-        assert_eq!(caps.take(&operation(1), &Action::Restart, start), Ok(()), "the same again");
+        assert_eq!(
+            caps.take(&operation(1), &Action::Restart, start),
+            Ok(()),
+            "the same again"
+        );
         assert!(caps.take(&operation(3), &Action::Restart, start).is_err());
         let caps = Caps::open(data.path(), two_an_hour()).unwrap();
-        let refused = caps.take(&operation(3), &Action::Restart, start + Duration::from_secs(3_599));
+        let refused = caps.take(
+            &operation(3),
+            &Action::Restart,
+            start + Duration::from_secs(3_599),
+        );
         assert!(refused.unwrap_err().contains("2/h"));
         assert!(
-            caps.take(&operation(3), &Action::Restart, start - Duration::from_secs(86_400))
-                .is_err()
+            caps.take(
+                &operation(3),
+                &Action::Restart,
+                start - Duration::from_secs(86_400)
+            )
+            .is_err()
         );
         assert_eq!(
-            caps.take(&operation(3), &Action::Restart, start + Duration::from_secs(3_600)),
+            caps.take(
+                &operation(3),
+                &Action::Restart,
+                start + Duration::from_secs(3_600)
+            ),
             Ok(())
         );
     }
@@ -154,7 +172,10 @@ mod tests {
         assert_eq!(reboot(2, hour * 2), Ok(()));
         assert!(reboot(3, hour * 4).unwrap_err().contains("2/d reboots"));
         let caps = Caps::open(data.path(), HostLimits::default()).unwrap();
-        assert_eq!(caps.take(&operation(4), &Action::Restart, start + hour * 4), Ok(()));
+        assert_eq!(
+            caps.take(&operation(4), &Action::Restart, start + hour * 4),
+            Ok(())
+        );
         assert_eq!(reboot(3, hour * 24), Ok(()));
     }
 

@@ -82,7 +82,8 @@ impl Orders {
         self.actuators.admit(order.fence)?;
         let order = self.local(order)?;
         if order.action.is_disruptive() {
-            self.caps.take(&order.operation, &order.action, wall_now())?;
+            self.caps
+                .take(&order.operation, &order.action, wall_now())?;
         }
         Ok(order)
     }
@@ -108,7 +109,9 @@ impl Orders {
             Action::Reboot if order.acts_on().id == self.host.target() => Action::Reboot,
             Action::Reboot => {
                 let other = &order.acts_on().id;
-                return Err(format!("the order is to reboot {other}, which is another host"));
+                return Err(format!(
+                    "the order is to reboot {other}, which is another host"
+                ));
             }
             Action::Command { name, .. } => self.command(name)?,
             Action::PowerCycle | Action::Webhook { .. } | Action::HandOver { .. } => {

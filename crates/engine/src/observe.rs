@@ -86,7 +86,10 @@ impl Engine {
             Some(outcome) => seen.asked_at < outcome.at && holds(Guard::AnswerBeforeOutcome),
         });
         // What a reboot for this very target leaves failing is what its own tests are asked for.
-        let by_host = || self.host_in_flight(at).filter(|order| Some(*order) != in_flight(at));
+        let by_host = || {
+            self.host_in_flight(at)
+                .filter(|order| Some(*order) != in_flight(at))
+        };
         own || seen.verdict == Verdict::Fail
             && holds(Guard::HostOrderExplains)
             && by_host().is_some()

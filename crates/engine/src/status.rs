@@ -3,8 +3,8 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use pitcrew_model::{
-    Autonomy, CaseId, Evidence, Health, Hold, ObserverName, OrderId, Phase, Rate, Scope, ServiceName,
-    Target, TargetId, TestKind, TestName, Timestamp, Verdict,
+    Autonomy, CaseId, Evidence, Health, Hold, ObserverName, OrderId, Phase, Rate, Scope,
+    ServiceName, Target, TargetId, TestKind, TestName, Timestamp, Verdict,
 };
 use serde::{Deserialize, Serialize};
 

@@ -109,7 +109,10 @@ impl Interlock {
     fn acts_on_own_machine(&self, order: &Order) -> Option<Objection> {
         let id = &order.target.id;
         let entry = self.entries.get(id)?;
-        let carries = self.children.get(id).is_some_and(|guests| !guests.is_empty());
+        let carries = self
+            .children
+            .get(id)
+            .is_some_and(|guests| !guests.is_empty());
         let machine = match (&entry.target.run_on, order.action.is_on_host()) {
             (Some(host), true) if !carries => host,
             _ => id,
@@ -118,7 +121,10 @@ impl Interlock {
         if acts_on == machine && self.entries.contains_key(machine) || !holds(Guard::OwnMachine) {
             return None;
         }
-        object(12, format!("{} of {id} would act on {acts_on}", order.action))
+        object(
+            12,
+            format!("{} of {id} would act on {acts_on}", order.action),
+        )
     }
 
     /// What else goes down with a machine, and is not down already.
@@ -235,7 +241,9 @@ impl Interlock {
         let at_home = self.in_flight.at_home_in(&service.name, order.id);
         let strayed = count(strayed.count());
         let passing = self.passing_through(order, |entry| {
-            entry.service().is_some_and(|at| self.services[at].name == service.name)
+            entry
+                .service()
+                .is_some_and(|at| self.services[at].name == service.name)
         });
         let passing = passing.filter(|flying| {
             let own = self.entries.get(&flying.target.id);
@@ -505,7 +513,10 @@ fn covers(scope: &Scope, service: &Service, target: &Target) -> bool {
             label,
             value,
         } => {
-            let has_it = target.labels.get(label).is_some_and(|have| **have == **value);
+            let has_it = target
+                .labels
+                .get(label)
+                .is_some_and(|have| **have == **value);
             *of == service.name && has_it && holds(Guard::DomainPaused)
         }
     }

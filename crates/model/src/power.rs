@@ -40,7 +40,9 @@ pub enum PowerController {
 impl PowerRule {
     #[must_use]
     pub fn is_for(&self, host: &TargetId) -> bool {
-        self.hosts.iter().any(|pattern| matches(pattern, host.as_str()))
+        self.hosts
+            .iter()
+            .any(|pattern| matches(pattern, host.as_str()))
     }
 }
 

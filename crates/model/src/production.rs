@@ -5,8 +5,8 @@ use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DnsRecord, Labels, Limits, PowerRule, Rate, ReceiverName, RepairName, Runner, RunnerTemplate, Selector,
-    ServiceName, SourceName, Target, Test, TestName, Timestamp,
+    DnsRecord, Labels, Limits, PowerRule, Rate, ReceiverName, RepairName, Runner, RunnerTemplate,
+    Selector, ServiceName, SourceName, Target, Test, TestName, Timestamp,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -35,7 +35,10 @@ const PACKAGES: &[(&str, &str)] = &[
         "/usr/lib/python3/dist-packages/libvirt.py",
     ),
     ("python3-pip", "/usr/bin/pip3"),
-    ("linux-image-cloud-amd64", "/usr/share/doc/linux-image-cloud-amd64"),
+    (
+        "linux-image-cloud-amd64",
+        "/usr/share/doc/linux-image-cloud-amd64",
+    ),
     ("cpio", "/usr/bin/cpio"),
     ("iproute2", "/sbin/ip"),
     ("dbus-daemon", "/usr/bin/dbus-daemon"),

@@ -14,8 +14,14 @@ use super::{PATIENCE, POLL, Power, Trouble};
 use crate::answer::one_line;
 
 const PROGRAM: &str = "ipmitool";
-const QUESTION: Patience = Patience { seconds: "5", tries: "4" };
-const ORDER: Patience = Patience { seconds: "15", tries: "1" };
+const QUESTION: Patience = Patience {
+    seconds: "5",
+    tries: "4",
+};
+const ORDER: Patience = Patience {
+    seconds: "15",
+    tries: "1",
+};
 /// Opening a session takes several exchanges, each with that patience.
 const CALL_TIMEOUT: Duration = Duration::from_secs(40);
 const OUTPUT_BYTES_MAX: u64 = 16 << 10;
@@ -42,9 +48,9 @@ impl Controller<'_> {
             Refusal::NotStarted(why) => Trouble::Without(why),
             Refusal::Said(why) => Trouble::Unclear(format!("{address} {before}; {verb}: {why}")),
         })?;
-        self.until_on()
-            .await
-            .map_err(|why| Trouble::Unclear(format!("{address} {before}; {verb}: {said}; {why}")))?;
+        self.until_on().await.map_err(|why| {
+            Trouble::Unclear(format!("{address} {before}; {verb}: {said}; {why}"))
+        })?;
         Ok(format!("{address} {before}; {verb}: {said}"))
     }
 
@@ -121,8 +127,14 @@ async fn read(from: Option<impl AsyncRead + Unpin>) -> String {
     };
     let mut bytes = Vec::new();
     // What could be read is what there is.
-    (&mut from).take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes).await.ok();
-    tokio::io::copy(&mut from, &mut tokio::io::sink()).await.ok();
+    (&mut from)
+        .take(OUTPUT_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .await
+        .ok();
+    tokio::io::copy(&mut from, &mut tokio::io::sink())
+        .await
+        .ok();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 

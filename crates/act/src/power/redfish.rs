@@ -35,15 +35,23 @@ pub(super) async fn cycle(
     let controller = Controller::new(url, account).map_err(Trouble::Without)?;
     let path = controller.path_of(system).await.map_err(Trouble::Without)?;
     let system = controller.system(&path).await.map_err(Trouble::Without)?;
-    let offered = controller.offered(&system).await.map_err(Trouble::Without)?;
+    let offered = controller
+        .offered(&system)
+        .await
+        .map_err(Trouble::Without)?;
     let name = system.describe(url, &path);
-    let power = system.power().map_err(|why| Trouble::Without(format!("{name}: {why}")))?;
+    let power = system
+        .power()
+        .map_err(|why| Trouble::Without(format!("{name}: {why}")))?;
     let done = match power {
         Power::Off => {
             controller.reset(&system, "On").await?;
             format!("{name} was off; On")
         }
-        Power::On => match ["ForceRestart", "PowerCycle"].iter().find(|wanted| offers(&offered, wanted)) {
+        Power::On => match ["ForceRestart", "PowerCycle"]
+            .iter()
+            .find(|wanted| offers(&offered, wanted))
+        {
             Some(kind) => {
                 controller.reset(&system, kind).await?;
                 format!("{name} was on; {kind}")
@@ -56,7 +64,9 @@ pub(super) async fn cycle(
             }
             None => {
                 let offered = offered.unwrap_or_default().join(", ");
-                return Err(Trouble::Without(format!("{name} can't be restarted, only: {offered}")));
+                return Err(Trouble::Without(format!(
+                    "{name} can't be restarted, only: {offered}"
+                )));
             }
         },
     };
@@ -75,7 +85,9 @@ fn unclear(trouble: Trouble) -> Trouble {
 
 /// Controllers that don't say what they offer know at least the common ones.
 fn offers(offered: &Option<Vec<String>>, kind: &str) -> bool {
-    offered.as_ref().is_none_or(|offered| offered.iter().any(|one| one == kind))
+    offered
+        .as_ref()
+        .is_none_or(|offered| offered.iter().any(|one| one == kind))
 }
 
 #[derive(Debug, Deserialize)]
@@ -142,7 +154,11 @@ impl System {
 
     fn describe(&self, url: &str, path: &str) -> String {
         let known = [&self.name, &self.serial_number, &self.uuid];
-        let known: Vec<String> = known.into_iter().flatten().map(|text| shown(text)).collect();
+        let known: Vec<String> = known
+            .into_iter()
+            .flatten()
+            .map(|text| shown(text))
+            .collect();
         format!("{url}{path} ({})", known.join(", "))
     }
 }
@@ -216,14 +232,22 @@ impl<'a> Controller<'a> {
 
     async fn reset(&self, system: &System, kind: &str) -> Result<(), Trouble> {
         let path = &system.actions.reset.target;
-        let sent = self.request(Method::POST, path).json(&json!({ "ResetType": kind }));
+        let sent = self
+            .request(Method::POST, path)
+            .json(&json!({ "ResetType": kind }));
         let response = match sent.send().await {
             Ok(response) => response,
             Err(error) if error.is_builder() || error.is_connect() => {
-                return Err(Trouble::Without(format!("{kind} was not sent: {}", describe(error))));
+                return Err(Trouble::Without(format!(
+                    "{kind} was not sent: {}",
+                    describe(error)
+                )));
             }
             Err(error) => {
-                return Err(Trouble::Unclear(format!("{kind} was not answered: {}", describe(error))));
+                return Err(Trouble::Unclear(format!(
+                    "{kind} was not answered: {}",
+                    describe(error)
+                )));
             }
         };
         let status = response.status();
@@ -232,10 +256,12 @@ impl<'a> Controller<'a> {
         }
         let body = body(response).await.unwrap_or_default();
         let why = format!("{kind} was answered {status}: {}", shown(&complaint(&body)));
-        Err(match status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT {
-            true => Trouble::Without(why),
-            false => Trouble::Unclear(why),
-        })
+        Err(
+            match status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT {
+                true => Trouble::Without(why),
+                false => Trouble::Unclear(why),
+            },
+        )
     }
 
     async fn until(&self, path: &str, wanted: Power) -> Result<(), Trouble> {
@@ -278,7 +304,10 @@ impl<'a> Controller<'a> {
         let body = body(response).await.map_err(about)?;
         serde_json::from_slice(&body).map_err(|error| {
             let start = String::from_utf8_lossy(&body[..body.len().min(4 * SHOWN_CHARS)]);
-            about(format!("not what Redfish answers: {error}: `{}`", shown(&start)))
+            about(format!(
+                "not what Redfish answers: {error}: `{}`",
+                shown(&start)
+            ))
         })
     }
 }
@@ -287,7 +316,10 @@ async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(describe)? {
         if bytes.len() + chunk.len() > BODY_BYTES_MAX {
-            return Err(format!("its answer is longer than {} KiB", BODY_BYTES_MAX >> 10));
+            return Err(format!(
+                "its answer is longer than {} KiB",
+                BODY_BYTES_MAX >> 10
+            ));
         }
         bytes.extend_from_slice(&chunk);
     }
@@ -296,10 +328,15 @@ async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, String> {
 
 /// A path on this controller. A whole address would be followed to whatever it names, with the password.
 fn local(path: &str) -> Result<String, String> {
-    let is_plain = path.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '\\' | '#' | '@'));
+    let is_plain = path
+        .chars()
+        .all(|c| c.is_ascii_graphic() && !matches!(c, '\\' | '#' | '@'));
     match path.starts_with("/redfish/") && is_plain && !path.contains("..") {
         true => Ok(path.to_owned()),
-        false => Err(format!("`{}` is no path of Redfish on this controller", shown(path))),
+        false => Err(format!(
+            "`{}` is no path of Redfish on this controller",
+            shown(path)
+        )),
     }
 }
 
@@ -308,7 +345,9 @@ fn complaint(body: &[u8]) -> String {
     let error: Option<Value> = serde_json::from_slice(body).ok();
     let message = error.as_ref().and_then(|error| {
         let extended = error.pointer("/error/@Message.ExtendedInfo/0/Message");
-        extended.or_else(|| error.pointer("/error/message"))?.as_str()
+        extended
+            .or_else(|| error.pointer("/error/message"))?
+            .as_str()
     });
     message.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
 }

@@ -10,6 +10,7 @@ mod listener;
 mod notice;
 mod order;
 mod power;
+mod reboot;
 mod supervised;
 mod support;
 mod survival;

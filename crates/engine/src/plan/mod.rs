@@ -171,7 +171,11 @@ impl Engine {
 
     /// What an action on `at` acts on, when that is another target. Where it can't be told, `permit` says so.
     pub(crate) fn host_for(&self, at: usize, action: &Action) -> Option<Arc<Target>> {
-        let machine = self.fleet.machine_of(at).ok().filter(|_| action.is_on_host());
+        let machine = self
+            .fleet
+            .machine_of(at)
+            .ok()
+            .filter(|_| action.is_on_host());
         let host = machine.filter(|machine| *machine != at)?;
         Some(self.fleet.member(host).target.clone())
     }

@@ -27,7 +27,10 @@ impl Tools {
         let is_there = has("/usr/bin/qemu-system-x86_64", "qemu-system-x86")
             && has("/usr/sbin/libvirtd", "libvirt-daemon-system")
             && has("/usr/bin/virsh", "libvirt-clients")
-            && has("/usr/lib/python3/dist-packages/libvirt.py", "python3-libvirt")
+            && has(
+                "/usr/lib/python3/dist-packages/libvirt.py",
+                "python3-libvirt",
+            )
             && has("/bin/busybox", "busybox-static")
             && has("/usr/bin/cpio", "cpio")
             && has("/usr/bin/strip", "binutils");
@@ -121,11 +124,6 @@ impl Machine {
         run(virsh(&self.directory).args(["start", NAME]));
     }
 
-    /// The kernel is told to panic when that happens.
-    pub(crate) fn inject_nmi(&self) {
-        run(virsh(&self.directory).args(["inject-nmi", NAME]));
-    }
-
     pub(crate) fn lose_power(&self) {
         run(virsh(&self.directory).args(["destroy", NAME]));
     }
@@ -155,7 +153,14 @@ wait
     Process::start(
         Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
-            .args(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+            .args([
+                "unshare",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+            ])
             .args(["sh", "-c", script])
             .arg(at)
             .stdin(Stdio::null())
@@ -182,7 +187,7 @@ fn domain(at: &Path, image: &Image, web: u16) -> String {
   <name>{NAME}</name><uuid>{UUID}</uuid>
   <memory unit='MiB'>640</memory><vcpu>1</vcpu><cpu mode='maximum'/>
   <os><type arch='x86_64' machine='pc'>hvm</type><kernel>{kernel}</kernel><initrd>{initrd}</initrd>
-    <cmdline>console=ttyS0 quiet panic=0 unknown_nmi_panic</cmdline></os>
+    <cmdline>console=ttyS0 quiet panic=0</cmdline></os>
   <features><acpi/></features><on_reboot>restart</on_reboot><on_crash>preserve</on_crash>
   <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
     <serial type='file'><source path='{at}/console'/></serial><memballoon model='none'/></devices>

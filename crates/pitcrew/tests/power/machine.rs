@@ -24,7 +24,10 @@ pub(crate) fn kernel() -> Option<(PathBuf, PathBuf)> {
     let found = images.map(|entry| entry.path()).find_map(|path| {
         let release = path.file_name()?.to_str()?.strip_prefix("vmlinuz-")?;
         let modules = Path::new("/lib/modules").join(release);
-        modules.join("modules.dep").exists().then_some((path, modules))
+        modules
+            .join("modules.dep")
+            .exists()
+            .then_some((path, modules))
     });
     if found.is_none() {
         skipped("no kernel with modules in /boot: apt-get install linux-image-cloud-amd64");
@@ -54,17 +57,33 @@ impl Image {
             fs::create_dir_all(to.parent().unwrap()).unwrap();
             fs::copy(&library, to).unwrap();
         }
-        run(Command::new("cp").arg("-r").arg(data).arg(root.join("data")));
+        run(Command::new("cp")
+            .arg("-r")
+            .arg(data)
+            .arg(root.join("data")));
         fs::write(root.join("host.yaml"), configuration).unwrap();
+        fs::write(root.join("www/index.html"), "here").unwrap();
+        executable(&root.join("www/cgi-bin/panic"), PANIC);
         let names = copy_modules(&modules, &root.join("modules"));
-        let init = root.join("init");
-        fs::write(&init, first_process(&names, server)).unwrap();
-        fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&root.join("init"), &first_process(&names, server));
         let initrd = at.join("initrd");
         let script = r#"cd "$0" && find . | cpio --quiet -o -H newc > "$1""#;
-        run(Command::new("sh").arg("-c").arg(script).arg(&root).arg(&initrd));
+        run(Command::new("sh")
+            .arg("-c")
+            .arg(script)
+            .arg(&root)
+            .arg(&initrd));
         Self { kernel, initrd }
     }
+}
+
+/// Whoever asks the web server for this gets no answer.
+const PANIC: &str = "#!/bin/sh\necho c > /proc/sysrq-trigger\n";
+
+fn executable(file: &Path, script: &str) {
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(file, script).unwrap();
+    fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 fn first_process(modules: &[String], server: u16) -> String {
@@ -112,7 +131,10 @@ fn libraries(program: &str) -> Vec<PathBuf> {
     let listed = Command::new("ldd").arg(program).output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     let words = listed.split_whitespace();
-    words.filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
+    words
+        .filter(|word| word.starts_with('/'))
+        .map(PathBuf::from)
+        .collect()
 }
 
 pub(crate) fn run(command: &mut Command) {

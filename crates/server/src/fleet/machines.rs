@@ -19,7 +19,11 @@ impl Fleet {
     }
 
     /// What became of an order that was carried out by `acting`.
-    pub(crate) async fn prove(&self, order: &Order, acting: impl Future<Output = Outcome>) -> Outcome {
+    pub(crate) async fn prove(
+        &self,
+        order: &Order,
+        acting: impl Future<Output = Outcome>,
+    ) -> Outcome {
         let host = HostName::new(order.acts_on().id.as_str()).ok();
         let before = host.as_ref().and_then(|host| self.boot_of(host));
         let said = acting.await;
@@ -90,7 +94,10 @@ fn without_proof(said: Outcome) -> Outcome {
     }
     Outcome {
         kind: OutcomeKind::Unknown,
-        detail: format!("{}; no agent is known there whose boot id could prove it", said.detail),
+        detail: format!(
+            "{}; no agent is known there whose boot id could prove it",
+            said.detail
+        ),
         ..said
     }
 }

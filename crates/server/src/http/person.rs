@@ -203,7 +203,14 @@ fn named_action(name: &str, service: Option<&Service>) -> Result<Action, Problem
     if let Some(action) = configured().find(|action| own_name(action).as_deref() == Some(name)) {
         return Ok(action.clone());
     }
-    let catalogue = ["restart", "start", "stop", "reboot", "power_cycle", "hand_over"];
+    let catalogue = [
+        "restart",
+        "start",
+        "stop",
+        "reboot",
+        "power_cycle",
+        "hand_over",
+    ];
     let mut known: Vec<String> = catalogue.map(str::to_owned).into();
     known.extend(configured().filter_map(own_name));
     Err(Problem::unprocessable(format!(

@@ -158,14 +158,11 @@ impl Auditor {
         let until = |until: Option<&Timestamp>| until.is_some_and(|until| self.latest < *until);
         !until(self.annals.probation.get(id))
             && !until(self.annals.holds.get(id))
-            && !self
-                .flights
-                .beside(now, order.id)
-                .any(|other| {
-                    other.target.id == *id
-                        || other.action.is_on_host()
-                            && self.roster.brought_down(&other.acts_on().id).contains(id)
-                })
+            && !self.flights.beside(now, order.id).any(|other| {
+                other.target.id == *id
+                    || other.action.is_on_host()
+                        && self.roster.brought_down(&other.acts_on().id).contains(id)
+            })
             && self.roster.is_passing(now, entry)
     }
 }

@@ -63,7 +63,9 @@ impl Run<'_> {
             Some(host) => Some(host),
             None => target.run_on.as_ref().filter(|_| action.is_on_host()),
         };
-        let host = host.and_then(|host| self.scenario.targets.get(host)).cloned();
+        let host = host
+            .and_then(|host| self.scenario.targets.get(host))
+            .cloned();
         let given_at = self.given_at(proposal.given_ms);
         self.proposed += 1;
         Some(Order {

@@ -4,9 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use pitcrew_model::{
-    Action, Authority, Event, OperationId, Order, OrderId, Outcome, OutcomeKind,
-};
+use pitcrew_model::{Action, Authority, Event, OperationId, Order, OrderId, Outcome, OutcomeKind};
 
 use super::{
     World,

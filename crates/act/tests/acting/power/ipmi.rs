@@ -71,7 +71,16 @@ impl Controller {
         };
         wait_for("the controller answers", || {
             let answered = Command::new("ipmitool")
-                .args(["-I", "lanplus", "-H", "127.0.0.1", "-U", "admin", "-P", "s3cret"])
+                .args([
+                    "-I",
+                    "lanplus",
+                    "-H",
+                    "127.0.0.1",
+                    "-U",
+                    "admin",
+                    "-P",
+                    "s3cret",
+                ])
                 .args(["-p", &port.to_string(), "-C", "3", "-N", "1", "-R", "1"])
                 .args(["chassis", "power", "status"])
                 .output()

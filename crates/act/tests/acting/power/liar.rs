@@ -54,7 +54,9 @@ async fn systems(State(machine): State<Shared>) -> Response {
         Lie::Garbage => return "<html>login</html>".into_response(),
         Lie::Endless => return "x".repeat(4 << 20).into_response(),
         Lie::Redirects => return elsewhere(),
-        Lie::NamesAnother => members = vec![json!({ "@odata.id": "http://127.0.0.1:1/redfish/v1/Systems/1" })],
+        Lie::NamesAnother => {
+            members = vec![json!({ "@odata.id": "http://127.0.0.1:1/redfish/v1/Systems/1" })]
+        }
         Lie::TwoSystems => members.push(json!({ "@odata.id": "/redfish/v1/Systems/2" })),
         _ => {}
     }
@@ -121,7 +123,10 @@ impl Liar {
         let router = Router::new()
             .route("/redfish/v1/Systems", get(systems))
             .route("/redfish/v1/Systems/{id}", get(system))
-            .route("/redfish/v1/Systems/{id}/Actions/ComputerSystem.Reset", post(reset))
+            .route(
+                "/redfish/v1/Systems/{id}/Actions/ComputerSystem.Reset",
+                post(reset),
+            )
             .with_state(Arc::clone(&machine));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -157,9 +162,23 @@ async fn check(lie: Lie, power: &'static str, kind: OutcomeKind, says: &str, res
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_is_on_is_restarted_and_one_that_is_off_is_switched_on() {
     let done = OutcomeKind::Done;
-    check(Lie::None, "On", done, "machine, S-1) was on; ForceRestart", &["ForceRestart"]).await;
+    check(
+        Lie::None,
+        "On",
+        done,
+        "machine, S-1) was on; ForceRestart",
+        &["ForceRestart"],
+    )
+    .await;
     check(Lie::None, "Off", done, "was off; On", &["On"]).await;
-    check(Lie::NoRestart, "On", done, "ForceOff and On", &["ForceOff", "On"]).await;
+    check(
+        Lie::NoRestart,
+        "On",
+        done,
+        "ForceOff and On",
+        &["ForceOff", "On"],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,15 +187,43 @@ async fn what_is_no_answer_of_redfish_ends_it_before_anything_is_cut() {
     check(Lie::Garbage, "On", failed, "not what Redfish answers", &[]).await;
     check(Lie::Endless, "On", failed, "longer than 512 KiB", &[]).await;
     check(Lie::Redirects, "On", failed, "answered 307", &[]).await;
-    check(Lie::NamesAnother, "On", failed, "no path of Redfish on this controller", &[]).await;
-    check(Lie::TwoSystems, "On", failed, "has 2 systems: name one", &[]).await;
-    check(Lie::None, "Melted", failed, "its power state is `Melted`", &[]).await;
+    check(
+        Lie::NamesAnother,
+        "On",
+        failed,
+        "no path of Redfish on this controller",
+        &[],
+    )
+    .await;
+    check(
+        Lie::TwoSystems,
+        "On",
+        failed,
+        "has 2 systems: name one",
+        &[],
+    )
+    .await;
+    check(
+        Lie::None,
+        "Melted",
+        failed,
+        "its power state is `Melted`",
+        &[],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_has_no_effect_and_says_why() {
     let says = "409 Conflict: the machine is locked";
-    check(Lie::SaysNo, "On", OutcomeKind::Failed, says, &["ForceRestart"]).await;
+    check(
+        Lie::SaysNo,
+        "On",
+        OutcomeKind::Failed,
+        says,
+        &["ForceRestart"],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,14 +237,28 @@ async fn a_controller_that_stalls_is_given_up() {
         &["ForceRestart"],
     );
     let both = async { tokio::join!(failed, unclear) };
-    tokio::time::timeout(Duration::from_secs(120), both).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(120), both)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_have_taken_effect_is_said_so_and_not_repeated() {
     let unknown = OutcomeKind::Unknown;
-    let redirected = check(Lie::RedirectsReset, "On", unknown, "answered 307", &["ForceRestart"]);
-    let nothing_done = check(Lie::OkWithoutEffect, "On", unknown, "still On", &["ForceOff"]);
+    let redirected = check(
+        Lie::RedirectsReset,
+        "On",
+        unknown,
+        "answered 307",
+        &["ForceRestart"],
+    );
+    let nothing_done = check(
+        Lie::OkWithoutEffect,
+        "On",
+        unknown,
+        "still On",
+        &["ForceOff"],
+    );
     tokio::join!(redirected, nothing_done);
 }
 

@@ -25,7 +25,12 @@ async fn power_order(
         hosts: vec!["web-*".into()],
         controller,
     }]);
-    let mut order = order(operation, "web@web-7", Action::PowerCycle, Runner::Supervised);
+    let mut order = order(
+        operation,
+        "web@web-7",
+        Action::PowerCycle,
+        Runner::Supervised,
+    );
     order.host = Some(Arc::new(pitcrew_model::Target {
         id: "web-7".parse().unwrap(),
         ..(*order.target).clone()
