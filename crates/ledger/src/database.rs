@@ -10,9 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, types::ValueRef,
-};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior};
 
 use crate::{
     LedgerError,
@@ -293,18 +291,6 @@ pub(crate) fn read_head(connection: &Connection, path: &Path) -> Result<Head, Le
         ));
     }
     Ok(head)
-}
-
-/// The bytes of a text column, whether or not they are still UTF-8.
-pub(crate) fn text_bytes<'row>(row: &'row Row<'_>, column: usize) -> rusqlite::Result<&'row [u8]> {
-    match row.get_ref(column)? {
-        ValueRef::Text(bytes) => Ok(bytes),
-        other => Err(rusqlite::Error::InvalidColumnType(
-            column,
-            "json".to_owned(),
-            other.data_type(),
-        )),
-    }
 }
 
 #[cfg(test)]

@@ -12,16 +12,21 @@
 //!
 //! Never here: deciding, waiting for anything but the disk, and repairing a damaged file: it is evidence.
 
+mod batch;
 mod chain;
 mod database;
 mod error;
 mod lock;
+mod postgres;
 mod reader;
+mod rows;
+mod sqlite;
 mod tampering;
 mod verify;
 mod writer;
 
 pub use error::{BrokenKind, LedgerError};
+pub use postgres::{Bid, Candidate, LEASE, Leader, Postgres, RENEW_WITHIN};
 pub use reader::{Entry, Exported, Reader};
 pub use verify::Verified;
 pub use writer::{Committed, Ledger};
