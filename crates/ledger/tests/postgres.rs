@@ -247,6 +247,29 @@ fn a_commit_whose_answer_was_lost_is_found_by_its_place_and_not_written_twice() 
 }
 
 #[test]
+fn a_commit_that_arrives_after_it_was_given_up_writes_nothing() {
+    if is_missing() {
+        return;
+    }
+    let server = Server::start(FAST);
+    let relay = Relay::before(server.port);
+    let mut leader = first_leader(server.database_at(relay.port));
+    leader.commit(&records(0..2), &[]).unwrap();
+    relay.hold_old();
+    // Held back, given up, and done on a new connection.
+    leader.commit(&[], &[learned("answers", 1)]).unwrap();
+    leader.commit(&[], &[learned("answers", 2)]).unwrap();
+    relay.mend();
+    until("the old connection to end", || {
+        let sql = "SELECT count(*)::text FROM pg_stat_activity WHERE usename = 'pitcrew'";
+        server.sql("postgres", sql) == ["1"]
+    });
+    assert_eq!(leader.saved().unwrap(), [learned("answers", 2)]);
+    leader.commit(&records(2..3), &[]).unwrap();
+    assert_eq!(written(&server.database()), records(0..3));
+}
+
+#[test]
 fn losing_the_database_fails_writes_and_reads_in_words_and_both_go_on_by_themselves() {
     if is_missing() {
         return;

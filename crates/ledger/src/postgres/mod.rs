@@ -133,7 +133,7 @@ fn place(config: &Config) -> PathBuf {
         .enumerate()
         .map(|(at, host)| {
             let ports = config.get_ports();
-            let port = ports.get(at).or(ports.first()).unwrap_or(&5432);
+            let port = ports.get(at).or_else(|| ports.first()).unwrap_or(&5432);
             match host {
                 Host::Tcp(name) => format!("{name}:{port}"),
                 Host::Unix(directory) => format!("{}:{port}", directory.display()),

@@ -29,6 +29,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Says so when PostgreSQL is not installed; in CI that is a failure.
 #[must_use]
+#[expect(clippy::print_stderr, reason = "a skipped test is to be seen")]
 pub(crate) fn is_missing() -> bool {
     if Path::new(BINARIES).join("postgres").exists() {
         return false;
@@ -255,9 +256,11 @@ pub(crate) fn lead(candidate: &mut Candidate) -> Leader {
 const PASSES: u8 = 0;
 const SWALLOWS_ANSWERS: u8 = 1;
 const CUT: u8 = 2;
+const HOLDS_OLD: u8 = 3;
 
 /// Between a server and its database: passes everything, or swallows the answers, or everything both ways, as
-/// a network does that was cut: nobody is told.
+/// a network does that was cut: nobody is told. Or it holds back what is asked on the connections that are there,
+/// until it is mended, while new ones pass.
 pub(crate) struct Relay {
     pub(crate) port: u16,
     mode: Arc<AtomicU8>,
@@ -276,10 +279,26 @@ impl Relay {
                 };
                 let (client_too, server_too) =
                     (client.try_clone().unwrap(), server.try_clone().unwrap());
+                let is_new = shared.load(Ordering::SeqCst) == HOLDS_OLD;
                 let mode = Arc::clone(&shared);
-                thread::spawn(move || pass(client, server, &mode, &[PASSES, SWALLOWS_ANSWERS]));
+                thread::spawn(move || {
+                    let hold = |mode: &AtomicU8| {
+                        while !is_new && mode.load(Ordering::SeqCst) == HOLDS_OLD {
+                            thread::sleep(Duration::from_millis(5));
+                        }
+                    };
+                    pass(
+                        client,
+                        server,
+                        &mode,
+                        &[PASSES, SWALLOWS_ANSWERS, HOLDS_OLD],
+                        hold,
+                    );
+                });
                 let mode = Arc::clone(&shared);
-                thread::spawn(move || pass(server_too, client_too, &mode, &[PASSES]));
+                thread::spawn(move || {
+                    pass(server_too, client_too, &mode, &[PASSES, HOLDS_OLD], |_| {});
+                });
             }
         });
         Self { port, mode }
@@ -293,16 +312,27 @@ impl Relay {
         self.mode.store(CUT, Ordering::SeqCst);
     }
 
+    pub(crate) fn hold_old(&self) {
+        self.mode.store(HOLDS_OLD, Ordering::SeqCst);
+    }
+
     pub(crate) fn mend(&self) {
         self.mode.store(PASSES, Ordering::SeqCst);
     }
 }
 
 /// What comes while it does not pass is gone, and so is all that comes after it on this connection.
-fn pass(mut from: TcpStream, mut to: TcpStream, mode: &AtomicU8, passes: &[u8]) {
+fn pass(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    mode: &AtomicU8,
+    passes: &[u8],
+    hold: impl Fn(&AtomicU8),
+) {
     let mut bytes = [0; 1 << 16];
     let mut lost = false;
     while let Ok(count) = from.read(&mut bytes) {
+        hold(mode);
         lost |= !passes.contains(&mode.load(Ordering::SeqCst));
         if count == 0 {
             break;
