@@ -3,7 +3,12 @@
 //! Every text that is hashed begins with a tag of its own purpose, and every part of changing length is
 //! preceded by that length, so that no two different contents give the same bytes to hash.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read},
+    sync::Arc,
+};
 
 use sha2::{Digest, Sha256};
 
@@ -26,6 +31,13 @@ impl fmt::Debug for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
+}
+
+/// The name of a new ledger: 128 random bits as hex.
+pub(crate) fn new_installation() -> io::Result<String> {
+    let mut bytes = [0u8; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// A place in the chain: the record `seq` has `hash`; 0 is the genesis, before the first.

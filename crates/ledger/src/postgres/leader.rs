@@ -1,25 +1,21 @@
-//! Who leads, and the leader's writes.
+//! The leader's writes.
 //!
-//! One row, the head, decides. Each leader takes the next fence in it, and every write is one statement that
-//! begins by moving that row on from exactly the fence and the beat which the writer knows; when another server
-//! has taken the next fence, the row doesn't match and nothing is written. There are no open transactions for a
-//! lost leader to leave behind, and no clocks to agree on: a candidate takes over when the beat has stood still
-//! for [`LEASE`] by its own monotonic clock, or when the leader has let go. Why not an advisory lock:
-//! `docs/decisions/014-leading-by-a-beat.md`.
+//! Every write is one statement that begins by moving the head on from exactly the fence and the beat which this
+//! leader knows; when another server has taken the next fence, the row doesn't match and nothing is written. There
+//! are no open transactions for a lost leader to leave behind.
 //!
 //! A commit whose answer was lost stays a doubt until the head can be asked. Asking moves the beat, too, so that
 //! what may still be under way on the old connection finds no match: after it the head's word is final.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pitcrew_model::{Record, Saved};
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
 use super::{
-    Postgres,
     rows::PostgresRows,
-    session::{ANSWER_WITHIN, Session},
-    tables::{self, HEAD_COLUMNS, Standing},
+    session::ANSWER_WITHIN,
+    tables::{self, HEAD_COLUMNS},
 };
 use crate::{
     Committed, LedgerError, Reader,
@@ -27,133 +23,13 @@ use crate::{
     chain::{Head, Link},
     reader,
     rows::Rows as _,
-    verify::Chain,
-    writer::TAIL_RECORDS,
 };
 
-/// How long a leader may be silent until a candidate takes its place.
-pub const LEASE: Duration = Duration::from_secs(5);
-
-/// A leader commits or renews this often, so that a lost answer and a new connection fit into [`LEASE`].
+/// A leader commits or renews this often, so that a lost answer and a new connection fit into [`super::LEASE`].
 pub const RENEW_WITHIN: Duration = Duration::from_secs(1);
 
 /// Beyond [`ANSWER_WITHIN`]: several times what a record takes, so that a great backlog is not cut off.
 const WITHIN_FOR_EACH_RECORD: Duration = Duration::from_micros(200);
-
-/// A server that would lead, and what it has seen of the one that does.
-pub struct Candidate {
-    database: Postgres,
-    name: String,
-    session: Option<Session>,
-    /// The fence and beat that were read last, and since when they have been the same.
-    watched: Option<(u64, i64, Instant)>,
-}
-
-/// What came of asking to lead.
-pub enum Bid {
-    Leads(Box<Leader>),
-    Follows { leader: String, fence: u64 },
-}
-
-impl Candidate {
-    /// `name` is what the others tell of this server when it leads.
-    #[must_use]
-    pub fn new(database: Postgres, name: impl Into<String>) -> Self {
-        Self {
-            database,
-            name: name.into(),
-            session: None,
-            watched: None,
-        }
-    }
-
-    /// Asks once, and creates the tables where there are none. To be repeated about every second as long as
-    /// another leads; after an error the time that the leader was silent is counted anew, so that a leader who
-    /// lost the database too has its time to come back.
-    pub fn bid(&mut self) -> Result<Bid, LedgerError> {
-        let bid = self.try_bid();
-        if bid.is_err() {
-            self.session = None;
-            self.watched = None;
-        }
-        bid
-    }
-
-    fn try_bid(&mut self) -> Result<Bid, LedgerError> {
-        let session = match self.session.take() {
-            Some(session) => session,
-            None => {
-                let session = Session::open(&self.database)?;
-                tables::set_up(&session, &self.database)?;
-                session
-            }
-        };
-        let found = tables::read_standing(&session, &self.database)?;
-        if let Some(leader) = &found.leader
-            && !self.has_stood_still(&found)
-        {
-            self.session = Some(session);
-            return Ok(Bid::Follows {
-                leader: leader.clone(),
-                fence: found.head.fence,
-            });
-        }
-        let Some(head) = self.take(&session, &found)? else {
-            // Another candidate was faster, or the leader is back.
-            self.session = Some(session);
-            return Ok(Bid::Follows {
-                leader: found.leader.unwrap_or_default(),
-                fence: found.head.fence,
-            });
-        };
-        let rows = PostgresRows::on(self.database.clone(), session);
-        Chain::of(&rows)?.verify_tail(TAIL_RECORDS)?;
-        Ok(Bid::Leads(Box::new(Leader {
-            rows,
-            head,
-            beat: found.beat + 1,
-            doubt: None,
-            landed: Vec::new(),
-        })))
-    }
-
-    fn has_stood_still(&mut self, found: &Standing) -> bool {
-        let now = (found.head.fence, found.beat);
-        match self.watched {
-            Some((fence, beat, since)) if (fence, beat) == now => since.elapsed() >= LEASE,
-            _ => {
-                self.watched = Some((now.0, now.1, Instant::now()));
-                false
-            }
-        }
-    }
-
-    /// The next fence, when the head is still as it was found.
-    fn take(&self, session: &Session, found: &Standing) -> Result<Option<Head>, LedgerError> {
-        let head = Head {
-            fence: found.head.fence + 1,
-            ..found.head.clone()
-        };
-        let checksum = head.checksum().0;
-        let taken = session.run(ANSWER_WITHIN, async |client| {
-            let sql =
-                "UPDATE pitcrew.head SET fence = $3, checksum = $4, leader = $5, beat = beat + 1
-                       WHERE id = 1 AND fence = $1 AND beat = $2";
-            let parameters: [&(dyn ToSql + Sync); 5] = [
-                &found.head.fence.cast_signed(),
-                &found.beat,
-                &head.fence.cast_signed(),
-                &checksum.as_slice(),
-                &self.name,
-            ];
-            client.execute(sql, &parameters).await
-        });
-        match taken {
-            Ok(rows) => Ok((rows == 1).then_some(head)),
-            Err(failure) => Err(failure.into_error(&self.database, "lead")),
-        }
-    }
-}
 
 /// The one server that writes, as long as nobody has taken the next fence.
 pub struct Leader {
@@ -174,6 +50,17 @@ struct Doubt {
 }
 
 impl Leader {
+    /// That took this head with this beat, on the connection of `rows`.
+    pub(super) fn new(rows: PostgresRows, head: Head, beat: i64) -> Self {
+        Self {
+            rows,
+            head,
+            beat,
+            doubt: None,
+            landed: Vec::new(),
+        }
+    }
+
     /// 32 random hex digits, made with the ledger; the chain begins with them.
     #[must_use]
     pub fn installation(&self) -> &str {
@@ -224,7 +111,7 @@ impl Leader {
         self.rows.database.reader()
     }
 
-    /// Lets go, so that a candidate needs not wait until [`LEASE`] has passed.
+    /// Lets go, so that a candidate needs not wait until [`super::LEASE`] has passed.
     pub fn release(mut self) -> Result<(), LedgerError> {
         self.settle()?;
         let released = self.rows.with(|session| {

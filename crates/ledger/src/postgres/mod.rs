@@ -4,6 +4,7 @@
 //! turn ([`Candidate`]) and read. Never here: a password in an error or a log, and a connection over a network
 //! without TLS or to a server whose certificate nobody vouches for, unless the address says `sslmode=disable`.
 
+mod candidate;
 mod leader;
 mod moving;
 mod rows;
@@ -30,7 +31,8 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-pub use leader::{Bid, Candidate, LEASE, Leader, RENEW_WITHIN};
+pub use candidate::{Bid, Candidate, LEASE};
+pub use leader::{Leader, RENEW_WITHIN};
 pub(crate) use session::words;
 
 use crate::{LedgerError, Reader};

@@ -102,11 +102,12 @@ impl Page {
     /// A proven record: its columns agree with its JSON.
     fn add(&mut self, link: Link, json: &[u8], row: &RecordRow<'_>) {
         self.seqs.push(link.seq.cast_signed());
-        self.ats.push(row.at.unwrap_or_default());
-        self.cases.push(row.case_id.unwrap_or_default());
-        self.orders.push(row.order_id.unwrap_or_default());
+        let proven = "a proven row's columns agree with its JSON";
+        self.ats.push(row.at.expect(proven));
+        self.cases.push(row.case_id.expect(proven));
+        self.orders.push(row.order_id.expect(proven));
         self.targets
-            .push(row.target.unwrap_or_default().map(str::to_owned));
+            .push(row.target.expect(proven).map(str::to_owned));
         self.hashes.push(link.hash.0.to_vec());
         self.jsons.push(String::from_utf8_lossy(json).into_owned());
     }

@@ -3,8 +3,6 @@
 //! Schema changes are steps in [`MIGRATIONS`], all that are missing in one transaction; `format` counts them. A
 //! step that was released is never edited.
 
-use std::{fs::File, io::Read};
-
 use tokio_postgres::{Client, Row};
 
 use super::{
@@ -13,7 +11,7 @@ use super::{
 };
 use crate::{
     LedgerError,
-    chain::{Hash, Head, Link},
+    chain::{self, Hash, Head, Link},
     rows::Garbled,
 };
 
@@ -63,7 +61,8 @@ pub(super) struct Standing {
 
 /// Creates what is missing. After an error the session may be in a broken transaction: it is of no more use.
 pub(super) fn set_up(session: &Session, database: &Postgres) -> Result<(), LedgerError> {
-    let installation = random_id().map_err(LedgerError::io(&database.place, "make an id for"))?;
+    let installation =
+        chain::new_installation().map_err(LedgerError::io(&database.place, "make an id for"))?;
     let found = session
         .run(ANSWER_WITHIN, async |client| {
             client.batch_execute("BEGIN").await?;
@@ -131,13 +130,6 @@ async fn migrate(client: &Client, installation: &str) -> Result<i64, tokio_postg
             .await?;
     }
     Ok(found)
-}
-
-/// 128 random bits as hex.
-fn random_id() -> std::io::Result<String> {
-    let mut bytes = [0u8; 16];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 pub(super) fn read_standing(

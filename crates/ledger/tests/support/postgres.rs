@@ -71,6 +71,20 @@ fn command(program: &str) -> Command {
     command
 }
 
+fn children(parent: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").unwrap();
+    processes
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
+        .filter(|pid| state_and_parent(*pid).is_some_and(|(_, its)| its == parent))
+        .collect()
+}
+
+fn state_and_parent(pid: u32) -> Option<(String, u32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
+}
+
 /// Below the range from which the kernel takes ports for outgoing connections.
 fn free_port() -> u16 {
     loop {
@@ -147,14 +161,19 @@ impl Server {
         });
     }
 
-    /// kill -9 of the server and, by its own crash handling, of all that it forked.
+    /// kill -9 of the server, then of all that it forked: these would go on answering until they notice.
     pub(crate) fn kill(&mut self) {
         let mut process = self.process.take().unwrap();
+        let children = children(process.id());
         process.kill().unwrap();
         process.wait().unwrap();
-        // Its children notice that it is gone, and a new one refuses to start until they have ended.
+        for child in &children {
+            let pid = i32::try_from(*child).unwrap();
+            kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).ok();
+        }
         until("its children to end", || {
-            TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).is_ok()
+            (children.iter())
+                .all(|child| state_and_parent(*child).is_none_or(|(state, _)| state == "Z"))
         });
     }
 
