@@ -33,14 +33,9 @@ pub(crate) struct Inner {
 }
 
 impl Actuators {
-    /// `fence` is the server's own: orders with an older one are refused from now on. `clock` is the one
-    /// that orders are dated by.
+    /// `clock` is the one that orders are dated by.
     #[must_use]
-    pub fn new(supervisor: Supervisor, clock: Clock, fence: u64) -> Self {
-        if let Err(why) = supervisor.fence().admit(fence) {
-            // Each order is checked again and refused for the same reason.
-            tracing::error!("{why}");
-        }
+    pub fn new(supervisor: Supervisor, clock: Clock) -> Self {
         Self {
             inner: Arc::new(Inner {
                 supervisor,
@@ -49,6 +44,12 @@ impl Actuators {
                 under_way: Mutex::new(BTreeMap::new()),
             }),
         }
+    }
+
+    /// Orders with an older fence are refused from now on, also after a restart. The error says why an order with
+    /// this one would be.
+    pub fn admit(&self, fence: u64) -> Result<(), String> {
+        self.inner.supervisor.fence().admit(fence)
     }
 
     /// Every path ends in an outcome within a deadline. The same operation again returns the first outcome
@@ -90,9 +91,9 @@ impl Actuators {
             Action::Restart => can_run(Verb::Restart, runner),
             Action::Start => can_run(Verb::Start, runner),
             Action::Stop => can_run(Verb::Stop, runner),
-            Action::Command { name, command, .. } if command.is_empty() => {
-                Err(format!("command `{name}` is empty"))
-            }
+            Action::Command { name, command, .. } if command.is_empty() => Err(format!(
+                "command `{name}` is of the target's own host, and no agent is known there"
+            )),
             Action::Webhook { name, url, .. } => {
                 let url: reqwest::Url = url
                     .parse()

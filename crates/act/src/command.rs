@@ -49,6 +49,11 @@ pub(crate) async fn carry_out(
     operation: &OperationId,
     timeout: Duration,
 ) -> Answer {
+    if template.is_empty() {
+        return Answer::failed(
+            "it is a command of the target's own host, and no agent is known there",
+        );
+    }
     let command = match fill(template, target) {
         Ok(command) => command,
         Err(why) => return Answer::failed(why),

@@ -49,8 +49,8 @@ impl Fence {
     }
 }
 
-/// Replaces `file` whole or not at all, and returns when it is on the disk.
-pub(crate) fn write_durably(file: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Replaces `file` whole or not at all, for its owner only, and returns when it is on the disk.
+pub fn write_durably(file: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
     let mut new = file.as_os_str().to_owned();
     new.push(".new");

@@ -31,5 +31,6 @@ mod webhook;
 
 pub use actuators::Actuators;
 pub use answer::Answer;
+pub use fence::write_durably;
 pub use notify::Notifier;
 pub use supervise::{Change, ChangeKind, ProcessState, SuperviseError, Supervisor};

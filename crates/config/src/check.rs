@@ -22,6 +22,7 @@ pub(crate) fn check(reader: &mut Reader<'_>, draft: &Draft) {
     check_ports(reader, draft);
     check_receivers(reader, draft);
     check_settles(reader, draft);
+    check_agents(reader, draft);
     let index = Index::new(&draft.services);
     let overlaps = check_selectors(reader, &draft.services, &index);
     let claims = Claims::new(draft, &index);
@@ -58,7 +59,10 @@ fn check_names(reader: &mut Reader<'_>, draft: &Draft) {
 fn static_targets(source: &Source) -> &[String] {
     match &source.kind {
         SourceKind::Static { targets } => targets,
-        SourceKind::File { .. } | SourceKind::Http { .. } | SourceKind::Dns { .. } => &[],
+        SourceKind::File { .. }
+        | SourceKind::Http { .. }
+        | SourceKind::Dns { .. }
+        | SourceKind::Agents => &[],
     }
 }
 
@@ -109,6 +113,26 @@ fn check_ports(reader: &mut Reader<'_>, draft: &Draft) {
                 ),
             );
         }
+    }
+}
+
+fn check_agents(reader: &mut Reader<'_>, draft: &Draft) {
+    let mut sources = draft.sources.iter();
+    let agents = sources.find(|read| read.source.kind == SourceKind::Agents);
+    let repairs = draft.services.iter().flat_map(|read| &read.repairs);
+    let host_command = repairs.flat_map(|repair| &repair.host_commands).next();
+    if let (Some(at), None, true) = (host_command, agents, draft.knows_targets) {
+        reader.error(
+            *at,
+            "a command step needs `command`: no host has an agent whose configuration could have it",
+        );
+    }
+    if let (Some(read), None) = (agents, &draft.server.agents) {
+        reader.error_with_help(
+            read.at,
+            "no agent can connect: the server listens for none",
+            "write `server: { agents: { listen: \"0.0.0.0:7443\" } }`",
+        );
     }
 }
 
@@ -234,7 +258,9 @@ fn check_has_runner(reader: &mut Reader<'_>, draft: &Draft, claim: &Claim<'_>, a
     if claim.has_run || !claim.runners.is_empty() {
         return;
     }
-    if discovers(draft).any(|source| source.runs_as.is_some()) {
+    let brings_runners =
+        |source: &Source| source.runs_as.is_some() || source.kind == SourceKind::Agents;
+    if discovers(draft).any(brings_runners) {
         return;
     }
     match discovers(draft).next() {

@@ -21,6 +21,6 @@ mod suggest;
 mod tree;
 mod values;
 
-pub use load::{FILE_BYTES_MAX, Loaded, load, parse};
+pub use load::{FILE_BYTES_MAX, Loaded, load, load_host, parse};
 pub use problem::{LoadError, Problem, Problems};
-pub use schema::schema;
+pub use schema::{host_schema, schema};

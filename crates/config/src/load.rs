@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use pitcrew_model::Production;
+use pitcrew_model::{HostSettings, Production};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -52,9 +52,38 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
             path: path.to_owned(),
         });
     }
+    with_texts(&files, |sources, variable| read_files(sources, variable))
+}
+
+/// Reads the configuration of a host, which is one file.
+///
+/// # Errors
+/// It can't be read, or what it says is wrong: then with every problem at once.
+pub fn load_host(path: &Path) -> Result<HostSettings, LoadError> {
+    with_texts(&[path.to_owned()], |sources, variable| {
+        let mut reader = Reader::new(sources, variable);
+        let (roots, _complete) = trees(&mut reader, sources);
+        let settings = roots
+            .first()
+            .map(|root| read::host::host(&mut reader, root));
+        let (errors, _warnings) = reader.finish();
+        match settings {
+            Some(settings) if errors.problems.is_empty() => Ok(settings),
+            Some(_) | None => Err(errors),
+        }
+    })
+}
+
+type Variable<'v> = &'v dyn Fn(&str) -> Option<String>;
+
+/// All files as text, with the environment of this process.
+fn with_texts<T>(
+    files: &[PathBuf],
+    read_all: impl FnOnce(&[TextFile<'_>], Variable<'_>) -> Result<T, Problems>,
+) -> Result<T, LoadError> {
     let mut texts = Vec::new();
     let mut problems = Vec::new();
-    for file in &files {
+    for file in files {
         match text_of(file)? {
             Ok(text) => texts.push((file, file.display().to_string(), text)),
             Err(problem) => problems.push(problem),
@@ -67,7 +96,7 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     let mut sources = Vec::new();
     for (file, name, text) in &texts {
         let read = |source| LoadError::Read {
-            path: file.to_path_buf(),
+            path: (*file).clone(),
             source,
         };
         let absolute = std::path::absolute(file).map_err(read)?;
@@ -75,7 +104,7 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
         sources.push(TextFile::new(name, text, directory));
     }
     let variable = |name: &str| std::env::var(name).ok();
-    Ok(read_files(&sources, &variable)?)
+    Ok(read_all(&sources, &variable)?)
 }
 
 /// The same from texts: the name of each file is shown in messages, and relative paths begin at the
@@ -160,6 +189,22 @@ fn read_files(
         return Err(Problem::of_file("", message, None).into());
     }
     let mut reader = Reader::new(files, env);
+    let (roots, complete) = trees(&mut reader, files);
+    let draft = read::production(&mut reader, &roots, complete);
+    check::check(&mut reader, &draft);
+    let (errors, warnings) = reader.finish();
+    if !errors.problems.is_empty() {
+        return Err(errors);
+    }
+    Ok(Loaded {
+        production: finished(draft, digest(files)),
+        warnings: warnings.problems,
+        files: files.iter().map(|file| PathBuf::from(file.name)).collect(),
+    })
+}
+
+/// The root of each file that has one, and whether every file was read to its end.
+fn trees<'t>(reader: &mut Reader<'_>, files: &'t [TextFile<'_>]) -> (Vec<tree::Node<'t>>, bool) {
     let (mut roots, mut complete) = (Vec::new(), true);
     for (at, file) in files.iter().enumerate() {
         if let Some((span, message)) = not_text(at, file.text) {
@@ -174,17 +219,7 @@ fn read_files(
         }
         roots.extend(tree.root.or_else(|| tree.complete.then(|| nothing(at))));
     }
-    let draft = read::production(&mut reader, &roots, complete);
-    check::check(&mut reader, &draft);
-    let (errors, warnings) = reader.finish();
-    if !errors.problems.is_empty() {
-        return Err(errors);
-    }
-    Ok(Loaded {
-        production: finished(draft, digest(files)),
-        warnings: warnings.problems,
-        files: files.iter().map(|file| PathBuf::from(file.name)).collect(),
-    })
+    (roots, complete)
 }
 
 /// A file without any content.

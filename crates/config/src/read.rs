@@ -1,6 +1,7 @@
 //! The files' trees → one draft of the production: lists are joined in the order of the files, settings are
 //! given once.
 
+pub(crate) mod host;
 pub(crate) mod labels;
 pub(crate) mod limits;
 pub(crate) mod receiver;
@@ -12,6 +13,7 @@ pub(crate) mod server;
 pub(crate) mod service;
 pub(crate) mod source;
 pub(crate) mod test;
+mod test_host;
 mod test_network;
 mod test_store;
 
@@ -66,7 +68,7 @@ pub(crate) const PRODUCTION: Shape = Shape::new(
     ],
 )
 .refusing(&[
-    ("agents", "there are no agents in this version"),
+    ("agents", "where they connect stands under `server`, and that they are targets under `find`: `- agents: {}`"),
     ("alerts", "there are no alert rules in this version"),
     ("rules", "there are no alert rules in this version"),
     (

@@ -3,18 +3,28 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    read::PRODUCTION,
+    read::{PRODUCTION, host::HOST},
     shape::{Key, Kind, Need, Shape},
 };
 
 /// JSON Schema (2020-12) of a configuration file, with descriptions and defaults.
 #[must_use]
 pub fn schema() -> Value {
+    document("Pitcrew configuration", &PRODUCTION)
+}
+
+/// The same of a host's configuration, for its agent.
+#[must_use]
+pub fn host_schema() -> Value {
+    document("Pitcrew host configuration", &HOST)
+}
+
+fn document(title: &str, root: &'static Shape) -> Value {
     let mut definitions = Map::new();
-    let root = shape(&PRODUCTION, &mut definitions);
+    let root = shape(root, &mut definitions);
     let mut schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Pitcrew configuration",
+        "title": title,
     });
     let parts = [root, json!({ "$defs": definitions })];
     if let Value::Object(schema) = &mut schema {

@@ -86,7 +86,7 @@ guards! {
     SettledByStreak "settled_by_streak" "one pass is no recovery";
     SettledFindings "settled_findings" "each finding must be disproved";
     OwnOrderExplains "own_order_explains" "what an order does to its target is that order's business";
-    AnswerBeforeOutcome "answer_before_outcome" "an answer from before the outcome proves nothing after it";
+    AnswerBeforeOutcome "answer_before_outcome" "nor is the first answer that a new run has, when it was asked before the outcome";
     HostOrderExplains "host_order_explains" "what an order on a host does to its guests is no failure of theirs";
     NoCaseInFlight "no_case_in_flight" "a target that still settles after an order has no new case";
     BelievedNow "believed_now" "an order needs a failure that is believed right now";

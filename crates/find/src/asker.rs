@@ -46,6 +46,9 @@ impl Asker {
     pub async fn ask(&mut self) -> Result<Answer, FindError> {
         match &self.source.kind {
             SourceKind::Static { targets } => Ok(fixed(&self.source, targets)),
+            SourceKind::Agents => Err(FindError::Aborted(
+                "agents speak by themselves and are not asked".to_owned(),
+            )),
             SourceKind::Http { url, refresh } => http::ask(&self.source, url, *refresh).await,
             SourceKind::File { paths, .. } => {
                 let (source, directory, paths) =

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use pitcrew_model::{Event, Source, SourceKind, SourceName};
+use pitcrew_model::{Event, Labels, Source, SourceKind, SourceName, Target};
 use tokio::{
     runtime::Handle,
     task::AbortHandle,
@@ -95,7 +95,8 @@ impl Finders {
         });
         self.shared.tell(|roll| roll.set(&sources));
         for source in sources {
-            if !self.running.contains_key(&source.name) {
+            let is_asked = source.kind != SourceKind::Agents;
+            if is_asked && !self.running.contains_key(&source.name) {
                 let task = self
                     .runtime
                     .spawn(run(
@@ -108,6 +109,17 @@ impl Finders {
                     .insert(source.name.clone(), Running { source, task });
             }
         }
+    }
+
+    /// What a source answers that is not asked, because it speaks by itself. Labels of the source are added where
+    /// a target has none of that name.
+    pub fn hear(&self, source: &Source, targets: impl IntoIterator<Item = Target>) {
+        let targets = targets.into_iter().map(|target| of_source(source, target));
+        let answer = Answer {
+            targets: targets.collect(),
+            ..Answer::default()
+        };
+        self.shared.answer(source, Ok(answer));
     }
 
     /// A person says that a shrunken or empty answer is right.
@@ -207,10 +219,25 @@ async fn deliver(source: &Arc<Source>, shared: &Arc<Shared>, answer: Result<Answ
     }
 }
 
+fn of_source(source: &Source, target: Target) -> Target {
+    let own = target.labels.iter();
+    let added = source.labels.iter();
+    let added = added.filter(|(name, _)| target.labels.get(name).is_none());
+    let pairs = own
+        .chain(added)
+        .map(|(name, value)| (name.clone(), value.clone()));
+    let labels = Labels::new(pairs).expect("names of labels that differ");
+    Target {
+        labels,
+        source: source.name.clone(),
+        ..target
+    }
+}
+
 /// `None`: asking once is enough.
 fn refresh(kind: &SourceKind) -> Option<Duration> {
     match kind {
-        SourceKind::Static { .. } => None,
+        SourceKind::Static { .. } | SourceKind::Agents => None,
         SourceKind::File { refresh, .. }
         | SourceKind::Http { refresh, .. }
         | SourceKind::Dns { refresh, .. } => Some(*refresh),
@@ -243,9 +270,10 @@ async fn look(source: &Arc<Source>, directory: &Path) -> Stamps {
     let (source, directory) = (Arc::clone(source), directory.to_owned());
     let looking = tokio::task::spawn_blocking(move || match &source.kind {
         SourceKind::File { paths, .. } => files::stamps(&directory, paths),
-        SourceKind::Static { .. } | SourceKind::Http { .. } | SourceKind::Dns { .. } => {
-            Stamps::new()
-        }
+        SourceKind::Static { .. }
+        | SourceKind::Http { .. }
+        | SourceKind::Dns { .. }
+        | SourceKind::Agents => Stamps::new(),
     });
     // It breaks off only when the runtime ends.
     looking.await.unwrap_or_default()

@@ -5,6 +5,8 @@
 
 mod case;
 mod event;
+mod host;
+mod host_test;
 mod id;
 mod labels;
 mod limits;
@@ -19,6 +21,8 @@ pub use case::{Case, CaseMemory, Ending, Finding, Hold, Phase, Progress};
 pub use event::{
     Effect, Event, Fact, Notice, PersonAct, Record, Request, Saved, Scope, SourceTrouble, Urgency,
 };
+pub use host::{HostCommand, HostLimits, HostSettings, HostThing};
+pub use host_test::{HostTest, Left};
 pub use id::{
     CaseId, InvalidName, ObserverName, OperationId, OrderId, ReceiverName, RepairName, ServiceName,
     SourceName, TargetId, TestName,
@@ -28,8 +32,8 @@ pub use limits::{BreakerRule, Count, Lemon, Limits, Rate, Release};
 pub use observation::{Evidence, Health, Observation, Verdict};
 pub use order::{Action, Authority, Objection, Order, OrderState, Outcome, OutcomeKind};
 pub use production::{
-    Autonomy, Destination, FleetLimits, LogPolicy, Ports, Production, Receiver, Repair, Run,
-    Secret, ServerSettings, Service, Source, SourceKind, Step, StopPolicy, Window,
+    AgentSettings, Autonomy, Destination, FleetLimits, LogPolicy, Ports, Production, Receiver,
+    Repair, Run, Secret, ServerSettings, Service, Source, SourceKind, Step, StopPolicy, Window,
 };
 pub use target::{Address, Runner, RunnerTemplate, Target};
 pub use test::{

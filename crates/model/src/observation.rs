@@ -64,7 +64,8 @@ impl Evidence {
     /// Control characters become spaces and what is too long is cut, at a character's border.
     #[must_use]
     pub fn new(text: impl AsRef<str>) -> Self {
-        let text = text.as_ref().trim();
+        let is_edge = |c: char| c.is_whitespace() || c.is_control();
+        let text = text.as_ref().trim_matches(is_edge);
         let mut clean = String::with_capacity(text.len().min(Self::BYTES_MAX));
         for c in text.chars() {
             if clean.len() + c.len_utf8() > Self::BYTES_MAX - '…'.len_utf8() {

@@ -55,6 +55,8 @@ pub enum SourceKind {
         refresh: Duration,
         server: Option<SocketAddr>,
     },
+    /// Every enrolled host and what runs there, as their agents say.
+    Agents,
 }
 
 /// What users depend on.
@@ -268,6 +270,19 @@ pub struct ServerSettings {
     pub token_file: Option<PathBuf>,
     /// Tests under way at once.
     pub concurrency: usize,
+    /// Where agents connect; without it there are none.
+    #[serde(default)]
+    pub agents: Option<AgentSettings>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentSettings {
+    pub listen: SocketAddr,
+    /// How long a host's certificate is good for; the agent renews it when two thirds are over.
+    #[serde(with = "crate::duration_text")]
+    pub certificate_lifetime: Duration,
+    /// How many other hosts ask what a host or the server asks over the network.
+    pub observers: u8,
 }
 
 impl Default for ServerSettings {
@@ -277,6 +292,7 @@ impl Default for ServerSettings {
             data: PathBuf::from("data"),
             token_file: None,
             concurrency: 512,
+            agents: None,
         }
     }
 }

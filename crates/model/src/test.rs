@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::TestName;
+use crate::{HostTest, TestName};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Test {
@@ -21,6 +21,18 @@ pub struct Test {
     pub success_threshold: u8,
     pub proves: Proves,
     pub place: Place,
+}
+
+impl Test {
+    /// Whether it is about the inside of the target's own host, and can be asked only there.
+    #[must_use]
+    pub fn is_inside(&self) -> bool {
+        let is_inside = matches!(
+            self.kind,
+            TestKind::Process | TestKind::Unit { .. } | TestKind::Host(_)
+        );
+        is_inside || self.place == Place::Host
+    }
 }
 
 /// What a believed failure says about the target's capacity.
@@ -64,6 +76,7 @@ pub enum TestKind {
     Memcached(MemcachedTest),
     Amqp(AmqpTest),
     Hello(HelloTest),
+    Host(HostTest),
     /// Its results are pushed to `POST /api/v1/observations`; older than `interval` counts as unknown.
     Push,
 }
@@ -87,7 +100,31 @@ impl TestKind {
             Self::Memcached(_) => "memcached",
             Self::Amqp(_) => "amqp",
             Self::Hello(_) => "hello",
+            Self::Host(test) => test.name(),
             Self::Push => "push",
+        }
+    }
+
+    /// Whether it carries a secret, which is never written in clear and so can't travel to another host.
+    #[must_use]
+    pub fn holds_secret(&self) -> bool {
+        match self {
+            Self::Postgres(test) => test.password.is_some(),
+            Self::Mysql(test) => test.password.is_some(),
+            Self::Redis(test) => test.password.is_some(),
+            Self::Amqp(test) => test.password.is_some(),
+            Self::Http(_)
+            | Self::Tcp(_)
+            | Self::Tls(_)
+            | Self::Dns(_)
+            | Self::Grpc(_)
+            | Self::Nagios(_)
+            | Self::Process
+            | Self::Unit { .. }
+            | Self::Memcached(_)
+            | Self::Hello(_)
+            | Self::Host(_)
+            | Self::Push => false,
         }
     }
 
@@ -106,7 +143,9 @@ impl TestKind {
             | Self::Memcached(_)
             | Self::Amqp(_)
             | Self::Hello(_) => Proves::Down,
-            Self::Tls(_) | Self::Dns(_) | Self::Nagios(_) | Self::Push => Proves::Degraded,
+            Self::Tls(_) | Self::Dns(_) | Self::Nagios(_) | Self::Host(_) | Self::Push => {
+                Proves::Degraded
+            }
         }
     }
 }

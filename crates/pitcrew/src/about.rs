@@ -4,13 +4,17 @@ use clap::CommandFactory;
 use serde_json::json;
 
 use crate::{
-    arguments::{Arguments, General},
+    arguments::{Arguments, General, SchemaOptions},
     failure::{Answer, Answered},
     output::{print, print_json},
 };
 
-pub(crate) fn schema() -> Answered {
-    print_json(&pitcrew_config::schema())?;
+pub(crate) fn schema(options: &SchemaOptions) -> Answered {
+    let schema = match options.host {
+        true => pitcrew_config::host_schema(),
+        false => pitcrew_config::schema(),
+    };
+    print_json(&schema)?;
     Ok(Answer::Yes)
 }
 

@@ -83,6 +83,20 @@ Examples:
 The directory is watched: a change takes effect by itself or by SIGHUP; one with errors is refused
 and the old configuration stays in force. SIGTERM stops Pitcrew; processes it runs live on.")]
     Serve(ServeOptions),
+    /// Run on a host: test and act there for a server elsewhere.
+    #[command(after_help = "\
+Examples:
+  pitcrew agent --server db.example:7443 --token-file token --data /var/lib/pitcrew-agent --config host.yaml
+
+The first time it needs the token that `pitcrew enroll HOST` prints on the server; the key it then makes never leaves
+the host. What it may do is in its own configuration (`pitcrew schema --host`), read at its start: no server can make it
+run another command or exceed its limits. SIGTERM stops it; processes it runs live on.")]
+    Agent(AgentOptions),
+    /// Print a token with which a host can enrol, once and within an hour.
+    #[command(after_help = "\
+Example:
+  pitcrew enroll web-1 > token       and carry it to the host, for `pitcrew agent --token-file token`")]
+    Enroll(EnrollOptions),
     /// Validate a configuration: every error with its place. Exit 0 or 2.
     #[command(after_help = "Example:\n  pitcrew check production/ && systemctl reload pitcrew")]
     Check(CheckOptions),
@@ -119,6 +133,8 @@ The same seed gives the same report, to the byte. Exit 1 if a wrong target was t
     Cases(CaseOptions),
     /// What was done or waits for approval, the newest first.
     Orders(ListOptions),
+    /// Hosts with an agent, and which are connected. Exit 1 when one is not.
+    Hosts,
     /// Every limit, what it allows and what of it is used.
     Limits,
     /// The whole chain of a case, an order or a target, with the exact limit that held back what was not done.
@@ -178,7 +194,7 @@ Exit codes: 0 alike, 1 differences, 2 a record or configuration that can't be us
     #[command(subcommand)]
     Ledger(LedgerCommand),
     /// Print the configuration's JSON Schema, for editors.
-    Schema,
+    Schema(SchemaOptions),
     /// Print completions for a shell.
     #[command(after_help = "Example:\n  pitcrew completions bash > /etc/bash_completion.d/pitcrew")]
     Completions { shell: clap_complete::Shell },
@@ -228,6 +244,12 @@ pub(crate) struct ServeOptions {
     /// Append everything that is observed and decided to this file, for `pitcrew replay`.
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogOptions {
     /// What to log: a level, or `target=level` pairs.
     #[arg(
         long,
@@ -238,6 +260,31 @@ pub(crate) struct ServeOptions {
     pub(crate) log: String,
     #[arg(long, env = "PITCREW_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AgentOptions {
+    /// Directory of the host's key, and of supervised processes.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// File that says what runs on this host and what may be done to it; the host alone when absent.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnrollOptions {
+    /// 1 to 63 lower-case letters, digits, `-` and `.`: its name from now on.
+    pub(crate) host: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchemaOptions {
+    /// Of a host's configuration, for its agent.
+    #[arg(long)]
+    pub(crate) host: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -178,6 +178,7 @@ fn source_names(production: &Production) -> Vec<String> {
         SourceKind::File { paths, .. } => format!("{} (files {})", source.name, paths.join(", ")),
         SourceKind::Http { url, .. } => format!("{} ({url})", source.name),
         SourceKind::Dns { names, .. } => format!("{} (DNS {})", source.name, names.join(", ")),
+        SourceKind::Agents => format!("{} (enrolled hosts)", source.name),
     });
     sources.collect()
 }

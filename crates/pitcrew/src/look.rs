@@ -227,7 +227,7 @@ fn row_limit(options: &ListOptions, general: &General) -> usize {
         .unwrap_or(if general.json { usize::MAX } else { TABLE_ROWS })
 }
 
-fn print_list<T: serde::Serialize>(
+pub(crate) fn print_list<T: serde::Serialize>(
     (items, more): (Vec<T>, bool),
     general: &General,
     nothing: &str,

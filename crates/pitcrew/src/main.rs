@@ -3,12 +3,14 @@
 //! Exit codes: 0 fine, 1 the answer is no, 2 bad usage or configuration, 3 the server can't be reached, 70 a bug.
 
 mod about;
+mod agent;
 mod arguments;
 mod check;
 mod client;
 mod demo;
 mod explain;
 mod failure;
+mod hosts;
 mod init;
 mod ledger;
 mod look;
@@ -49,6 +51,8 @@ fn run(arguments: Arguments) -> Answered {
         Command::DemoService(options) => demo::service::run(&options),
         Command::Init(options) => init::init(&options, &general),
         Command::Serve(options) => serve::serve(options),
+        Command::Agent(options) => agent::agent(options, &general),
+        Command::Enroll(options) => hosts::enroll(&options, &general),
         Command::Check(options) => check::check(&options, &general),
         Command::TestPolicy(options) => test_policy::test_policy(&options, &general),
         Command::Simulate(options) => simulate::simulate(&options, &general),
@@ -56,6 +60,7 @@ fn run(arguments: Arguments) -> Answered {
         Command::Targets(options) => look::targets(&options, &general),
         Command::Cases(options) => look::cases(&options, &general),
         Command::Orders(options) => look::orders(&options, &general),
+        Command::Hosts => hosts::hosts(&general),
         Command::Limits => look::limits(&general),
         Command::Explain(options) => explain::explain(&options, &general),
         Command::Pause(options) => person::pause(options, &general),
@@ -71,7 +76,7 @@ fn run(arguments: Arguments) -> Answered {
         Command::Ledger(LedgerCommand::Verify(files)) => ledger::verify(&files, &general),
         Command::Ledger(LedgerCommand::Export(files)) => ledger::export(&files, &general),
         Command::Replay(options) => replay::replay(&options, &general),
-        Command::Schema => about::schema(),
+        Command::Schema(options) => about::schema(&options),
         Command::Completions { shell } => about::completions(shell),
         Command::Version => about::version(&general),
     }

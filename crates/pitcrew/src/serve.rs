@@ -6,19 +6,15 @@ use pitcrew_server::{Options, Ready, RecordingError, ServeError};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    arguments::{LogFormat, ServeOptions},
+    arguments::{LogFormat, LogOptions, ServeOptions},
     failure::{Answer, Answered, Failure},
     output::{note, stderr_has_colour},
     words::counted,
 };
 
 pub(crate) fn serve(options: ServeOptions) -> Answered {
-    start_logging(&options)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("pitcrew")
-        .build()
-        .map_err(|error| Failure::Refused(format!("failed to start: {error}")))?;
+    start_logging(&options.log)?;
+    let runtime = runtime()?;
     let options = Options {
         configuration: options.config,
         listen: options.listen,
@@ -34,7 +30,15 @@ pub(crate) fn serve(options: ServeOptions) -> Answered {
     }
 }
 
-fn start_logging(options: &ServeOptions) -> Result<(), Failure> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("pitcrew")
+        .build()
+        .map_err(|error| Failure::Refused(format!("failed to start: {error}")))
+}
+
+pub(crate) fn start_logging(options: &LogOptions) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&options.log).map_err(|error| {
         Failure::Usage(format!(
             "`{}` is not a log filter: {error}; write it like info or pitcrew_server=debug",
@@ -53,6 +57,9 @@ fn start_logging(options: &ServeOptions) -> Result<(), Failure> {
 
 fn say_ready(ready: &Ready) {
     tracing::info!(listen = %ready.listen, data = %ready.data.display(), services = ready.services, "serving");
+    if let Some(agents) = ready.agents {
+        tracing::info!(listen = %agents, "taking agents in");
+    }
     for warning in &ready.warnings {
         tracing::warn!("{warning}");
     }
@@ -78,7 +85,9 @@ fn failure(error: &ServeError) -> Failure {
         ServeError::Record(_) => Failure::usage(error),
         ServeError::Listen { source, .. } => Failure::Usage(format!("{error} ({source})")),
         ServeError::TokenFile { source, .. } => Failure::Usage(format!("{error}: {source}")),
-        ServeError::Ledger(_) | ServeError::Supervise(_) => Failure::Refused(error.to_string()),
+        ServeError::Ledger(_) | ServeError::Supervise(_) | ServeError::Authority(_) => {
+            Failure::Refused(error.to_string())
+        }
         ServeError::System { source, .. } => Failure::Refused(format!("{error}: {source}")),
     }
 }

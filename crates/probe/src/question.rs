@@ -128,6 +128,7 @@ async fn answer(question: &Question<'_>) -> Answer {
         TestKind::Memcached(test) => Box::pin(stores::memcached::ask(question, test)).await,
         TestKind::Amqp(test) => Box::pin(stores::amqp::ask(question, test)).await,
         TestKind::Hello(test) => Box::pin(stores::hello::ask(question, test)).await,
+        TestKind::Host(test) => Box::pin(local::host::ask(question, test)).await,
         TestKind::Push => Answer::unknown("its results are pushed, it can't be asked"),
         TestKind::Http(test) => http::ask(question, test).await,
         TestKind::Tcp(test) => tcp::ask(question, test).await,

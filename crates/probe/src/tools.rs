@@ -10,13 +10,19 @@ use std::{
 
 use regex::bytes::Regex;
 
-use crate::{Answer, ProcessStates, local::unit::Buses, resolve::Resolver, trust::Trust};
+use crate::{
+    Answer, ProcessStates,
+    local::{host::FileSystems, unit::Buses},
+    resolve::Resolver,
+    trust::Trust,
+};
 
 pub struct Tools {
     pub(crate) processes: Arc<dyn ProcessStates>,
     pub(crate) resolver: Resolver,
     pub(crate) trust: Trust,
     pub(crate) buses: Buses,
+    pub(crate) file_systems: FileSystems,
     patterns: Patterns,
 }
 
@@ -28,6 +34,7 @@ impl Tools {
             resolver: Resolver::default(),
             trust: Trust::default(),
             buses: Buses::default(),
+            file_systems: FileSystems::default(),
             patterns: Patterns::default(),
         }
     }

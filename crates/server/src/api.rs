@@ -175,6 +175,32 @@ pub struct OrderRequest {
     pub why: String,
 }
 
+/// A host that has been here, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostStatus {
+    pub host: String,
+    /// Absent while its agent is not connected.
+    pub connected_since: Option<Timestamp>,
+    pub version: Option<String>,
+    pub boot_id: Option<String>,
+    /// The host itself and what runs there.
+    pub targets: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolRequest {
+    pub host: String,
+}
+
+/// To be carried to the host by a person: whoever has the token can become that host, once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enrolment {
+    pub host: String,
+    pub token: String,
+    pub expires_at: Timestamp,
+}
+
 /// Bound to the exact order that the person saw.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

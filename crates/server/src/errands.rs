@@ -9,19 +9,23 @@ use std::{
 };
 
 use pitcrew_act::{Actuators, Notifier};
-use pitcrew_model::{Effect, Event, Fact, Notice, Order, Outcome, OutcomeKind};
+use pitcrew_model::{Action, Effect, Event, Fact, Notice, Order, Outcome, OutcomeKind};
 use pitcrew_probe::Scheduler;
+use pitcrew_wire::HostName;
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     task::JoinSet,
 };
 
-use crate::{clock::Clock, core::Inbox, metrics::Metrics, recorder::Records, roster::Roster};
+use crate::{
+    clock::Clock, core::Inbox, fleet::Fleet, metrics::Metrics, recorder::Records, roster::Roster,
+};
 
 pub(crate) struct Errands {
     pub(crate) scheduler: Scheduler,
     pub(crate) roster: Arc<Roster>,
+    pub(crate) fleet: Arc<Fleet>,
     pub(crate) notices: mpsc::UnboundedSender<Notice>,
 }
 
@@ -30,15 +34,19 @@ impl Errands {
         match effect {
             Effect::Watch { target, service } => {
                 let runner = service.runner_for(&target);
-                let tests = service.tests.clone();
+                let tests = self.fleet.watch(&target, &service);
                 self.roster.watch(Arc::clone(&target), service);
                 self.scheduler.watch(target, runner, tests);
             }
             Effect::Unwatch { target } => {
                 self.scheduler.unwatch(&target);
+                self.fleet.unwatch(&target);
                 self.roster.unwatch(&target);
             }
-            Effect::Probe { target, test } => self.scheduler.probe_now(&target, &test),
+            Effect::Probe { target, test } => {
+                self.scheduler.probe_now(&target, &test);
+                self.fleet.probe(&target, &test);
+            }
             Effect::Notify(notice) => {
                 if self.notices.send(notice).is_err() {
                     tracing::error!("a notice found nobody to deliver it");
@@ -51,9 +59,30 @@ impl Errands {
     }
 }
 
+/// Those of this host, and those of hosts with an agent.
+#[derive(Clone)]
+pub(crate) struct Hands {
+    pub(crate) actuators: Actuators,
+    pub(crate) fleet: Arc<Fleet>,
+}
+
+impl Hands {
+    /// The host that must do it. Whatever runs a target there is never looked for here.
+    fn host_of(&self, order: &Order) -> Option<HostName> {
+        match &order.action {
+            Action::Restart | Action::Start | Action::Stop => self.fleet.host_of(&order.target),
+            // Without a command of its own it is one that the host's configuration names.
+            Action::Command { command, .. } if command.is_empty() => {
+                self.fleet.host_of(&order.target)
+            }
+            Action::Command { .. } | Action::Webhook { .. } | Action::HandOver { .. } => None,
+        }
+    }
+}
+
 #[derive(Clone)]
 pub(crate) struct Couriers {
-    actuators: Arc<Actuators>,
+    hands: Hands,
     inbox: Inbox,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -64,14 +93,14 @@ pub(crate) struct Couriers {
 
 impl Couriers {
     pub(crate) fn new(
-        actuators: Actuators,
+        hands: Hands,
         inbox: Inbox,
         metrics: Arc<Metrics>,
         clock: Clock,
         stopping: watch::Receiver<bool>,
     ) -> Self {
         Self {
-            actuators: Arc::new(actuators),
+            hands,
             inbox,
             metrics,
             clock,
@@ -91,8 +120,11 @@ impl Couriers {
         self.metrics
             .order_given_seconds
             .observe(waited.as_secs_f64());
-        self.run(order, |actuators, order| async move {
-            actuators.carry_out(&order).await
+        self.run(order, |hands, order| async move {
+            match hands.host_of(&order) {
+                Some(host) => hands.fleet.carry_out(&host, &order).await,
+                None => hands.actuators.carry_out(&order).await,
+            }
         });
     }
 
@@ -101,8 +133,11 @@ impl Couriers {
     pub(crate) fn reconcile(&self, order: Order) {
         tracing::info!(order = %order.id, target = %order.target.id, "finding out what became of it");
         let inbox = self.inbox.clone();
-        self.run(order, |actuators, order| async move {
-            let outcome = actuators.reconcile(&order).await;
+        self.run(order, |hands, order| async move {
+            let outcome = match hands.host_of(&order) {
+                Some(host) => hands.fleet.reconcile(&host, &order).await,
+                None => hands.actuators.reconcile(&order).await,
+            };
             let known = tokio::time::timeout(TARGETS_GRACE, until_known(&inbox, &order)).await;
             if known.is_err() {
                 tracing::warn!(order = %order.id, target = %order.target.id, "its target is not found any more");
@@ -114,10 +149,10 @@ impl Couriers {
     fn run<F: Future<Output = Outcome> + Send + 'static>(
         &self,
         order: Order,
-        act: impl FnOnce(Arc<Actuators>, Order) -> F,
+        act: impl FnOnce(Hands, Order) -> F,
     ) {
         let (id, action) = (order.id, order.action.name());
-        let acting = self.runtime.spawn(act(Arc::clone(&self.actuators), order));
+        let acting = self.runtime.spawn(act(self.hands.clone(), order));
         let this = self.clone();
         this.under_way.send_modify(|count| *count += 1);
         self.runtime.spawn(async move {

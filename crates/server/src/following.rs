@@ -13,15 +13,19 @@ use pitcrew_act::{ChangeKind, Notifier, Supervisor};
 use pitcrew_config::{LoadError, Loaded};
 use pitcrew_find::{Finders, Roll};
 use pitcrew_model::{
-    Event, Fact, Production, ServerSettings, Source, SourceName, Target, TargetId,
+    Event, Fact, Production, ServerSettings, Source, SourceKind, SourceName, Target, TargetId,
 };
-use tokio::{signal::unix::Signal, sync::mpsc};
+use tokio::{
+    signal::unix::Signal,
+    sync::{mpsc, watch},
+};
 
 use crate::{
     api::{ConfigurationStatus, RefusedConfiguration},
     clock::Clock,
     core::Inbox,
     errands::Receivers,
+    fleet::Fleet,
     recorder::Records,
     remembered::Remembered,
     standing::Standing,
@@ -37,6 +41,9 @@ pub(crate) struct Following {
     pub(crate) standing: Arc<Standing>,
     pub(crate) receivers: Receivers,
     pub(crate) supervisor: Supervisor,
+    pub(crate) fleet: Arc<Fleet>,
+    /// What hosts said that the finders have not heard yet.
+    pub(crate) said: watch::Receiver<u64>,
     /// From the first configuration on.
     pub(crate) finders: Option<Finders>,
     pub(crate) remembered: Remembered,
@@ -45,6 +52,8 @@ pub(crate) struct Following {
     /// Targets of supervised processes that the engine knows.
     pub(crate) supervised: BTreeSet<TargetId>,
     pub(crate) warming: Warming,
+    /// The sources that are the hosts with an agent.
+    pub(crate) agents: Vec<Source>,
     /// Sources whose refused answer a person accepts.
     pub(crate) to_accept: mpsc::UnboundedReceiver<SourceName>,
 }
@@ -68,8 +77,13 @@ impl Following {
     /// Makes it so: the engine first, then who is told, what is found and what runs.
     pub(crate) async fn apply(&mut self, production: Arc<Production>) {
         self.receivers.replace(Notifier::new(&production.receivers));
+        self.fleet.set_sources(&production.sources);
         self.inbox.event(Event::Production(Arc::clone(&production)));
         self.find(production.sources.clone());
+        self.agents.clone_from(&production.sources);
+        self.agents
+            .retain(|source| source.kind == SourceKind::Agents);
+        self.hear_hosts();
         self.run_processes(&production).await;
     }
 
@@ -83,6 +97,17 @@ impl Following {
         self.finders = Some(Finders::resume(roll, sources, directory, move |event| {
             inbox.event(event);
         }));
+    }
+
+    /// An installation whose first host is not enrolled yet has said nothing, rather than that there is nothing.
+    fn hear_hosts(&mut self) {
+        self.said.borrow_and_update();
+        let targets = self.fleet.targets();
+        if let Some(finders) = self.finders.as_ref().filter(|_| !targets.is_empty()) {
+            for source in &self.agents {
+                finders.hear(source, targets.iter().cloned());
+            }
+        }
     }
 
     /// What is no longer wanted is no longer tested before it is stopped; what is started is tested when it is warm.
@@ -148,6 +173,7 @@ impl Following {
                         finders.accept(&source);
                     }
                 }
+                Ok(()) = self.said.changed() => self.hear_hosts(),
                 _ = hangups.recv() => {
                     tracing::info!("told to reload the configuration");
                     seen = stamps(&self.directory);
@@ -254,6 +280,7 @@ fn fixed_settings_changed(before: &ServerSettings, after: &ServerSettings) -> Ve
             "server.concurrency",
             before.concurrency != after.concurrency,
         ),
+        ("server.agents", before.agents != after.agents),
     ];
     let changed = fixed.into_iter().filter(|(_, changed)| *changed);
     changed

@@ -42,6 +42,11 @@ struct ReceiverLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct VersionLabel {
     version: String,
 }
@@ -54,6 +59,8 @@ pub(crate) struct Metrics {
     targets: Family<TargetLabels, Gauge>,
     notices: Family<ReceiverLabels, Counter>,
     missed_rounds: Counter,
+    agents: Gauge,
+    agents_refused: Family<ReasonLabel, Counter>,
     pub(crate) record_bytes: Counter,
     pub(crate) record_stopped: Gauge,
     events_waiting: Gauge,
@@ -84,6 +91,8 @@ impl Metrics {
             targets: Family::default(),
             notices: Family::default(),
             missed_rounds: Counter::default(),
+            agents: Gauge::default(),
+            agents_refused: Family::default(),
             record_bytes: Counter::default(),
             record_stopped: Gauge::default(),
             events_waiting: Gauge::default(),
@@ -117,6 +126,12 @@ impl Metrics {
             "probe_missed_rounds",
             "Rounds of tests that could not begin in time",
             self.missed_rounds.clone(),
+        );
+        registry.register("agents_connected", "Hosts there are", self.agents.clone());
+        registry.register(
+            "agents_refused",
+            "Connections and messages of agents that were refused",
+            self.agents_refused.clone(),
         );
         registry.register(
             "record_bytes",
@@ -196,6 +211,18 @@ impl Metrics {
             outcome: outcome.to_owned(),
         };
         self.orders.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn set_agents(&self, connected: usize) {
+        self.agents
+            .set(i64::try_from(connected).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn count_refused(&self, reason: &str) {
+        let reason = reason.to_owned();
+        self.agents_refused
+            .get_or_create(&ReasonLabel { reason })
+            .inc();
     }
 
     pub(crate) fn text(&self, scraped: &Scraped) -> Result<String, std::fmt::Error> {

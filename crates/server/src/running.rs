@@ -10,6 +10,7 @@ use std::{
 };
 
 use pitcrew_act::{Actuators, Notifier, Supervisor};
+use pitcrew_agent::Processes;
 use pitcrew_ledger::Ledger;
 use pitcrew_model::{Event, Fact, Order, Production, ServerSettings, Timestamp};
 use pitcrew_probe::{Scheduler, Tools};
@@ -21,6 +22,7 @@ use tokio::{
     sync::{Semaphore, watch},
     task::JoinHandle,
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     VERSION,
@@ -28,12 +30,12 @@ use crate::{
     clock::Clock,
     control,
     core::{Core, Inbox, Message},
-    errands::{Couriers, Errands, Receivers, deliver},
+    errands::{Couriers, Errands, Hands, Receivers, deliver},
     feed::Feed,
+    fleet::{self, Fleet, Surroundings},
     following::Following,
     http::{Desk, Guard, Listening, REQUESTED_TESTS_MAX, Readers, listen},
     metrics::Metrics,
-    processes::Processes,
     recorder::{Recorder, Records, Work},
     recording::{self, RecordFile, Recording},
     remembered::Remembered,
@@ -151,11 +153,27 @@ impl Running {
         let read_clock: Arc<dyn Fn() -> Timestamp + Send + Sync> =
             Arc::new(move || clock_reading.now());
 
+        let around = Surroundings {
+            clock: clock.clone(),
+            inbox: inbox.clone(),
+            metrics: Arc::clone(&metrics),
+            notices: notices.clone(),
+        };
+        let agents = settings.agents.as_ref();
+        let fleet = Arc::new(Fleet::open(agents, &settings.data, &installation, around)?);
         let processes = Arc::new(Processes(supervisor.clone()));
         let scheduler = start_scheduler(&settings, &processes, &read_clock, &inbox, &metrics);
-        let actuators = Actuators::new(supervisor.clone(), read_clock, fence);
-        let couriers = Couriers::new(
+        let actuators = Actuators::new(supervisor.clone(), read_clock);
+        if let Err(why) = actuators.admit(fence) {
+            // Each order is checked again and refused for the same reason.
+            tracing::error!("{why}");
+        }
+        let hands = Hands {
             actuators,
+            fleet: Arc::clone(&fleet),
+        };
+        let couriers = Couriers::new(
+            hands,
             inbox.clone(),
             Arc::clone(&metrics),
             clock.clone(),
@@ -173,6 +191,7 @@ impl Running {
             errands: Errands {
                 scheduler: scheduler.clone(),
                 roster: Arc::clone(&roster),
+                fleet: Arc::clone(&fleet),
                 notices,
             },
             metrics: Arc::clone(&metrics),
@@ -208,6 +227,9 @@ impl Running {
             standing: Arc::clone(&standing),
             receivers,
             supervisor,
+            said: fleet.changes(),
+            fleet: Arc::clone(&fleet),
+            agents: Vec::new(),
             finders: None,
             remembered,
             roll: Some(roll),
@@ -219,6 +241,7 @@ impl Running {
             clock,
             standing,
             roster,
+            fleet,
             metrics,
             feed,
             readers: Readers::new(settings.data.clone()),
@@ -270,6 +293,17 @@ impl Running {
         self.tasks.push(tokio::spawn(control::keep_testing(
             listen_on, tools, inbox, standing, scheduler,
         )));
+    }
+
+    /// Takes agents in. A server without a listener for them has none.
+    pub(crate) fn take_agents_in(&mut self, listener: TcpListener) -> Result<(), ServeError> {
+        let fleet = Arc::clone(&self.desk.fleet);
+        let acceptor = TlsAcceptor::from(Arc::new(fleet.server_config()?));
+        self.tasks
+            .push(tokio::spawn(Arc::clone(&fleet).keep_settled()));
+        self.tasks
+            .push(tokio::spawn(fleet::listen(listener, acceptor, fleet)));
+        Ok(())
     }
 
     pub(crate) fn follow(&mut self, hangups: Signal) {

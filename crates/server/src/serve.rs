@@ -16,6 +16,7 @@ use tokio::{
 
 use crate::{
     clock::Clock,
+    fleet::AuthorityError,
     following::configuration_status,
     recording::{RecordFile, RecordingError},
     running::{Parts, Running},
@@ -46,6 +47,8 @@ pub enum ServeError {
         source: io::Error,
     },
     #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    #[error(transparent)]
     Record(#[from] RecordingError),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -62,6 +65,8 @@ pub enum ServeError {
 #[derive(Clone, Debug)]
 pub struct Ready {
     pub listen: SocketAddr,
+    /// Where agents connect.
+    pub agents: Option<SocketAddr>,
     pub data: PathBuf,
     pub services: usize,
     pub warnings: Vec<String>,
@@ -79,10 +84,15 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), S
         .transpose()?;
     let signals = Signals::catch()?;
     let (listener, listen) = bind(settings.listen).await?;
+    let agents = match &settings.agents {
+        Some(agents) => Some(bind(agents.listen).await?),
+        None => None,
+    };
     let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     let production = Arc::new(loaded.production);
     let told = Ready {
         listen,
+        agents: agents.as_ref().map(|(_, listen)| *listen),
         data: settings.data.clone(),
         services: production.services.len(),
         warnings: warnings.clone(),
@@ -99,6 +109,9 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), S
     })?;
     running.apply(Arc::clone(&production)).await;
     running.answer(listener, listen, token.as_deref());
+    if let Some((listener, _)) = agents {
+        running.take_agents_in(listener)?;
+    }
     ready(&told);
     notify_ready();
     running.follow(signals.hangup);

@@ -24,6 +24,17 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("pitcrew-probe", &["pitcrew-model"]),
     ("pitcrew-act", &["pitcrew-model"]),
     ("pitcrew-ledger", &["pitcrew-model"]),
+    ("pitcrew-promql", &[]),
+    ("pitcrew-wire", &["pitcrew-model"]),
+    (
+        "pitcrew-agent",
+        &[
+            "pitcrew-model",
+            "pitcrew-wire",
+            "pitcrew-probe",
+            "pitcrew-act",
+        ],
+    ),
     (
         "pitcrew-server",
         &[
@@ -36,6 +47,8 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "pitcrew-probe",
             "pitcrew-act",
             "pitcrew-ledger",
+            "pitcrew-wire",
+            "pitcrew-agent",
         ],
     ),
     (
@@ -46,6 +59,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "pitcrew-ledger",
             "pitcrew-probe",
             "pitcrew-server",
+            "pitcrew-agent",
             "pitcrew-sim",
         ],
     ),
@@ -68,6 +82,7 @@ const PURE: &[(&str, &[&str])] = &[
             "thiserror",
         ],
     ),
+    ("pitcrew-promql", &["regex", "thiserror", "twox-hash"]),
 ];
 
 pub(crate) fn check() -> anyhow::Result<()> {

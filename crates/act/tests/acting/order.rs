@@ -17,7 +17,8 @@ use crate::support::{Home, free_port, now, order, run};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stale_order_is_refused_without_effect() {
     let home = Home::new();
-    let actuators = Actuators::new(home.supervisor(), Arc::new(now), 5);
+    let actuators = Actuators::new(home.supervisor(), Arc::new(now));
+    actuators.admit(5).unwrap();
     let mut late = order("op-late", "web-1", Action::Restart, Runner::Supervised);
     late.fence = 5;
     late.expires_at = now();
@@ -36,7 +37,8 @@ async fn a_stale_order_is_refused_without_effect() {
     assert!(refused.detail.contains("older server"), "{refused:?}");
     drop(actuators);
     // Also after a restart with a smaller number, which can only be a mistake.
-    let again = Actuators::new(home.supervisor(), Arc::new(now), 4);
+    let again = Actuators::new(home.supervisor(), Arc::new(now));
+    assert!(again.admit(4).is_err());
     let old = Order {
         fence: 4,
         ..order("op-old-2", "web-1", Action::Restart, Runner::Supervised)
@@ -140,7 +142,7 @@ async fn supervised_processes_are_restarted_by_orders() {
     let home = Home::new();
     let supervisor = home.supervisor();
     supervisor.set(&[run("web", &["sleep", "600"])]).await;
-    let actuators = Actuators::new(supervisor, Arc::new(now), 1);
+    let actuators = Actuators::new(supervisor, Arc::new(now));
     let before = home.marked("web-1");
     let outcome = actuators
         .carry_out(&order("op-1", "web-1", Action::Restart, Runner::Supervised))

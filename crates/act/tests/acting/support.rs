@@ -92,7 +92,7 @@ impl Home {
     }
 
     pub(crate) fn actuators(&self) -> Actuators {
-        Actuators::new(self.supervisor(), Arc::new(now), 1)
+        Actuators::new(self.supervisor(), Arc::new(now))
     }
 
     /// Live processes that carry the marker of `instance`, or of any when it is empty.

@@ -95,10 +95,10 @@ const COMMAND: Shape = Shape::new(
     "A command of your own.",
     &[
         required("name", values::NAME, "What reports call it."),
-        required(
+        optional(
             "command",
             values::TEXTS,
-            "Program and arguments, no shell; `{target}`, `{address}` and `{label}` are replaced.",
+            "Program and arguments, no shell; `{target}`, `{address}` and `{label}` are replaced. It runs beside the server. Without it the target's own host runs the command that its configuration has under this name.",
         ),
         defaulted(
             "timeout",
@@ -141,6 +141,8 @@ pub(crate) struct ReadRepair {
     pub(crate) when_at: Vec<(TestName, Span)>,
     /// The actions that need something that runs the target.
     pub(crate) runner_steps: Vec<(Action, Span)>,
+    /// Steps whose command is in the configuration of the target's host.
+    pub(crate) host_commands: Vec<Span>,
     pub(crate) hand_overs: Vec<(ReceiverName, Span)>,
     /// The time to settle of each step but `hand_over`, and the step's place.
     pub(crate) settles: Vec<(Duration, Span)>,
@@ -160,6 +162,11 @@ pub(crate) fn repair(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadRep
     let steps = steps(reader, &fields);
     let name: RepairName = name?;
     let mut ladder: Vec<Step> = steps.iter().filter_map(|step| step.step.clone()).collect();
+    let host_commands = steps.iter().filter(|step| {
+        let action = step.step.as_ref().map(|step| &step.action);
+        matches!(action, Some(Action::Command { command, .. }) if command.is_empty())
+    });
+    let host_commands = host_commands.map(|step| step.at).collect();
     let runner_steps = steps
         .iter()
         .filter_map(|step| Some((step.step.as_ref()?.action.clone(), step.at)))
@@ -184,6 +191,7 @@ pub(crate) fn repair(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadRep
         when_at,
         runner_steps,
         settles,
+        host_commands,
         hand_overs: steps.into_iter().filter_map(|step| step.to).collect(),
     })
 }
@@ -325,7 +333,10 @@ fn action(reader: &mut Reader<'_>, fields: &Fields<'_>, entry: &Entry<'_>) -> Op
         "stop" => Action::Stop,
         "command" => {
             let name = inner.value(reader, "name", values::not_empty);
-            let command = command(reader, &inner, "command", Placeholders::Command);
+            let command = match inner.has("command") {
+                true => command(reader, &inner, "command", Placeholders::Command),
+                false => Some(Vec::new()),
+            };
             Action::Command {
                 timeout: inner.or_default(reader, "timeout", values::some_duration),
                 name: name?,

@@ -1,12 +1,12 @@
 //! `server`: where it listens and keeps its records.
 
-use pitcrew_model::ServerSettings;
+use pitcrew_model::{AgentSettings, ServerSettings};
 
 use crate::{
     fields::Fields,
     place::Span,
     reader::Reader,
-    shape::{Kind, Shape, defaulted, optional},
+    shape::{Kind, Shape, defaulted, optional, required},
     values,
 };
 
@@ -40,6 +40,35 @@ pub(crate) const SERVER: Shape = Shape::new(
             "512",
             "Tests under way at once.",
         ),
+        optional(
+            "agents",
+            Kind::Shape(&AGENTS),
+            "Hosts with an agent. Without it there are none.",
+        ),
+    ],
+);
+
+const AGENTS: Shape = Shape::new(
+    "listener for agents",
+    "Where agents connect, each with a certificate of the server's own authority.",
+    &[
+        required(
+            "listen",
+            values::ADDRESS,
+            "IP address and port, apart from the API's; port 0: any free one.",
+        ),
+        defaulted(
+            "certificate_lifetime",
+            values::DURATION,
+            "24h",
+            "How long a host's certificate is good for; its agent renews it when two thirds are over.",
+        ),
+        defaulted(
+            "observers",
+            Kind::Whole { min: 0, max: 16 },
+            "2",
+            "How many other hosts ask each target over the network, beside the server.",
+        ),
     ],
 );
 
@@ -54,7 +83,16 @@ pub(crate) fn server(reader: &mut Reader<'_>, fields: &Fields<'_>) -> ServerSett
         );
     }
     let data = fields.or_default(reader, "data", values::not_empty);
+    let agents = fields.inner(reader, "agents").and_then(|fields| {
+        let lifetime = fields.or_default(reader, "certificate_lifetime", values::some_duration);
+        Some(AgentSettings {
+            observers: fields.whole_or_default(reader, "observers"),
+            listen: fields.value(reader, "listen", values::listen)?,
+            certificate_lifetime: lifetime,
+        })
+    });
     ServerSettings {
+        agents,
         listen,
         data: reader.path(fields.place_of("data"), &data),
         token_file: token_file.map(|file| reader.path(fields.place_of("token_file"), &file)),

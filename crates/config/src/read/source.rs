@@ -18,21 +18,37 @@ use crate::{
 };
 
 const NOT_HERE: &str =
-    "there is no such source in this version; possible: `static`, `file`, `http`, `dns`";
+    "there is no such source in this version; possible: `static`, `file`, `http`, `dns`, `agents`";
 
 pub(crate) const SOURCE: Shape = Shape::new(
     "source",
     "One place where targets are found.",
     &[
-        optional("static", Kind::List(&Kind::Shape(&STATIC)), "Groups of targets written here."),
-        optional("file", Kind::Shape(&FILE), "Files in the format of Prometheus' `file_sd`."),
-        optional("http", Kind::Shape(&HTTP), "An address that answers in the format of Prometheus' `http_sd`."),
+        optional(
+            "static",
+            Kind::List(&Kind::Shape(&STATIC)),
+            "Groups of targets written here.",
+        ),
+        optional(
+            "file",
+            Kind::Shape(&FILE),
+            "Files in the format of Prometheus' `file_sd`.",
+        ),
+        optional(
+            "http",
+            Kind::Shape(&HTTP),
+            "An address that answers in the format of Prometheus' `http_sd`.",
+        ),
         optional("dns", Kind::Shape(&DNS), "DNS records."),
+        optional(
+            "agents",
+            Kind::Shape(&AGENTS),
+            "Every enrolled host and what runs there, as their agents say.",
+        ),
     ],
 )
-.with_exactly_one(&["static", "file", "http", "dns"])
+.with_exactly_one(&["static", "file", "http", "dns", "agents"])
 .refusing(&[
-    ("agents", "there are no agents in this version; list the hosts under `static`, `file`, `http` or `dns`"),
     ("kubernetes", NOT_HERE),
     ("containers", NOT_HERE),
     ("docker", NOT_HERE),
@@ -160,6 +176,23 @@ const DNS: Shape = Shape::new(
     ],
 );
 
+const AGENTS: Shape = Shape::new(
+    "agents source",
+    "Every enrolled host, and what runs there by its own configuration. Each has the label `host`.",
+    &[
+        optional(
+            "labels",
+            values::LABELS,
+            "Added to every target; a label the host gives wins.",
+        ),
+        optional(
+            "name",
+            values::NAME,
+            "Its name in reports. Default: `agents-1`, `agents-2`, … by position.",
+        ),
+    ],
+);
+
 /// A source, and where its name and its static targets stand.
 pub(crate) struct ReadSource {
     pub(crate) source: Source,
@@ -174,6 +207,7 @@ pub(crate) struct Positions {
     file: usize,
     http: usize,
     dns: usize,
+    agents: usize,
 }
 
 /// The sources of one entry of `find`: `static` may hold several groups.
@@ -201,6 +235,9 @@ pub(crate) fn sources(
             .into_iter()
             .collect(),
         "http" => of_http(reader, &fields, entry, &mut positions.http)
+            .into_iter()
+            .collect(),
+        "agents" => of_agents(reader, &fields, entry, &mut positions.agents)
             .into_iter()
             .collect(),
         _ => of_dns(reader, &fields, entry, &mut positions.dns)
@@ -241,11 +278,15 @@ fn common(
     *position += 1;
     let given = fields.value(reader, "name", values::name);
     let at = fields.entry("name").map_or(at, |entry| entry.node.at);
+    let runs_as = match fields.shape.key("runs_as") {
+        Some(_) => runs_as(reader, fields),
+        None => None,
+    };
     Some(Common {
         name: given.or_else(|| SourceName::new(format!("{kind}-{position}")).ok())?,
         at,
         labels: labels(reader, fields, "labels"),
-        runs_as: runs_as(reader, fields),
+        runs_as,
     })
 }
 
@@ -366,4 +407,15 @@ fn of_dns(
         refresh,
         server,
     }))
+}
+
+fn of_agents(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+    entry: &Entry<'_>,
+    position: &mut usize,
+) -> Option<ReadSource> {
+    let fields = fields.inner(reader, "agents")?;
+    let common = common(reader, &fields, entry.key_at, "agents", position)?;
+    Some(common.with(SourceKind::Agents))
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use pitcrew_model::{Place, Proves, Test, TestKind, TestName};
+use pitcrew_model::{HostTest, Place, Proves, Test, TestKind, TestName};
 
-use super::{test_network as network, test_store as store};
+use super::{test_host as host, test_network as network, test_store as store};
 use crate::{
     fields::Fields,
     place::Span,
@@ -36,18 +36,22 @@ pub(crate) const TEST: Shape = Shape::new(
         optional("memcached", Kind::Shape(&store::MEMCACHED), "Memcached answers."),
         optional("amqp", Kind::Shape(&store::AMQP), "RabbitMQ lets us in."),
         optional("hello", Kind::Shape(&store::HELLO), "A store answers in its own protocol, whoever it would let in."),
+        optional("disk", Kind::Shape(&host::DISK), "A file system of the host takes writes and has room."),
+        optional("memory", Kind::Shape(&host::MEMORY), "The host has memory left."),
+        optional("load", Kind::Shape(&host::LOAD), "The host's load for each core."),
+        optional("failed_units", Kind::Shape(&host::FAILED_UNITS), "No unit of the host's systemd has failed."),
         optional("push", Kind::Shape(&PUSH), "Results are pushed to `POST /api/v1/observations`; older than `interval` counts as unknown."),
         defaulted("interval", values::DURATION, "10s", "How often each target is asked."),
         optional("timeout", values::DURATION, "When an answer is too late. Default: 2s (10s for `nagios`), at most `interval`."),
         defaulted("failure_threshold", THRESHOLD, "3", "Failed rounds in a row until it is believed."),
         defaulted("success_threshold", THRESHOLD, "2", "Passed rounds in a row until a recovery is believed."),
-        optional("proves", Kind::OneOf(&["down", "degraded"]), "What a failure says: `down`: the target serves nobody, repairing it takes nothing away; `degraded`: it may still serve. Default: `degraded` for `tls`, `dns`, `nagios` and `push`, `down` for the others."),
+        optional("proves", Kind::OneOf(&["down", "degraded"]), "What a failure says: `down`: the target serves nobody, repairing it takes nothing away; `degraded`: it may still serve. Default: `degraded` for `tls`, `dns`, `nagios`, `disk`, `memory`, `load`, `failed_units` and `push`, `down` for the others."),
         defaulted("on", Kind::OneOf(&["server", "host"]), "server", "Where it runs: `host` is the target's own host."),
     ],
 )
 .with_exactly_one(&[
     "http", "tcp", "tls", "dns", "grpc", "nagios", "process", "unit", "postgres", "mysql", "redis",
-    "memcached", "amqp", "hello", "push",
+    "memcached", "amqp", "hello", "disk", "memory", "load", "failed_units", "push",
 ])
 .refusing(&[
     ("https", "write `http: { tls: true }`"),
@@ -186,6 +190,10 @@ fn kind(reader: &mut Reader<'_>, fields: &Fields<'_>, entry: &Entry<'_>) -> Opti
         "memcached" => TestKind::Memcached(store::memcached(reader, &inner)),
         "amqp" => TestKind::Amqp(store::amqp(reader, &inner)?),
         "hello" => TestKind::Hello(store::hello(reader, &inner)?),
+        "disk" => TestKind::Host(host::disk(reader, &inner)),
+        "memory" => TestKind::Host(host::memory(reader, &inner)),
+        "load" => TestKind::Host(host::load(reader, &inner)),
+        "failed_units" => TestKind::Host(HostTest::FailedUnits),
         _ => TestKind::Push,
     })
 }

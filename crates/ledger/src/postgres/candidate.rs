@@ -2,7 +2,7 @@
 //!
 //! One row, the head, decides, and each leader takes the next fence in it. There are no clocks to agree on: a
 //! candidate takes over when the beat has stood still for [`LEASE`] by its own monotonic clock, or when the leader
-//! has let go. Why not an advisory lock: `docs/decisions/014-leading-by-a-beat.md`.
+//! has let go. Why not an advisory lock: `docs/decisions/017-leading-by-a-beat.md`.
 
 use std::time::{Duration, Instant};
 

@@ -243,7 +243,11 @@ fn port_of(kind: &TestKind) -> Option<u16> {
         TestKind::Memcached(test) => test.port,
         TestKind::Amqp(test) => test.port,
         TestKind::Hello(test) => test.port,
-        TestKind::Nagios(_) | TestKind::Process | TestKind::Unit { .. } | TestKind::Push => None,
+        TestKind::Nagios(_)
+        | TestKind::Process
+        | TestKind::Unit { .. }
+        | TestKind::Host(_)
+        | TestKind::Push => None,
     }
 }
 

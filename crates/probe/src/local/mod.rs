@@ -1,6 +1,7 @@
-//! Tests of what runs on this host: plugins, supervised processes, units.
+//! Tests of this host and of what runs on it: plugins, supervised processes, units, disks, memory, load.
 
 mod exit_status;
+pub(crate) mod host;
 pub(crate) mod nagios;
 mod perfdata;
 mod plugin;

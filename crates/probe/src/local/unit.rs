@@ -53,7 +53,30 @@ async fn look(question: &Question<'_>, name: Option<&str>) -> Result<Answer, Ans
     question
         .progress
         .waits_elsewhere("systemd does not answer on its bus");
-    question.tools.buses.ask(bus, &name).await
+    question.tools.buses.ask(bus, Asked::Unit(&name)).await
+}
+
+/// What systemd is asked.
+#[derive(Clone, Copy)]
+enum Asked<'a> {
+    Unit(&'a str),
+    Failed,
+}
+
+impl Asked<'_> {
+    async fn answer(self, connection: &Connection) -> Result<Answer, Error> {
+        match self {
+            Self::Unit(name) => judge(connection, name).await,
+            Self::Failed => failed_units(connection).await,
+        }
+    }
+
+    fn words(&self) -> &str {
+        match self {
+            Self::Unit(name) => name,
+            Self::Failed => "the list of failed units",
+        }
+    }
 }
 
 /// One connection per bus address, made when it is first needed and again when it broke.
@@ -66,24 +89,30 @@ impl Buses {
     /// A bus of a host that is gone is forgotten with all others when there are more than this.
     const COUNT_MAX: usize = 256;
 
-    async fn ask(&self, address: Option<&str>, name: &str) -> Result<Answer, Answer> {
+    /// Of this host's systemd.
+    pub(crate) async fn failed_units(&self) -> Answer {
+        let asked = self.ask(None, Asked::Failed).await;
+        asked.unwrap_or_else(|unknown| unknown)
+    }
+
+    async fn ask(&self, address: Option<&str>, asked: Asked<'_>) -> Result<Answer, Answer> {
         let bus = self.bus(address);
         let known = bus.lock().await.clone();
         if let Some(connection) = known {
-            match judge(&connection, name).await {
+            match asked.answer(&connection).await {
                 Err(error) if is_broken(&error) => {}
-                result => return result.map_err(|error| refused(name, &error)),
+                result => return result.map_err(|error| refused(asked.words(), &error)),
             }
         }
         // The bus was restarted, or never asked before.
         let connection = reconnect(&bus, address)
             .await
             .map_err(|error| unreachable_bus(address, &error))?;
-        judge(&connection, name).await.map_err(|error| {
+        asked.answer(&connection).await.map_err(|error| {
             if is_broken(&error) {
                 unreachable_bus(address, &error)
             } else {
-                refused(name, &error)
+                refused(asked.words(), &error)
             }
         })
     }
@@ -144,6 +173,49 @@ fn refused(name: &str, error: &Error) -> Answer {
         Error::MethodError(_, Some(words), _) => Answer::unknown(format!("{name}: {words}")),
         error => Answer::unknown(format!("{name}: {error}")),
     }
+}
+
+/// Name, description, load, active and sub state, follower, path, and a job's id, kind and path.
+type ListedUnit = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    String,
+    OwnedObjectPath,
+    u32,
+    String,
+    OwnedObjectPath,
+);
+
+/// Names of failed units that are shown; the others are counted.
+const FAILED_SHOWN_MAX: usize = 5;
+
+async fn failed_units(connection: &Connection) -> Result<Answer, Error> {
+    let reply = connection
+        .call_method(
+            Some(SYSTEMD),
+            "/org/freedesktop/systemd1",
+            Some("org.freedesktop.systemd1.Manager"),
+            "ListUnitsFiltered",
+            &vec!["failed"],
+        )
+        .await?;
+    let units: Vec<ListedUnit> = reply.body().deserialize()?;
+    if units.is_empty() {
+        return Ok(Answer::pass("no unit has failed"));
+    }
+    let shown: Vec<&str> = units
+        .iter()
+        .map(|unit| &*unit.0)
+        .take(FAILED_SHOWN_MAX)
+        .collect();
+    let more = match units.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Ok(Answer::fail(format!("failed: {}{more}", shown.join(", "))))
 }
 
 async fn judge(connection: &Connection, name: &str) -> Result<Answer, Error> {

@@ -8,7 +8,8 @@ use tokio::sync::Semaphore;
 
 use super::{readers::Readers, sparing::Overview};
 use crate::{
-    clock::Clock, core::Inbox, feed::Feed, metrics::Metrics, roster::Roster, standing::Standing,
+    clock::Clock, core::Inbox, feed::Feed, fleet::Fleet, metrics::Metrics, roster::Roster,
+    standing::Standing,
 };
 
 /// Tests run at once on people's requests, beside the scheduled ones.
@@ -20,6 +21,7 @@ pub(crate) struct Desk {
     pub(crate) clock: Clock,
     pub(crate) standing: Arc<Standing>,
     pub(crate) roster: Arc<Roster>,
+    pub(crate) fleet: Arc<Fleet>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) feed: Arc<Feed>,
     pub(crate) readers: Readers,

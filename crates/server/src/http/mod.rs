@@ -4,6 +4,7 @@
 mod desk;
 mod explain;
 mod guard;
+mod hosts;
 mod listen;
 mod openapi;
 mod own;

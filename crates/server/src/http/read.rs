@@ -21,7 +21,7 @@ const LIMIT_MAX: usize = 1_000;
 /// Targets looked at in one question, so that a filter that matches none doesn't hold the engine.
 const LOOK_MAX: usize = 2_000;
 
-fn page_limit(limit: Option<usize>) -> Result<usize, Problem> {
+pub(super) fn page_limit(limit: Option<usize>) -> Result<usize, Problem> {
     match limit {
         None => Ok(LIMIT_DEFAULT),
         Some(limit) if (1..=LIMIT_MAX).contains(&limit) => Ok(limit),
@@ -30,7 +30,7 @@ fn page_limit(limit: Option<usize>) -> Result<usize, Problem> {
 }
 
 /// `items` has one more than `limit` when there is a further page.
-fn page<T>(mut items: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> Page<T> {
+pub(super) fn page<T>(mut items: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> Page<T> {
     let more = items.len() > limit;
     items.truncate(limit);
     let next = items.last().filter(|_| more).map(cursor);

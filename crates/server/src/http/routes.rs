@@ -11,7 +11,7 @@ use axum::{
 };
 
 use super::{
-    desk::Desk, explain, guard, openapi, own, person, problem::Problem, push, read, streams,
+    desk::Desk, explain, guard, hosts, openapi, own, person, problem::Problem, push, read, streams,
     test_now,
 };
 
@@ -395,6 +395,22 @@ fn person_routes() -> Vec<Route> {
             person::accept,
             "AcceptRequest",
         ),
+        get(
+            "/api/v1/hosts",
+            "listHosts",
+            "Hosts with an agent, by name.",
+            hosts::hosts,
+            "HostPage",
+        )
+        .query(&[AFTER, LIMIT]),
+        post(
+            "/api/v1/hosts",
+            "enrolHost",
+            "A token with which a host can enrol once, within an hour.",
+            hosts::enrol,
+            "EnrolRequest",
+        )
+        .gives("Enrolment"),
         post(
             "/api/v1/targets/{id}/test",
             "testTarget",

@@ -533,6 +533,22 @@ fn requests() -> Schemas {
                 &[],
             ),
         ),
+        ("EnrolRequest", request(&[("host", text())], &[])),
+        (
+            "Enrolment",
+            object(&[("host", text()), ("token", text()), ("expires_at", time())]),
+        ),
+        (
+            "HostStatus",
+            object(&[
+                ("host", text()),
+                ("connected_since", or_null(time())),
+                ("version", or_null(text())),
+                ("boot_id", or_null(text())),
+                ("targets", number()),
+            ]),
+        ),
+        ("HostPage", page("HostStatus")),
         ("ApproveRequest", request(&[("digest", text())], &[])),
         ("DenyRequest", request(&[], &[])),
         ("CloseRequest", request(&[("why", text())], &[])),

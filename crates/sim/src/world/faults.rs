@@ -55,15 +55,17 @@ pub(super) fn shows(kind: FaultKind, test: &TestKind) -> bool {
         | FaultKind::Cascade => true,
         // The process is there and its port is open; nothing comes back.
         FaultKind::Hang | FaultKind::Slow => match test {
-            TestKind::Process | TestKind::Unit { .. } => false,
+            TestKind::Process | TestKind::Unit { .. } | TestKind::Host(_) => false,
             TestKind::Tcp(test) => test.send.is_some() || test.expect.is_some(),
             _ => true,
         },
         // It greets and negotiates as ever; what it is asked for fails.
         FaultKind::Errors | FaultKind::Deploy => match test {
-            TestKind::Process | TestKind::Unit { .. } | TestKind::Tls(_) | TestKind::Hello(_) => {
-                false
-            }
+            TestKind::Process
+            | TestKind::Unit { .. }
+            | TestKind::Host(_)
+            | TestKind::Tls(_)
+            | TestKind::Hello(_) => false,
             TestKind::Tcp(test) => test.send.is_some() || test.expect.is_some(),
             _ => true,
         },

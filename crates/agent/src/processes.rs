@@ -1,15 +1,17 @@
-//! What the supervisor knows of a process, for tests that ask.
+//! What the supervisor of a host knows of a process, for tests that ask.
 
 use pitcrew_act::Supervisor;
 use pitcrew_model::{Runner, Target};
 use pitcrew_probe::{ProcessState, ProcessStates};
 
-pub(crate) struct Processes(pub(crate) Supervisor);
+use crate::inventory::local_name;
+
+pub struct Processes(pub Supervisor);
 
 impl ProcessStates for Processes {
     fn state(&self, target: &Target, runner: &Runner) -> ProcessState {
         match runner {
-            Runner::Supervised => match self.0.state(&target.id) {
+            Runner::Supervised => match self.0.state(&local_name(target)) {
                 pitcrew_act::ProcessState::Running { pid, since } => {
                     ProcessState::Running { pid, since }
                 }

@@ -1,0 +1,64 @@
+//! The agent of one host: tests what the server assigns, and carries out what it orders, within what the host allows.
+//!
+//! It believes the server no more than it must. Every order is checked here once more: who signed it, for whom, until
+//! when, by which server of several, for which of this host's own targets, by which action of a closed catalogue,
+//! and within the host's own limits. What is done is what the host's configuration says runs the target; no command
+//! comes from the server. It decides nothing by itself, and does nothing when nobody orders.
+
+mod assigned;
+mod backoff;
+mod caps;
+mod clock;
+mod enrol;
+mod identity;
+mod inventory;
+mod orders;
+mod processes;
+mod run;
+mod session;
+
+mod tls;
+
+use std::{io, path::PathBuf};
+
+use pitcrew_act::SuperviseError;
+use pitcrew_model::HostSettings;
+
+pub use processes::Processes;
+pub use run::run;
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `HOST:PORT` of the server's listener for agents.
+    pub server: String,
+    /// With the token of `pitcrew enroll`; needed until the host is enrolled.
+    pub token_file: Option<PathBuf>,
+    pub data: PathBuf,
+    pub settings: HostSettings,
+    /// Of Pitcrew.
+    pub version: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error("failed to {doing} {}", path.display())]
+    File {
+        doing: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("{}: {why}", path.display())]
+    Content { path: PathBuf, why: String },
+    #[error(
+        "this host is not enrolled: on the server run `pitcrew enroll HOST`, write what it prints into a file here, \
+         and name it: --token-file FILE"
+    )]
+    NotEnrolled,
+    #[error(transparent)]
+    Supervise(#[from] SuperviseError),
+    #[error("failed to {doing}")]
+    System {
+        doing: &'static str,
+        source: io::Error,
+    },
+}

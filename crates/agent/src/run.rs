@@ -1,0 +1,220 @@
+//! The agent from start to stop: its identity, its processes, and one connection after the other.
+
+use std::{
+    fs,
+    hash::{BuildHasher, RandomState},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use pitcrew_act::{Actuators, Supervisor};
+use pitcrew_wire::HostName;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::{
+    AgentError, Options, Processes,
+    backoff::Backoff,
+    caps::Caps,
+    clock::{ServerTime, boot_ms},
+    enrol::{self, EnrolError, ReadToken},
+    identity::Identity,
+    inventory::Inventory,
+    orders::{Orders, wall_now},
+    session, tls,
+};
+
+pub(crate) struct Agent {
+    pub(crate) options: Options,
+    pub(crate) orders: Arc<Orders>,
+    pub(crate) processes: Arc<Processes>,
+    pub(crate) time: Arc<ServerTime>,
+    /// New with each start.
+    pub(crate) instance: String,
+    identity: Mutex<Identity>,
+}
+
+/// Runs until SIGTERM or SIGINT; `ready` is told the host's name once it has one. What it supervises lives on.
+pub async fn run(options: Options, ready: impl FnOnce(&HostName)) -> Result<(), AgentError> {
+    let mut signals = [SignalKind::terminate(), SignalKind::interrupt()]
+        .into_iter()
+        .map(signal)
+        .collect::<Result<Vec<Signal>, _>>()
+        .map_err(|source| AgentError::System {
+            doing: "catch signals",
+            source,
+        })?;
+    let [terminate, interrupt] = &mut signals[..] else {
+        unreachable!("two signals are caught");
+    };
+    let name = tokio::select! {
+        ended = Box::pin(serve(options, ready)) => return ended,
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    tracing::info!("{name}: stopping; supervised processes live on");
+    Ok(())
+}
+
+async fn serve(options: Options, ready: impl FnOnce(&HostName)) -> Result<(), AgentError> {
+    fs::create_dir_all(&options.data).map_err(|source| AgentError::File {
+        doing: "make",
+        path: options.data.clone(),
+        source,
+    })?;
+    let identity = match Identity::load(&options.data)? {
+        Some(identity) => identity,
+        None => enrol_first(&options).await?,
+    };
+    ready(&identity.host);
+    let agent = Arc::new(Agent::start(options, identity).await?);
+    agent.keep_connected().await
+}
+
+/// Until it succeeds or the server says no.
+async fn enrol_first(options: &Options) -> Result<Identity, AgentError> {
+    let path = options
+        .token_file
+        .as_deref()
+        .ok_or(AgentError::NotEnrolled)?;
+    let token = enrol::read_token(path)?;
+    let mut backoff = Backoff::default();
+    loop {
+        match enrol::enrol(&options.server, &token).await {
+            Ok(identity) => {
+                identity.save(&options.data)?;
+                tracing::info!(host = %identity.host, "this host is enrolled");
+                return Ok(identity);
+            }
+            Err(error @ EnrolError::Refused(_)) => {
+                return Err(AgentError::Content {
+                    path: path.to_owned(),
+                    why: error.to_string(),
+                });
+            }
+            Err(error) => tracing::warn!("not enrolled yet: {error}"),
+        }
+        tokio::time::sleep(backoff.next()).await;
+    }
+}
+
+impl Agent {
+    async fn start(options: Options, identity: Identity) -> Result<Self, AgentError> {
+        let settings = &options.settings;
+        // Unique on this host, also beside a server's own supervisor.
+        let installation = format!("{}-{}", identity.installation, identity.host);
+        let supervisor = Supervisor::new(options.data.join("run"), installation)?;
+        let changes = supervisor.set(&settings.runs).await;
+        for change in &changes {
+            tracing::info!("process {}: {}", change.name, change.detail);
+        }
+        let time = Arc::new(ServerTime::default());
+        let for_actuators = Arc::clone(&time);
+        let clock = move || for_actuators.latest(boot_ms()).unwrap_or_else(wall_now);
+        let orders = Orders {
+            installation: identity.installation.clone(),
+            host: identity.host.clone(),
+            boot_id: boot_id()?,
+            key: identity.order_key()?,
+            inventory: Arc::new(Inventory::of(&identity.host, settings)),
+            commands: settings.commands.clone(),
+            caps: Caps::open(&options.data, settings.limits.clone())?,
+            actuators: Actuators::new(supervisor.clone(), Arc::new(clock)),
+            time: Arc::clone(&time),
+        };
+        Ok(Self {
+            orders: Arc::new(orders),
+            processes: Arc::new(Processes(supervisor)),
+            time,
+            instance: format!("{:016x}", RandomState::new().hash_one(())),
+            identity: Mutex::new(identity),
+            options,
+        })
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        let identity = self.identity.lock();
+        identity.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn replace_identity(&self, new: Identity) -> Result<(), AgentError> {
+        new.save(&self.options.data)?;
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        Ok(())
+    }
+
+    async fn keep_connected(self: Arc<Self>) -> Result<(), AgentError> {
+        let mut backoff = Backoff::default();
+        let mut tried = self.identity().token;
+        loop {
+            self.enrol_again(&mut tried).await?;
+            let identity = self.identity();
+            let config = tls::as_host(&identity);
+            let connected = match config {
+                Ok(config) => tls::connect(&self.options.server, config).await,
+                Err(error) => Err(error),
+            };
+            match connected {
+                Ok(stream) => {
+                    let server = &self.options.server;
+                    let welcomed = || {
+                        backoff.succeeded();
+                        tracing::info!(server, host = %identity.host, "connected");
+                    };
+                    let ended = Box::pin(session::run(&self, stream, welcomed)).await;
+                    tracing::warn!("the connection to the server ended: {ended}");
+                }
+                Err(error) => tracing::warn!("{error}"),
+            }
+            tokio::time::sleep(backoff.next()).await;
+        }
+    }
+
+    /// A person has put a new token into the file, because the certificate has expired or the server is another.
+    async fn enrol_again(&self, tried: &mut String) -> Result<(), AgentError> {
+        let Some(token) = self.new_token(tried) else {
+            return Ok(());
+        };
+        match enrol::enrol(&self.options.server, &token).await {
+            Ok(identity)
+                if identity.host == self.orders.host
+                    && identity.installation == self.orders.installation =>
+            {
+                tracing::info!("this host is enrolled again");
+                *tried = token.digest;
+                self.replace_identity(identity)?;
+            }
+            Ok(identity) => {
+                *tried = token.digest;
+                tracing::error!(
+                    "the new token is for {} of installation {}, this host is {} of {}",
+                    identity.host,
+                    identity.installation,
+                    self.orders.host,
+                    self.orders.installation
+                );
+            }
+            Err(error @ EnrolError::Refused(_)) => {
+                *tried = token.digest;
+                tracing::error!("{error}");
+            }
+            Err(error) => tracing::warn!("not enrolled again yet: {error}"),
+        }
+        Ok(())
+    }
+
+    fn new_token(&self, tried: &str) -> Option<ReadToken> {
+        let path: &Path = self.options.token_file.as_deref()?;
+        let token = enrol::read_token(path).ok()?;
+        (token.digest != tried).then_some(token)
+    }
+}
+
+fn boot_id() -> Result<String, AgentError> {
+    let path = Path::new("/proc/sys/kernel/random/boot_id");
+    let text = fs::read_to_string(path).map_err(|source| AgentError::File {
+        doing: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(text.trim().to_owned())
+}

@@ -1,0 +1,333 @@
+//! One connection as this host, from hello to its end.
+//!
+//! Everything of it is of it alone: assignments come anew with the next one, and while there is none nothing is
+//! tested, because nobody would hear of it. Orders under way go on; what became of them is asked for later.
+
+use std::{sync::Arc, time::Duration};
+
+use pitcrew_model::{Evidence, Observation, Runner, Target, Test, TestName, Timestamp, Verdict};
+use pitcrew_probe::{Scheduler, Tools};
+use pitcrew_wire::{FRAME_BYTES_MAX, Hello, Protocol, ToAgent, ToServer, Welcome, WireError};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, split},
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
+};
+
+use crate::{
+    AgentError, assigned,
+    clock::boot_ms,
+    identity::{self, Requested},
+    run::Agent,
+};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionError {
+    #[error("{0}")]
+    Wire(#[from] WireError),
+    #[error("the server refused this host: {0}")]
+    Refused(String),
+    #[error("the server has said nothing for {} s", .0.as_secs())]
+    Silent(Duration),
+    #[error("the server said something else than was its turn")]
+    OutOfTurn,
+    #[error("the server can't be told anything any more")]
+    Stuck,
+    #[error(transparent)]
+    Identity(#[from] AgentError),
+}
+
+/// For all that comes before the first assignment.
+const GREETING: Duration = Duration::from_secs(10);
+/// Messages that wait to be written; more than this and observations are dropped.
+const OUTGOING_MAX: usize = 256;
+/// The longest make half a frame.
+const OBSERVATIONS_AT_ONCE: usize = 300;
+/// Tests under way at once.
+const CONCURRENCY: usize = 64;
+
+type Incoming = mpsc::Receiver<Result<ToAgent, WireError>>;
+
+/// `welcomed` is called when the server has taken this host in. It always ends with an error: of whom it was.
+pub(crate) async fn run(
+    agent: &Arc<Agent>,
+    stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    welcomed: impl FnOnce(),
+) -> SessionError {
+    let (mut reader, mut writer) = split(stream);
+    let (said, mut incoming) = mpsc::channel(16);
+    let (outgoing, mut to_write) = mpsc::channel::<ToServer>(OUTGOING_MAX);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        loop {
+            let message = pitcrew_wire::read::<ToAgent>(&mut reader, FRAME_BYTES_MAX).await;
+            let is_last = message.is_err();
+            if said.send(message).await.is_err() || is_last {
+                return;
+            }
+        }
+    });
+    tasks.spawn(async move {
+        while let Some(message) = to_write.recv().await {
+            if let Err(error) = pitcrew_wire::write(&mut writer, &message).await {
+                tracing::debug!("failed to tell the server: {error}");
+                return;
+            }
+        }
+    });
+    let greeted = timeout(GREETING, greet(agent, &mut incoming, &outgoing)).await;
+    let welcome = match greeted {
+        Ok(Ok(welcome)) => welcome,
+        Ok(Err(error)) => return error,
+        Err(_elapsed) => return SessionError::Silent(GREETING),
+    };
+    welcomed();
+    let scheduler = start_scheduler(agent, &outgoing);
+    let session = Session {
+        agent,
+        outgoing,
+        scheduler: scheduler.clone(),
+        requested: None,
+        asked_at: Instant::now(),
+    };
+    let ended = session.last(incoming, &welcome).await;
+    scheduler.stop().await;
+    ended
+}
+
+async fn hear(incoming: &mut Incoming) -> Result<ToAgent, SessionError> {
+    match incoming.recv().await {
+        Some(Ok(ToAgent::Refused { reason })) => Err(SessionError::Refused(reason)),
+        Some(message) => Ok(message?),
+        None => Err(WireError::Closed.into()),
+    }
+}
+
+async fn say(outgoing: &mpsc::Sender<ToServer>, message: ToServer) -> Result<(), SessionError> {
+    let said = outgoing.send(message).await;
+    said.map_err(|_closed| SessionError::Stuck)
+}
+
+/// Who we are, what time it is, and what is here: in this order.
+async fn greet(
+    agent: &Agent,
+    incoming: &mut Incoming,
+    outgoing: &mpsc::Sender<ToServer>,
+) -> Result<Welcome, SessionError> {
+    let hello = Hello {
+        protocol: Protocol::OURS,
+        version: agent.options.version.clone(),
+        instance: agent.instance.clone(),
+        boot_id: agent.orders.boot_id.clone(),
+    };
+    say(outgoing, ToServer::Hello(hello)).await?;
+    let ToAgent::Welcome(welcome) = hear(incoming).await? else {
+        return Err(SessionError::OutOfTurn);
+    };
+    say(outgoing, ToServer::Beat { sent_ms: boot_ms() }).await?;
+    let ToAgent::Beat { sent_ms, now } = hear(incoming).await? else {
+        return Err(SessionError::OutOfTurn);
+    };
+    agent.time.begin_anew();
+    agent.time.learn(sent_ms, boot_ms(), now);
+    let targets = agent.orders.inventory.targets();
+    say(outgoing, ToServer::Inventory { targets }).await?;
+    Ok(welcome)
+}
+
+fn start_scheduler(agent: &Arc<Agent>, outgoing: &mpsc::Sender<ToServer>) -> Scheduler {
+    let time = Arc::clone(&agent.time);
+    let clock = move || time.earliest(boot_ms()).unwrap_or(Timestamp::ZERO);
+    let outgoing = outgoing.clone();
+    Scheduler::start(
+        agent.orders.host.observer(),
+        Tools::new(agent.processes.clone()),
+        CONCURRENCY,
+        Arc::new(clock),
+        move |observations| report(&outgoing, observations),
+    )
+}
+
+/// What finds no room is dropped: the next round asks again.
+fn report(outgoing: &mpsc::Sender<ToServer>, mut observations: Vec<Observation>) {
+    while !observations.is_empty() {
+        let rest = observations.split_off(observations.len().min(OBSERVATIONS_AT_ONCE));
+        let message = ToServer::Observations { observations };
+        if outgoing.try_send(message).is_err() {
+            tracing::debug!("observations were dropped: the server does not take them in");
+        }
+        observations = rest;
+    }
+}
+
+struct Session<'a> {
+    agent: &'a Arc<Agent>,
+    outgoing: mpsc::Sender<ToServer>,
+    scheduler: Scheduler,
+    /// The key of a certificate that was asked for.
+    requested: Option<Requested>,
+    asked_at: Instant,
+}
+
+/// How long to wait for a certificate before it is asked for again.
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(60);
+
+impl Session<'_> {
+    async fn last(mut self, mut incoming: Incoming, welcome: &Welcome) -> SessionError {
+        // A server that says zero must not make us spin.
+        let beat = welcome.beat.max(Duration::from_millis(100));
+        let mut beats = interval(beat);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut silent_at = Instant::now() + welcome.lease;
+        loop {
+            tokio::select! {
+                _ = beats.tick() => {
+                    if let Err(error) = self.beat() {
+                        return error;
+                    }
+                }
+                heard = timeout_at(silent_at, hear(&mut incoming)) => {
+                    let heard = match heard {
+                        Ok(heard) => heard,
+                        Err(_elapsed) => return SessionError::Silent(welcome.lease),
+                    };
+                    silent_at = Instant::now() + welcome.lease;
+                    if let Err(error) = heard.and_then(|message| self.take(message)) {
+                        return error;
+                    }
+                }
+            }
+        }
+    }
+
+    fn beat(&mut self) -> Result<(), SessionError> {
+        self.renew_when_due()?;
+        let beat = ToServer::Beat { sent_ms: boot_ms() };
+        self.outgoing
+            .try_send(beat)
+            .map_err(|_full_or_closed| SessionError::Stuck)
+    }
+
+    fn take(&mut self, message: ToAgent) -> Result<(), SessionError> {
+        match message {
+            ToAgent::Watch {
+                target,
+                runner,
+                tests,
+            } => self.watch(target, runner, tests),
+            ToAgent::Unwatch { target } => self.scheduler.unwatch(&target),
+            ToAgent::Probe { target, test } => self.scheduler.probe_now(&target, &test),
+            ToAgent::Beat { sent_ms, now } => self.agent.time.learn(sent_ms, boot_ms(), now),
+            ToAgent::Order(signed) => {
+                let orders = Arc::clone(&self.agent.orders);
+                self.answer(async move { orders.carry_out(&signed).await });
+            }
+            ToAgent::Reconcile(signed) => {
+                let orders = Arc::clone(&self.agent.orders);
+                self.answer(async move { orders.reconcile(&signed).await });
+            }
+            ToAgent::Certificate { certificate } => self.renewed(certificate)?,
+            ToAgent::Unknown => {
+                tracing::debug!("a kind of message that this version does not know")
+            }
+            ToAgent::Welcome(_) | ToAgent::Enrolled(_) | ToAgent::Refused { .. } => {
+                return Err(SessionError::OutOfTurn);
+            }
+        }
+        Ok(())
+    }
+
+    fn watch(&self, target: Arc<Target>, runner: Option<Runner>, tests: Vec<Arc<Test>>) {
+        let plugins = &self.agent.options.settings.plugins;
+        let assigned = assigned::judge(&self.agent.orders.inventory, plugins, target, tests);
+        let own = assigned.target.runner.clone();
+        let refused = assigned.refused.into_iter();
+        let unanswered: Vec<Observation> = refused
+            .filter_map(|(test, why)| self.unanswered(&assigned.target, test, &why))
+            .collect();
+        report(&self.outgoing, unanswered);
+        self.scheduler
+            .watch(assigned.target, own.or(runner), assigned.run);
+    }
+
+    /// A test that is not run here is unknown, and a person can see why.
+    fn unanswered(&self, target: &Target, test: TestName, why: &str) -> Option<Observation> {
+        let now = self.agent.time.earliest(boot_ms())?;
+        Some(Observation {
+            target: target.id.clone(),
+            test,
+            observer: self.agent.orders.host.observer(),
+            asked_at: now,
+            answered_at: now,
+            took: Duration::ZERO,
+            verdict: Verdict::Unknown,
+            evidence: Evidence::new(why),
+        })
+    }
+
+    /// In a task of its own, which outlives this connection; what became of it is then asked for over the next.
+    fn answer(
+        &self,
+        acting: impl Future<
+            Output = Result<
+                (pitcrew_model::OperationId, pitcrew_model::Outcome),
+                pitcrew_wire::Forged,
+            >,
+        > + Send
+        + 'static,
+    ) {
+        let outgoing = self.outgoing.clone();
+        tokio::spawn(async move {
+            match Box::pin(acting).await {
+                Ok((operation, outcome)) => {
+                    tracing::info!(%operation, outcome = %outcome.kind, detail = outcome.detail, "order ended");
+                    let outcome = ToServer::Outcome { operation, outcome };
+                    if outgoing.send(outcome).await.is_err() {
+                        tracing::info!("the server has gone meanwhile; it will ask");
+                    }
+                }
+                Err(forged) => tracing::error!("an order was refused: {forged}"),
+            }
+        });
+    }
+
+    fn renew_when_due(&mut self) -> Result<(), SessionError> {
+        let Some(now) = self.agent.time.earliest(boot_ms()) else {
+            return Ok(());
+        };
+        let waits = self.requested.is_some() && self.asked_at.elapsed() < RENEWAL_PATIENCE;
+        if waits || now < self.agent.identity().renew_at() {
+            return Ok(());
+        }
+        match identity::request() {
+            Ok(requested) => {
+                let renew = ToServer::Renew {
+                    request: requested.request.clone(),
+                };
+                self.requested = Some(requested);
+                self.asked_at = Instant::now();
+                let asked = self.outgoing.try_send(renew);
+                asked.map_err(|_full_or_closed| SessionError::Stuck)
+            }
+            Err(error) => {
+                tracing::error!("failed to make a new key: {error}");
+                Ok(())
+            }
+        }
+    }
+
+    fn renewed(&mut self, certificate: String) -> Result<(), SessionError> {
+        let Some(requested) = self.requested.take() else {
+            return Err(SessionError::OutOfTurn);
+        };
+        let renewed = identity::Identity {
+            certificate,
+            key: requested.key,
+            ..self.agent.identity()
+        };
+        self.agent.replace_identity(renewed)?;
+        tracing::info!("the certificate is renewed");
+        Ok(())
+    }
+}

@@ -1,0 +1,228 @@
+//! Selectors: columns from the store, and the current value of each series at each step.
+
+use std::{ops::ControlFlow, sync::Arc};
+
+use super::{
+    EvalError, Evaluator, Grid, Note, Row,
+    plan::SelectorPlan,
+    row::{Computed, size},
+};
+use crate::{
+    histogram::{FloatHistogram, ResetHint},
+    labels::Labels,
+    number,
+    parser::{Extension, Span},
+    storage::{FloatColumn, Found, HistogramColumn, Selection, Series, is_stale},
+};
+
+/// What to put into a row beside or instead of the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Value,
+    /// The sample's own time.
+    Timestamp,
+    /// When the sample's counter began.
+    StartTimestamp,
+}
+
+/// Samples of one series that a window may look at.
+#[derive(Debug, Clone)]
+pub(crate) struct Columns {
+    pub(crate) labels: Labels,
+    pub(crate) name_dropped: bool,
+    pub(crate) floats: FloatColumn,
+    pub(crate) histograms: HistogramColumn,
+}
+
+impl Evaluator<'_> {
+    pub(super) fn instant_selector(
+        &mut self,
+        selector: &SelectorPlan,
+        span: Span,
+        grid: &Grid,
+    ) -> Result<Vec<Row>, EvalError> {
+        if selector.extension == Some(Extension::Smoothed) {
+            return self.smoothed_selector(selector, span, grid);
+        }
+        self.current(selector, span, grid, Wanted::Value)
+    }
+
+    /// Instead of values the times of the samples, in seconds.
+    pub(super) fn timestamps(
+        &mut self,
+        selector: &SelectorPlan,
+        span: Span,
+        grid: &Grid,
+    ) -> Result<Vec<Row>, EvalError> {
+        self.current(selector, span, grid, Wanted::Timestamp)
+    }
+
+    /// Instead of values the times when counters began, in seconds.
+    pub(super) fn start_timestamps(
+        &mut self,
+        selector: &SelectorPlan,
+        span: Span,
+        grid: &Grid,
+    ) -> Result<Vec<Row>, EvalError> {
+        if !self.options.start_timestamps {
+            return Ok(Vec::new());
+        }
+        self.current(selector, span, grid, Wanted::StartTimestamp)
+    }
+
+    fn current(
+        &mut self,
+        selector: &SelectorPlan,
+        span: Span,
+        grid: &Grid,
+        wanted: Wanted,
+    ) -> Result<Vec<Row>, EvalError> {
+        let lookback = self.options.lookback_ms;
+        let series = self.select(selector, span, grid, lookback.saturating_sub(1), 0)?;
+        let mut rows = Vec::with_capacity(series.len());
+        for series in series {
+            self.check_cancelled()?;
+            let mut row = Row::empty(series.labels.clone(), grid.steps);
+            let (mut float, mut histogram) = (0, 0);
+            for (step, time) in grid.times().enumerate() {
+                let at = selector.when.data_time(time);
+                float = advance(&series.floats.timestamps, float, at);
+                histogram = advance(&series.histograms.timestamps, histogram, at);
+                let found = current_at(&series, float, histogram, at, lookback, wanted);
+                if let Some(value) = found {
+                    row.set(step, value);
+                }
+            }
+            if !row.is_empty() {
+                rows.push(row);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Reads all series with their samples from `before_ms` before the first step's time up to `after_ms` after
+    /// the last one's.
+    pub(super) fn select(
+        &mut self,
+        selector: &SelectorPlan,
+        span: Span,
+        grid: &Grid,
+        before_ms: i64,
+        after_ms: i64,
+    ) -> Result<Vec<Series>, EvalError> {
+        let first = selector.when.data_time(grid.start_ms);
+        let last = selector.when.data_time(grid.end_ms());
+        let selection = Selection {
+            matchers: &selector.matchers,
+            start_ms: first.saturating_sub(before_ms),
+            end_ms: last.saturating_add(after_ms),
+        };
+        let mut series = Vec::new();
+        let mut end = Ok(());
+        let storage = self.storage;
+        storage.select(&selection, &mut |found| {
+            match found {
+                Found::Series(found) => {
+                    end = self
+                        .check_cancelled()
+                        .and_then(|()| self.hold(size_of_series(&found)));
+                    series.push(found);
+                }
+                Found::Warning(message) => self.note(span, Note::Storage { message }),
+            }
+            match end {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
+        })?;
+        end?;
+        if !series.is_sorted_by(|left, right| left.labels <= right.labels) {
+            series.sort_by(|left, right| left.labels.cmp(&right.labels));
+        }
+        if selector.finds_resets {
+            for series in &mut series {
+                find_resets(&mut series.histograms, selection.start_ms);
+            }
+        }
+        Ok(series)
+    }
+}
+
+fn size_of_series(series: &Series) -> usize {
+    let histograms = series.histograms.values.iter();
+    series.floats.values.len() + histograms.map(|value| size(value)).sum::<usize>()
+}
+
+/// The number of timestamps up to `at`, counted on from `from`.
+pub(super) fn advance(timestamps: &[i64], from: usize, at: i64) -> usize {
+    let mut index = from;
+    while index < timestamps.len() && timestamps[index] <= at {
+        index += 1;
+    }
+    index
+}
+
+fn current_at(
+    series: &Series,
+    floats: usize,
+    histograms: usize,
+    at: i64,
+    lookback: i64,
+    wanted: Wanted,
+) -> Option<Computed> {
+    let fresh = |timestamps: &[i64], count: usize| {
+        let index = count.checked_sub(1)?;
+        let time = timestamps[index];
+        (time > at.saturating_sub(lookback)).then_some((index, time))
+    };
+    let float = fresh(&series.floats.timestamps, floats);
+    let histogram = fresh(&series.histograms.timestamps, histograms);
+    let (time, start, value) = match (float, histogram) {
+        (Some((index, time)), other) if other.is_none_or(|(_, later)| later < time) => {
+            let value = series.floats.values[index];
+            if is_stale(value) {
+                return None;
+            }
+            let start = series.floats.starts.get(index);
+            (time, start, Computed::Float(value))
+        }
+        (_, Some((index, time))) => {
+            let value = &series.histograms.values[index];
+            if is_stale(value.sum) {
+                return None;
+            }
+            let start = series.histograms.starts.get(index);
+            (time, start, Computed::Histogram(value.clone()))
+        }
+        (_, None) => return None,
+    };
+    Some(match wanted {
+        Wanted::Value => value,
+        Wanted::Timestamp => number::seconds(time).into(),
+        Wanted::StartTimestamp => number::seconds(start.copied().unwrap_or(0)).into(),
+    })
+}
+
+/// Finds out by comparing what the hints leave open, since what is computed later compares counts only.
+fn find_resets(histograms: &mut HistogramColumn, from_ms: i64) {
+    let first = histograms.timestamps.partition_point(|at| *at < from_ms);
+    let mut previous: Option<Arc<FloatHistogram>> = None;
+    for histogram in histograms.values.iter_mut().skip(first) {
+        let original = histogram.clone();
+        if is_stale(histogram.sum) {
+            previous = None;
+            continue;
+        }
+        if histogram.reset_hint == ResetHint::Unknown
+            && let Some(previous) = &previous
+        {
+            let found = if original.is_reset_after(previous) {
+                ResetHint::Reset
+            } else {
+                ResetHint::NotReset
+            };
+            Arc::make_mut(histogram).reset_hint = found;
+        }
+        previous = Some(original);
+    }
+}

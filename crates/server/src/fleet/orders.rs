@@ -1,0 +1,156 @@
+//! Orders to hosts: signed, sent once, and asked for when the connection was lost before the outcome came.
+
+use std::time::Duration;
+
+use pitcrew_model::{Order, Outcome, OutcomeKind};
+use pitcrew_wire::{Addressed, HostName, SignedOrder, ToAgent};
+
+use super::{Fleet, sessions::Line};
+
+/// How long a host may be away before the outcome of its order is "may have taken effect".
+const RETURN_GRACE: Duration = Duration::from_secs(60);
+
+/// Between two questions to a host whose connection breaks at once.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What one connection brought.
+enum Told {
+    Outcome(Outcome),
+    /// It was never written to the connection.
+    Unsent,
+    Lost,
+}
+
+impl Fleet {
+    /// Always ends in an outcome. The order leaves at most once.
+    pub(crate) async fn carry_out(&self, host: &HostName, order: &Order) -> Outcome {
+        let Some(line) = self.line(host) else {
+            let why = format!("the agent of {host} is not connected");
+            return self.outcome(order, OutcomeKind::Failed, why);
+        };
+        let signed = match self.sign(host, &line, order) {
+            Ok(signed) => signed,
+            Err(why) => return self.outcome(order, OutcomeKind::Failed, why),
+        };
+        let telling = self.tell(host, line, order, ToAgent::Order(signed));
+        let told = tokio::time::timeout(Order::OUTCOME_OVERDUE, telling).await;
+        match told.unwrap_or(Told::Lost) {
+            Told::Outcome(outcome) => outcome,
+            Told::Unsent => {
+                let why = format!("the agent of {host} went before it was sent");
+                self.outcome(order, OutcomeKind::Failed, why)
+            }
+            Told::Lost => {
+                tracing::warn!(order = %order.id, %host, "the connection was lost after it was sent");
+                self.reconcile(host, order).await
+            }
+        }
+    }
+
+    /// What became of an order, asked of the host when it is there, again and again for a while.
+    pub(crate) async fn reconcile(&self, host: &HostName, order: &Order) -> Outcome {
+        let asking = async {
+            loop {
+                let line = self.next_line(host).await;
+                let signed = match self.sign(host, &line, order) {
+                    Ok(signed) => signed,
+                    Err(why) => return self.outcome(order, OutcomeKind::Unknown, why),
+                };
+                let told = self.tell(host, line, order, ToAgent::Reconcile(signed));
+                if let Told::Outcome(outcome) = told.await {
+                    return outcome;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        // An agent that is there answers in its own time; this is for one that is away.
+        let away = async {
+            loop {
+                tokio::time::sleep(RETURN_GRACE).await;
+                if self.line(host).is_none() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            outcome = asking => outcome,
+            () = away => {
+                let why = format!("the agent of {host} is not connected and can't be asked what became of it");
+                self.outcome(order, OutcomeKind::Unknown, why)
+            }
+            () = tokio::time::sleep(Order::OUTCOME_OVERDUE) => {
+                let why = format!("the agent of {host} does not say what became of it");
+                self.outcome(order, OutcomeKind::Unknown, why)
+            }
+        }
+    }
+
+    fn line(&self, host: &HostName) -> Option<Line> {
+        self.sessions().line(host)
+    }
+
+    async fn next_line(&self, host: &HostName) -> Line {
+        let mut moved = self.moved.subscribe();
+        loop {
+            moved.borrow_and_update();
+            if let Some(line) = self.line(host) {
+                return line;
+            }
+            // The sender is ours: it can't be gone.
+            moved.changed().await.ok();
+        }
+    }
+
+    fn sign(&self, host: &HostName, line: &Line, order: &Order) -> Result<SignedOrder, String> {
+        let office = self
+            .office
+            .as_ref()
+            .ok_or("this server has no listener for agents")?;
+        let addressed = Addressed {
+            installation: office.authority.installation().to_owned(),
+            host: host.clone(),
+            boot_id: line.boot_id.clone(),
+            order: order.clone(),
+        };
+        let signed = office.authority.sign(&addressed);
+        signed.map_err(|error| format!("it can't be signed: {error}"))
+    }
+
+    async fn tell(&self, host: &HostName, line: Line, order: &Order, message: ToAgent) -> Told {
+        let Line {
+            outgoing,
+            mut ended,
+            ..
+        } = line;
+        let operation = &order.operation;
+        let answered = self.sessions().wait_for(host, operation);
+        if outgoing.try_send(message).is_err() {
+            self.sessions().give_up(operation);
+            return Told::Unsent;
+        }
+        drop(outgoing);
+        tokio::select! {
+            biased;
+            answer = answered => match answer {
+                Ok(outcome) if outcome.order == order.id => {
+                    Told::Outcome(self.outcome(order, outcome.kind, outcome.detail))
+                }
+                Ok(_) | Err(_) => Told::Lost,
+            },
+            _ = ended.wait_for(|ended| *ended) => {
+                self.sessions().give_up(operation);
+                Told::Lost
+            }
+        }
+    }
+
+    /// Dated here: only answers to questions that were put after this moment count as proof.
+    fn outcome(&self, order: &Order, kind: OutcomeKind, detail: String) -> Outcome {
+        Outcome {
+            order: order.id,
+            kind,
+            at: self.clock.now(),
+            detail,
+        }
+    }
+}

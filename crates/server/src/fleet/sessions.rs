@@ -1,0 +1,415 @@
+//! Who is connected, and who was told to ask what. Level-triggered: what each host should ask is computed from what is
+//! watched and who is there, and only the difference to what it was told is sent.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use pitcrew_model::{
+    Observation, OperationId, Outcome, Service, Target, TargetId, Test, TestName, Timestamp,
+};
+use pitcrew_wire::{Hello, HostName, ToAgent};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot, watch,
+};
+
+use super::{
+    LEASE,
+    assignment::{self, Ring},
+};
+use crate::api::HostStatus;
+
+/// Messages that wait for one host. What finds no room counts as not told, and is told when who asks what is
+/// settled again.
+pub(crate) const OUTGOING_MAX: usize = 1_024;
+
+pub(crate) struct Sessions {
+    by_host: BTreeMap<HostName, Session>,
+    ring: Ring,
+    observers: usize,
+    watched: HashMap<TargetId, Watched>,
+    /// Orders that wait for their outcome, and whose they are.
+    waiting: HashMap<OperationId, (HostName, oneshot::Sender<Outcome>)>,
+    /// Agents that were refused because another has their name.
+    claims: BTreeMap<HostName, Claim>,
+    next_serial: u64,
+}
+
+struct Claim {
+    instance: String,
+    since: Timestamp,
+    is_reported: bool,
+}
+
+/// Why somebody can't have a place.
+pub(crate) struct Taken {
+    pub(crate) reason: String,
+    /// Now it is certain that there are two: the first has been there for longer than a dead one would be.
+    pub(crate) are_two: bool,
+}
+
+struct Session {
+    serial: u64,
+    hello: Hello,
+    since: Timestamp,
+    outgoing: mpsc::Sender<ToAgent>,
+    end: watch::Sender<bool>,
+    /// It has said what it is and can be told what to ask.
+    is_settled: bool,
+    told: HashMap<TargetId, Told>,
+}
+
+struct Told {
+    target: Arc<Target>,
+    tests: Vec<Arc<Test>>,
+}
+
+struct Watched {
+    target: Arc<Target>,
+    service: Arc<Service>,
+    host: Option<HostName>,
+    askers: Vec<HostName>,
+}
+
+/// A place in the fleet, taken.
+pub(crate) struct Joined {
+    pub(crate) serial: u64,
+    pub(crate) outgoing: mpsc::Sender<ToAgent>,
+    pub(crate) to_write: mpsc::Receiver<ToAgent>,
+    pub(crate) ended: watch::Receiver<bool>,
+}
+
+/// The way to a connected host.
+pub(crate) struct Line {
+    pub(crate) boot_id: String,
+    pub(crate) outgoing: mpsc::Sender<ToAgent>,
+    pub(crate) ended: watch::Receiver<bool>,
+}
+
+impl Session {
+    /// Whether there was room for it.
+    fn say(&self, message: ToAgent) -> bool {
+        let said = self.outgoing.try_send(message);
+        if matches!(said, Err(TrySendError::Closed(_))) {
+            self.end.send_replace(true);
+        }
+        said.is_ok()
+    }
+
+    /// Whether it knows now; the same again is not said again.
+    fn tell(&mut self, target: &Arc<Target>, tests: Vec<Arc<Test>>) -> bool {
+        let told = self.told.get(&target.id);
+        if told.is_some_and(|told| told.target == *target && told.tests == tests) {
+            return true;
+        }
+        let is_said = self.say(ToAgent::Watch {
+            target: Arc::clone(target),
+            runner: None,
+            tests: tests.clone(),
+        });
+        if is_said {
+            let target = Arc::clone(target);
+            self.told.insert(target.id.clone(), Told { target, tests });
+        }
+        is_said
+    }
+
+    /// Whether it knows now.
+    fn untell(&mut self, target: &TargetId) -> bool {
+        if !self.told.contains_key(target) {
+            return true;
+        }
+        let is_said = self.say(ToAgent::Unwatch {
+            target: target.clone(),
+        });
+        if is_said {
+            self.told.remove(target);
+        }
+        is_said
+    }
+}
+
+impl Sessions {
+    pub(crate) fn new(observers: usize) -> Self {
+        Self {
+            by_host: BTreeMap::new(),
+            ring: Ring::default(),
+            observers,
+            watched: HashMap::new(),
+            waiting: HashMap::new(),
+            claims: BTreeMap::new(),
+            next_serial: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_host.len()
+    }
+
+    /// One identity, one connection. The same agent coming back takes its own place; another is refused, and the
+    /// error says who is there.
+    pub(crate) fn join(
+        &mut self,
+        host: &HostName,
+        hello: Hello,
+        now: Timestamp,
+    ) -> Result<Joined, Taken> {
+        if let Some(there) = self.by_host.get(host)
+            && there.hello.instance != hello.instance
+            && !*there.end.borrow()
+        {
+            let since = there.since;
+            return Err(self.taken(host, since, hello.instance, now));
+        }
+        self.claims.remove(host);
+        if let Some(before) = self.by_host.remove(host) {
+            before.end.send_replace(true);
+        }
+        self.next_serial += 1;
+        let (outgoing, to_write) = mpsc::channel(OUTGOING_MAX);
+        let (end, ended) = watch::channel(false);
+        let session = Session {
+            serial: self.next_serial,
+            hello,
+            since: now,
+            outgoing: outgoing.clone(),
+            end,
+            is_settled: false,
+            told: HashMap::new(),
+        };
+        self.by_host.insert(host.clone(), session);
+        Ok(Joined {
+            serial: self.next_serial,
+            outgoing,
+            to_write,
+            ended,
+        })
+    }
+
+    /// A host that was restarted meets its own former connection for a moment, until that is given up.
+    fn taken(
+        &mut self,
+        host: &HostName,
+        there: Timestamp,
+        instance: String,
+        now: Timestamp,
+    ) -> Taken {
+        let reason = format!("another agent is connected as {host} since {there}");
+        let known = self.claims.get_mut(host);
+        let Some(claim) = known.filter(|claim| claim.instance == instance) else {
+            let claim = Claim {
+                instance,
+                since: now,
+                is_reported: false,
+            };
+            self.claims.insert(host.clone(), claim);
+            return Taken {
+                reason,
+                are_two: false,
+            };
+        };
+        let are_two = !claim.is_reported && now.since(claim.since) > LEASE;
+        claim.is_reported |= are_two;
+        Taken { reason, are_two }
+    }
+
+    /// A later session of the same host stays.
+    pub(crate) fn leave(&mut self, host: &HostName, serial: u64) {
+        if self
+            .by_host
+            .get(host)
+            .is_none_or(|session| session.serial != serial)
+        {
+            return;
+        }
+        if let Some(session) = self.by_host.remove(host) {
+            session.end.send_replace(true);
+        }
+        self.ring.remove(host);
+    }
+
+    /// It has said what it is: from now on it asks and is ordered.
+    pub(crate) fn settled(&mut self, host: &HostName, serial: u64) {
+        if let Some(session) = self.by_host.get_mut(host)
+            && session.serial == serial
+        {
+            session.is_settled = true;
+            self.ring.insert(host);
+        }
+    }
+
+    pub(crate) fn line(&self, host: &HostName) -> Option<Line> {
+        let session = self.by_host.get(host);
+        let session = session.filter(|session| session.is_settled && !*session.end.borrow())?;
+        Some(Line {
+            boot_id: session.hello.boot_id.clone(),
+            outgoing: session.outgoing.clone(),
+            ended: session.end.subscribe(),
+        })
+    }
+
+    pub(crate) fn status(&self, host: &HostName, targets: usize) -> HostStatus {
+        let session = self.by_host.get(host);
+        HostStatus {
+            host: host.to_string(),
+            connected_since: session.map(|session| session.since),
+            version: session.map(|session| session.hello.version.clone()),
+            boot_id: session.map(|session| session.hello.boot_id.clone()),
+            targets,
+        }
+    }
+
+    /// Whether everybody could be told.
+    pub(crate) fn watch(
+        &mut self,
+        target: &Arc<Target>,
+        service: &Arc<Service>,
+        host: Option<HostName>,
+    ) -> bool {
+        let askers = self
+            .watched
+            .remove(&target.id)
+            .map(|watched| watched.askers);
+        let watched = Watched {
+            target: Arc::clone(target),
+            service: Arc::clone(service),
+            host,
+            askers: askers.unwrap_or_default(),
+        };
+        self.watched.insert(target.id.clone(), watched);
+        self.settle(std::slice::from_ref(&target.id))
+    }
+
+    /// A host that can't be told now goes on asking until its next connection; nobody hears the answers.
+    pub(crate) fn unwatch(&mut self, target: &TargetId) {
+        let Some(watched) = self.watched.remove(target) else {
+            return;
+        };
+        for host in watched.askers {
+            if let Some(session) = self.by_host.get_mut(&host) {
+                session.untell(target);
+                session.told.remove(target);
+            }
+        }
+    }
+
+    pub(crate) fn watched(&self) -> Vec<TargetId> {
+        self.watched.keys().cloned().collect()
+    }
+
+    /// Tells whoever should ask these targets what, and whoever should no longer, so. Whether all of them could be
+    /// told: if not, it must be called again.
+    pub(crate) fn settle(&mut self, targets: &[TargetId]) -> bool {
+        let mut all_told = true;
+        for id in targets {
+            let Some(watched) = self.watched.get_mut(id) else {
+                continue;
+            };
+            let tests = &watched.service.tests;
+            let own = watched.host.as_ref();
+            let mut asking: Vec<(&HostName, Vec<Arc<Test>>)> = Vec::new();
+            asking.extend(own.map(|host| (host, assignment::by_own_host(tests))));
+            let shared = assignment::by_observer(tests);
+            let observers = self.ring.observers(id, own, self.observers);
+            asking.extend(observers.map(|host| (host, shared.clone())));
+            let is_asking = |host: &HostName| asking.iter().any(|(one, _)| *one == host);
+            // Who could not be told to stop is still an asker, and told the next time.
+            let mut askers = Vec::new();
+            for gone in watched.askers.iter().filter(|host| !is_asking(host)) {
+                let session = self.by_host.get_mut(gone);
+                if session.is_some_and(|session| !session.untell(id)) {
+                    askers.push(gone.clone());
+                    all_told = false;
+                }
+            }
+            for (host, tests) in asking {
+                let session = self.by_host.get_mut(host);
+                if let Some(session) = session.filter(|session| session.is_settled) {
+                    askers.push(host.clone());
+                    all_told &= match tests.is_empty() {
+                        true => session.untell(id),
+                        false => session.tell(&watched.target, tests),
+                    };
+                }
+            }
+            watched.askers = askers;
+        }
+        all_told
+    }
+
+    pub(crate) fn probe(&self, target: &TargetId, test: &TestName) {
+        let Some(watched) = self.watched.get(target) else {
+            return;
+        };
+        for host in &watched.askers {
+            let session = self.by_host.get(host);
+            let told = session.and_then(|session| Some((session, session.told.get(target)?)));
+            if let Some((session, told)) = told
+                && told.tests.iter().any(|told| told.name == *test)
+            {
+                let probe = ToAgent::Probe {
+                    target: target.clone(),
+                    test: test.clone(),
+                };
+                // The next round is soon enough for a host that has more to read than it can.
+                session.say(probe);
+            }
+        }
+    }
+
+    /// Those of its answers that it was told to give, and how many it was not.
+    pub(crate) fn assigned(
+        &self,
+        host: &HostName,
+        observations: Vec<Observation>,
+    ) -> (Vec<Observation>, usize) {
+        let Some(session) = self.by_host.get(host) else {
+            return (Vec::new(), observations.len());
+        };
+        let before = observations.len();
+        let mut kept = observations;
+        kept.retain(|seen| {
+            let told = session.told.get(&seen.target);
+            told.is_some_and(|told| told.tests.iter().any(|test| test.name == seen.test))
+        });
+        let refused = before - kept.len();
+        (kept, refused)
+    }
+
+    pub(crate) fn wait_for(
+        &mut self,
+        host: &HostName,
+        operation: &OperationId,
+    ) -> oneshot::Receiver<Outcome> {
+        let (answer, answered) = oneshot::channel();
+        self.waiting
+            .insert(operation.clone(), (host.clone(), answer));
+        answered
+    }
+
+    pub(crate) fn give_up(&mut self, operation: &OperationId) {
+        self.waiting.remove(operation);
+    }
+
+    /// Whether somebody waited for this, from this host.
+    pub(crate) fn outcome(
+        &mut self,
+        host: &HostName,
+        operation: &OperationId,
+        outcome: Outcome,
+    ) -> bool {
+        match self.waiting.remove(operation) {
+            Some((whose, answer)) if whose == *host => answer.send(outcome).is_ok(),
+            Some(other) => {
+                self.waiting.insert(operation.clone(), other);
+                false
+            }
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,52 @@
+//! Hosts with an agent: which there are, and a token for a new one.
+
+use axum::{Json, extract::State, http::StatusCode};
+use pitcrew_wire::HostName;
+use serde::Deserialize;
+
+use super::{
+    desk::Desk,
+    problem::Problem,
+    read::{page, page_limit},
+    request::{Body, By, Query},
+};
+use crate::{
+    api::{EnrolRequest, Enrolment, HostStatus, Page},
+    fleet::GOOD_FOR,
+};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HostQuery {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+pub(crate) async fn hosts(
+    State(desk): State<Desk>,
+    Query(query): Query<HostQuery>,
+) -> Result<Json<Page<HostStatus>>, Problem> {
+    let limit = page_limit(query.limit)?;
+    let after = query.after.unwrap_or_default();
+    let hosts = desk.fleet.hosts_after(&after, limit + 1);
+    Ok(Json(page(hosts, limit, |host| host.host.clone())))
+}
+
+pub(crate) async fn enrol(
+    State(desk): State<Desk>,
+    By(by): By,
+    Body(request): Body<EnrolRequest>,
+) -> Result<Json<Enrolment>, Problem> {
+    let host =
+        HostName::new(&request.host).map_err(|error| Problem::unprocessable(error.to_string()))?;
+    let token = desk
+        .fleet
+        .enrol(&host)
+        .map_err(|why| Problem::new(StatusCode::CONFLICT, why))?;
+    tracing::info!(%host, by, "a token to enrol a host was given");
+    Ok(Json(Enrolment {
+        host: host.to_string(),
+        token: token.to_string(),
+        expires_at: desk.clock.now() + GOOD_FOR,
+    }))
+}
