@@ -16,6 +16,7 @@ const GENESIS_TAG: &[u8] = b"pitcrew ledger genesis 1\0";
 const RECORD_TAG: &[u8] = b"pitcrew ledger record 1\0";
 const HEAD_TAG: &[u8] = b"pitcrew ledger head 1\0";
 const SAVED_TAG: &[u8] = b"pitcrew ledger saved 1\0";
+const FILE_TAG: &[u8] = b"pitcrew file 1\0";
 
 /// SHA-256; printed as 64 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,6 +96,11 @@ impl Head {
 /// Guards a row of saved state against a failing disk, not against a person: it depends on nothing secret.
 pub(crate) fn saved_checksum(key: &str, json: &[u8]) -> Hash {
     hash(SAVED_TAG, &[key.as_bytes(), json])
+}
+
+/// The same for a file that servers share.
+pub(crate) fn file_checksum(name: &str, content: &[u8]) -> Hash {
+    hash(FILE_TAG, &[name.as_bytes(), content])
 }
 
 fn hash(tag: &[u8], parts: &[&[u8]]) -> Hash {

@@ -5,7 +5,7 @@ use std::{fmt, io, path::PathBuf};
 use pitcrew_model::Timestamp;
 use rusqlite::ErrorCode;
 
-use crate::postgres;
+use crate::{lock, postgres};
 
 /// `path` is the file, or the database's address without its password.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +73,9 @@ pub enum LedgerError {
         fence: u64,
         leader: String,
     },
+    #[error("the ledger {} was moved to {to}: give the server that database in `server.state.postgres`; to begin here anew, remove {}",
+        path.display(), path.with_file_name(lock::MOVED).display())]
+    Moved { path: PathBuf, to: String },
     #[error("the database {} holds a ledger already, of the installation {installation} with {entries} records: give an empty one, nothing was changed", path.display())]
     Occupied {
         path: PathBuf,

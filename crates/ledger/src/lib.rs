@@ -28,7 +28,7 @@ mod verify;
 mod writer;
 
 pub use error::{BrokenKind, LedgerError};
-pub use postgres::{Bid, Candidate, LEASE, Leader, Postgres, RENEW_WITHIN};
+pub use postgres::{Bid, Candidate, LEASE, Leader, Postgres, RENEW_WITHIN, SharedFiles};
 pub use reader::{Entry, Exported, Reader};
 pub use verify::Verified;
 pub use writer::{Committed, Ledger};

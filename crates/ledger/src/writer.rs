@@ -8,7 +8,7 @@
 
 use std::{
     fs::{self, File},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use pitcrew_model::{Record, Saved};
@@ -19,7 +19,7 @@ use crate::{
     batch::{Batch, Chained, Kept},
     chain::Head,
     database,
-    lock::Lock,
+    lock::{self, Lock},
     reader,
     sqlite::SqliteRows,
     verify::Chain,
@@ -59,6 +59,22 @@ impl Ledger {
         create_directory(directory)?;
         let lock = Lock::take(directory)?;
         let path = database::file_of(directory);
+        match lock::moved_to(directory)? {
+            Some(to) => Err(LedgerError::Moved { path, to }),
+            None => Self::open_locked(path, lock),
+        }
+    }
+
+    /// The same for a move, which may have to be repeated: there must be a ledger, and it may have been moved.
+    pub fn open_to_move(directory: &Path) -> Result<Self, LedgerError> {
+        let path = database::file_of(directory);
+        if !path.exists() {
+            return Err(LedgerError::Absent { path });
+        }
+        Self::open_locked(path, Lock::take(directory)?)
+    }
+
+    fn open_locked(path: PathBuf, lock: Lock) -> Result<Self, LedgerError> {
         let connection = database::open(&path)?;
         let rows = SqliteRows { connection, path };
         let chain = Chain::of(&rows)?;

@@ -532,10 +532,11 @@ fn a_moved_ledger_is_the_same_and_goes_on_with_a_greater_fence() {
     source
         .commit(&records(0..2_345), &[learned("answers", 1), hold(Some(4))])
         .unwrap();
+    let files = [("agents/orders.key".to_owned(), vec![0, 255, 7])];
     let mut told = Vec::new();
     server
         .database()
-        .move_from(&source, &mut |done, of| told.push((done, of)))
+        .move_from(&source, &files, &mut |done, of| told.push((done, of)))
         .unwrap();
     assert_eq!(
         told,
@@ -543,9 +544,11 @@ fn a_moved_ledger_is_the_same_and_goes_on_with_a_greater_fence() {
     );
     let moved = server.database().reader().unwrap();
     assert_eq!(answers(&moved), answers(&source.reader().unwrap()));
+    let shared = server.database().files(None);
+    assert_eq!(shared.beginning_with("agents/").unwrap(), files);
     server
         .database()
-        .move_from(&source, &mut |_, _| {})
+        .move_from(&source, &[], &mut |_, _| {})
         .expect("it is there already");
     let mut leader = first_leader(server.database());
     assert_eq!(
@@ -553,14 +556,59 @@ fn a_moved_ledger_is_the_same_and_goes_on_with_a_greater_fence() {
         (fence + 1, source.installation())
     );
     assert_eq!(leader.highest_ids().unwrap(), source.highest_ids().unwrap());
+    drop(source);
+    let left = Ledger::open(directory.path()).map(|_| ());
+    assert!(
+        matches!(&left, Err(LedgerError::Moved { to, .. }) if to.contains("/ledger")),
+        "no server goes on with what was left behind: {left:?}"
+    );
+    let source = Ledger::open_to_move(directory.path()).unwrap();
     assert_eq!(leader.commit(&records(0..1), &[]).unwrap().first_seq, 2_346);
 
-    let occupied = server.database().move_from(&source, &mut |_, _| {});
+    let occupied = server.database().move_from(&source, &[], &mut |_, _| {});
     assert!(
         matches!(occupied, Err(LedgerError::Occupied { entries: 2_346, .. })),
         "{occupied:?}"
     );
     assert_eq!(moved.last_seq().unwrap(), 2_346);
+}
+
+#[test]
+fn a_shared_file_is_written_by_who_leads_and_read_by_everybody() {
+    if is_missing() {
+        return;
+    }
+    let server = Server::start(FAST);
+    let leader = first_leader(server.database());
+    let old = server.database().files(Some(leader.fence()));
+    old.write("agents/a", b"1").unwrap();
+    old.write("agents/b", b"\0\xff").unwrap();
+    old.write("other", b"").unwrap();
+    old.write("agents/a", b"2").unwrap();
+    server.end_connections();
+    let reading = server.database().files(None);
+    let two = [("agents/a", &b"2"[..]), ("agents/b", &b"\0\xff"[..])];
+    let two = two.map(|(name, content)| (name.to_owned(), content.to_vec()));
+    assert_eq!(reading.beginning_with("agents/").unwrap(), two);
+    assert_eq!(reading.read("agents/c").unwrap(), None);
+    leader.release().unwrap();
+    drop(first_leader(server.database()));
+    for refused in [old.write("agents/a", b"3"), reading.write("agents/a", b"4")] {
+        assert!(
+            matches!(refused, Err(LedgerError::Deposed { fence: 2, .. })),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(reading.read("agents/a").unwrap(), Some(b"2".to_vec()));
+    server.sql(
+        "ledger",
+        "UPDATE pitcrew.file SET content = 'x' WHERE name = 'other'",
+    );
+    let changed = reading.read("other");
+    assert!(
+        matches!(changed, Err(LedgerError::Corrupt { .. })),
+        "{changed:?}"
+    );
 }
 
 #[test]
@@ -575,7 +623,7 @@ fn a_move_that_was_cut_leaves_nothing_and_may_be_repeated() {
         .commit(&records(0..5_000), &[learned("answers", 1)])
         .unwrap();
     for at in [0, 2_000, 5_000] {
-        let cut = server.database().move_from(&source, &mut |done, _| {
+        let cut = server.database().move_from(&source, &[], &mut |done, _| {
             if done == at {
                 server.end_connections();
             }
@@ -591,7 +639,7 @@ fn a_move_that_was_cut_leaves_nothing_and_may_be_repeated() {
     assert_eq!(
         server
             .database()
-            .move_from(&source, &mut |_, _| {})
+            .move_from(&source, &[], &mut |_, _| {})
             .unwrap()
             .entries,
         5_000
@@ -645,7 +693,7 @@ fn both_stores_give_back_what_was_written() {
             // The same installation, so that the hashes must be the same, too.
             server
                 .database()
-                .move_from(&sqlite, &mut |_, _| {})
+                .move_from(&sqlite, &[], &mut |_, _| {})
                 .unwrap();
             let mut postgres = first_leader(server.database());
             for act in acts {

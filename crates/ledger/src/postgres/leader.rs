@@ -113,7 +113,8 @@ impl Leader {
 
     /// Lets go, so that a candidate needs not wait until [`super::LEASE`] has passed.
     pub fn release(mut self) -> Result<(), LedgerError> {
-        self.settle()?;
+        // Settles what is in doubt, on a new connection if need be.
+        self.renew()?;
         let released = self.rows.with(|session| {
             session.run(ANSWER_WITHIN, async |client| {
                 let sql = "UPDATE pitcrew.head SET leader = NULL, beat = beat + 1 WHERE id = 1 AND fence = $1";
@@ -235,12 +236,7 @@ impl Leader {
             .map_err(|failure| failure.into_error(database, "read"))
             .and_then(|row| tables::standing(row.as_ref(), database));
         match standing {
-            Ok(standing) => LedgerError::Deposed {
-                path: self.rows.place().to_owned(),
-                own: self.head.fence,
-                fence: standing.head.fence,
-                leader: standing.leader.unwrap_or_else(|| "nobody".to_owned()),
-            },
+            Ok(standing) => standing.deposes(self.head.fence, database),
             Err(error) => error,
         }
     }

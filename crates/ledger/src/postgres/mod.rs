@@ -5,6 +5,7 @@
 //! without TLS or to a server whose certificate nobody vouches for, unless the address says `sslmode=disable`.
 
 mod candidate;
+mod files;
 mod leader;
 mod moving;
 mod rows;
@@ -32,6 +33,7 @@ use tokio_postgres::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use candidate::{Bid, Candidate, LEASE};
+pub use files::SharedFiles;
 pub use leader::{Leader, RENEW_WITHIN};
 pub(crate) use session::words;
 
@@ -52,13 +54,20 @@ pub struct Postgres {
 
 impl fmt::Debug for Postgres {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Without a password.
+impl fmt::Display for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.place.display())
     }
 }
 
 impl Postgres {
-    /// `address` is `postgresql://USER@HOST:PORT/DATABASE?sslmode=…` or `host=… user=… dbname=…`, without a
-    /// password: that is read from the first line of `password_file` at each login. Nothing is asked yet.
+    /// `address` is `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…` or `host=… user=… dbname=…`. Without a
+    /// password in it, that is the first line of `password_file`, read at each login. Nothing is asked yet.
     ///
     /// `sslmode=require` verifies the server's certificate against `ca_file`, or against the system's
     /// authorities. It is the default, save for loopback addresses and Unix sockets.
@@ -74,8 +83,10 @@ impl Postgres {
         let mut config: Config = address.parse().map_err(|_quotes_its_input| {
             unusable("it is not like postgresql://USER@HOST:5432/DATABASE?sslmode=require")
         })?;
-        if config.get_password().is_some() {
-            return Err(unusable("it holds a password: put that into a file"));
+        if config.get_password().is_some() && password_file.is_some() {
+            return Err(unusable(
+                "it holds a password, and there is a file with one: one is possible",
+            ));
         }
         if config.get_hosts().is_empty() {
             return Err(unusable("it names no host"));
@@ -220,13 +231,21 @@ mod tests {
     #[test]
     fn no_error_and_no_description_repeats_a_password() {
         for address in [
-            "postgresql://p:s3cret@127.0.0.1/ledger",
+            "postgresql://p:s3cret@127.0.0.1/ledger?sslmode=no",
             "postgresql://p:x?s3cret=y@127.0.0.1/ledger",
-            "host=127.0.0.1 user=p password=s3cret",
             "host=127.0.0.1 user=p passwort=s3cret",
         ] {
             let error = Postgres::new(address, None, None).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
+        }
+        for address in [
+            "postgresql://p:s3cret@127.0.0.1/ledger",
+            "host=127.0.0.1 user=p password=s3cret",
+        ] {
+            let database = Postgres::new(address, None, None).unwrap();
+            assert!(!format!("{database:?} {database}").contains("s3cret"));
+            let file = Some(Path::new("password"));
+            assert!(Postgres::new(address, file, None).is_err(), "two passwords");
         }
     }
 }

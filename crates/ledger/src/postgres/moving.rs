@@ -1,8 +1,9 @@
 //! Moving a ledger from SQLite to PostgreSQL: all of it, or nothing.
 //!
-//! One transaction copies every record, row of state and the head, each proven as it is read, then proves the
+//! One transaction copies every record, row of state, shared file and the head, each proven as it is read, then proves the
 //! whole chain again from what PostgreSQL gives back, and only then commits. A cut anywhere leaves the database
-//! empty, and the move may simply be repeated. The SQLite file is only read, and kept from any server meanwhile.
+//! empty, and the move may simply be repeated. The SQLite file is only read, and kept from any server meanwhile and, by a
+//! file beside it, afterwards.
 
 use tokio_postgres::{Client, types::ToSql};
 
@@ -14,7 +15,8 @@ use super::{
 };
 use crate::{
     Ledger, LedgerError, Verified,
-    chain::{Head, Link},
+    chain::{self, Head, Link},
+    lock,
     rows::{RecordRow, Rows as _},
     verify::Chain,
 };
@@ -22,12 +24,14 @@ use crate::{
 const RECORDS_AT_ONCE: usize = 1_000;
 
 impl Postgres {
-    /// Copies `source`, whose server must be stopped, into this database, which must not hold another ledger.
+    /// Copies `source`, whose server must be stopped, and these `files` of its data directory into this database,
+    /// which must not hold another ledger.
     /// `progress` is told how many records are copied, of how many. Ends well without writing anything where
     /// the very same ledger is there already.
     pub fn move_from(
         &self,
         source: &Ledger,
+        files: &[(String, Vec<u8>)],
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Verified, LedgerError> {
         let chain = Chain::of(&source.rows)?;
@@ -48,6 +52,7 @@ impl Postgres {
             self.must_be_empty(&rows, &there)?;
             copy_records(&chain, &rows, progress)?;
             copy_saved(&chain, &rows)?;
+            copy_files(files, &rows)?;
             copy_head(&chain.head, &rows)?;
         }
         let there = Chain::of(&rows)?.verify(&mut |_, _| {})?;
@@ -58,6 +63,7 @@ impl Postgres {
             ));
         }
         ask(&rows, async |client| client.batch_execute("COMMIT").await)?;
+        lock::mark_moved(&source.rows.path, self)?;
         Ok(there)
     }
 
@@ -169,6 +175,18 @@ fn copy_saved(chain: &Chain<'_>, rows: &PostgresRows) -> Result<(), LedgerError>
         })
         .map(|_one| ())
     })
+}
+
+fn copy_files(files: &[(String, Vec<u8>)], rows: &PostgresRows) -> Result<(), LedgerError> {
+    for (name, content) in files {
+        let checksum = chain::file_checksum(name, content).0;
+        ask(rows, async |client| {
+            let sql = "INSERT INTO pitcrew.file (name, content, checksum) VALUES ($1, $2, $3)";
+            let parameters: [&(dyn ToSql + Sync); 3] = [name, content, &checksum.as_slice()];
+            client.execute(sql, &parameters).await
+        })?;
+    }
+    Ok(())
 }
 
 fn copy_head(head: &Head, rows: &PostgresRows) -> Result<(), LedgerError> {

@@ -79,7 +79,10 @@ impl PostgresRows {
     }
 
     /// Reads once more on a new connection when the old one turned out to be gone: reading twice is harmless.
-    fn read<T>(&self, ask: impl Fn(&Session) -> Result<T, Failure>) -> Result<T, LedgerError> {
+    pub(super) fn read<T>(
+        &self,
+        ask: impl Fn(&Session) -> Result<T, Failure>,
+    ) -> Result<T, LedgerError> {
         let had_session = self.session.borrow().is_some();
         let answer = match self.with(&ask) {
             Err(NoAnswer::Failure(Failure::Lost(_))) if had_session && self.reconnects => {

@@ -15,7 +15,8 @@ use crate::{
     rows::Garbled,
 };
 
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE pitcrew.record (
         seq bigint PRIMARY KEY,
         at bigint NOT NULL,
@@ -43,7 +44,15 @@ const MIGRATIONS: [&str; 1] = ["
         beat bigint NOT NULL,
         leader text
     );
-"];
+",
+    "
+    CREATE TABLE pitcrew.file (
+        name text COLLATE \"C\" PRIMARY KEY,
+        content bytea NOT NULL,
+        checksum bytea NOT NULL
+    );
+",
+];
 
 /// "PtCw": servers that start together set the tables up one after another.
 const SETUP_LOCK: i64 = 0x5074_4377;
@@ -57,6 +66,18 @@ pub(super) struct Standing {
     pub(super) beat: i64,
     /// Nobody, when the last leader has let go.
     pub(super) leader: Option<String>,
+}
+
+impl Standing {
+    /// What a server with the fence `own` is told that can write no more.
+    pub(super) fn deposes(self, own: u64, database: &Postgres) -> LedgerError {
+        LedgerError::Deposed {
+            path: database.place.to_path_buf(),
+            own,
+            fence: self.head.fence,
+            leader: self.leader.unwrap_or_else(|| "nobody".to_owned()),
+        }
+    }
 }
 
 /// Creates what is missing. After an error the session may be in a broken transaction: it is of no more use.
