@@ -32,8 +32,9 @@ pub use limits::{BreakerRule, Count, Lemon, Limits, Rate, Release};
 pub use observation::{Evidence, Health, Observation, Verdict};
 pub use order::{Action, Authority, Objection, Order, OrderState, Outcome, OutcomeKind};
 pub use production::{
-    AgentSettings, Autonomy, Destination, FleetLimits, LogPolicy, Ports, Production, Receiver,
-    Repair, Run, Secret, ServerSettings, Service, Source, SourceKind, Step, StopPolicy, Window,
+    AgentSettings, Autonomy, Destination, FleetLimits, LogPolicy, Ports, PostgresSettings,
+    Production, Receiver, Repair, Run, Secret, ServerSettings, Service, Source, SourceKind, Step,
+    StopPolicy, Window,
 };
 pub use target::{Address, Runner, RunnerTemplate, Target};
 pub use test::{
