@@ -8,19 +8,20 @@ use std::{
 };
 
 use pitcrew_act::{Actuators, Supervisor};
-use pitcrew_wire::HostName;
+use pitcrew_wire::{Hello, HostName, Protocol};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     AgentError, Options, Processes,
-    backoff::Backoff,
     caps::Caps,
     clock::{ServerTime, boot_ms},
     enrol::{self, EnrolError, ReadToken},
     identity::Identity,
     inventory::Inventory,
     orders::{Orders, wall_now},
-    session, tls,
+    servers::Servers,
+    session::{self, SessionError},
+    tls,
 };
 
 pub(crate) struct Agent {
@@ -77,9 +78,9 @@ async fn enrol_first(options: &Options) -> Result<Identity, AgentError> {
         .as_deref()
         .ok_or(AgentError::NotEnrolled)?;
     let token = enrol::read_token(path)?;
-    let mut backoff = Backoff::default();
+    let mut servers = Servers::new(&options.servers);
     loop {
-        match enrol::enrol(&options.server, &token).await {
+        let it_follows = match enrol::enrol(servers.current(), &token).await {
             Ok(identity) => {
                 identity.save(&options.data)?;
                 tracing::info!(host = %identity.host, "this host is enrolled");
@@ -91,9 +92,12 @@ async fn enrol_first(options: &Options) -> Result<Identity, AgentError> {
                     why: error.to_string(),
                 });
             }
-            Err(error) => tracing::warn!("not enrolled yet: {error}"),
-        }
-        tokio::time::sleep(backoff.next()).await;
+            Err(error) => {
+                tracing::warn!("not enrolled yet: {error}");
+                matches!(error, EnrolError::NotLeading(_))
+            }
+        };
+        tokio::time::sleep(servers.failed(it_follows)).await;
     }
 }
 
@@ -143,38 +147,57 @@ impl Agent {
     }
 
     async fn keep_connected(self: Arc<Self>) -> Result<(), AgentError> {
-        let mut backoff = Backoff::default();
+        let mut servers = Servers::new(&self.options.servers);
         let mut tried = self.identity().token;
         loop {
-            self.enrol_again(&mut tried).await?;
+            let server = servers.current().to_owned();
+            self.enrol_again(&server, &mut tried).await?;
             let identity = self.identity();
             let config = tls::as_host(&identity);
             let connected = match config {
-                Ok(config) => tls::connect(&self.options.server, config).await,
+                Ok(config) => tls::connect(&server, config).await,
                 Err(error) => Err(error),
             };
-            match connected {
+            let pause = match connected {
                 Ok(stream) => {
-                    let server = &self.options.server;
                     let welcomed = || {
-                        backoff.succeeded();
+                        servers.succeeded();
                         tracing::info!(server, host = %identity.host, "connected");
                     };
-                    let ended = Box::pin(session::run(&self, stream, welcomed)).await;
-                    tracing::warn!("the connection to the server ended: {ended}");
+                    let ended = Box::pin(session::run(&self, &server, stream, welcomed)).await;
+                    tracing::warn!(server, "the connection to the server ended: {ended}");
+                    match ended {
+                        SessionError::LeadsInstead(server) => {
+                            servers.turn_to(&server);
+                            continue;
+                        }
+                        ended => servers.failed(matches!(ended, SessionError::NotLeading(_))),
+                    }
                 }
-                Err(error) => tracing::warn!("{error}"),
-            }
-            tokio::time::sleep(backoff.next()).await;
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    servers.failed(false)
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    pub(crate) fn hello(&self) -> Hello {
+        Hello {
+            protocol: Protocol::OURS,
+            version: self.options.version.clone(),
+            instance: self.instance.clone(),
+            boot_id: self.orders.boot_id.clone(),
         }
     }
 
     /// A person has put a new token into the file, because the certificate has expired or the server is another.
-    async fn enrol_again(&self, tried: &mut String) -> Result<(), AgentError> {
+    async fn enrol_again(&self, server: &str, tried: &mut String) -> Result<(), AgentError> {
         let Some(token) = self.new_token(tried) else {
             return Ok(());
         };
-        match enrol::enrol(&self.options.server, &token).await {
+        match enrol::enrol(server, &token).await {
             Ok(identity)
                 if identity.host == self.orders.host
                     && identity.installation == self.orders.installation =>

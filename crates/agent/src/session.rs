@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use pitcrew_model::{Evidence, Observation, Runner, Target, Test, TestName, Timestamp, Verdict};
 use pitcrew_probe::{Scheduler, Tools};
-use pitcrew_wire::{FRAME_BYTES_MAX, Hello, Protocol, ToAgent, ToServer, Welcome, WireError};
+use pitcrew_wire::{FRAME_BYTES_MAX, ToAgent, ToServer, Welcome, WireError};
 use tokio::{
     io::{AsyncRead, AsyncWrite, split},
     sync::mpsc,
@@ -20,6 +20,7 @@ use crate::{
     clock::boot_ms,
     identity::{self, Requested},
     run::Agent,
+    servers::leads_instead,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,12 @@ pub(crate) enum SessionError {
     Wire(#[from] WireError),
     #[error("the server refused this host: {0}")]
     Refused(String),
+    #[error("it follows{}", .0.as_ref().map_or_else(String::new, |leader| format!(": {leader} leads")))]
+    NotLeading(Option<String>),
+    #[error("it may not lead any more, and {0} does")]
+    LeadsInstead(String),
+    #[error("it is an older server: {0}")]
+    Older(String),
     #[error("the server has said nothing for {} s", .0.as_secs())]
     Silent(Duration),
     #[error("the server said something else than was its turn")]
@@ -52,6 +59,7 @@ type Incoming = mpsc::Receiver<Result<ToAgent, WireError>>;
 /// `welcomed` is called when the server has taken this host in. It always ends with an error: of whom it was.
 pub(crate) async fn run(
     agent: &Arc<Agent>,
+    server: &str,
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
     welcomed: impl FnOnce(),
 ) -> SessionError {
@@ -88,6 +96,9 @@ pub(crate) async fn run(
         agent,
         outgoing,
         scheduler: scheduler.clone(),
+        server,
+        fence: welcome.fence,
+        looking: JoinSet::new(),
         requested: None,
         asked_at: Instant::now(),
     };
@@ -99,6 +110,7 @@ pub(crate) async fn run(
 async fn hear(incoming: &mut Incoming) -> Result<ToAgent, SessionError> {
     match incoming.recv().await {
         Some(Ok(ToAgent::Refused { reason })) => Err(SessionError::Refused(reason)),
+        Some(Ok(ToAgent::NotLeading { leader })) => Err(SessionError::NotLeading(leader)),
         Some(message) => Ok(message?),
         None => Err(WireError::Closed.into()),
     }
@@ -115,18 +127,19 @@ async fn greet(
     incoming: &mut Incoming,
     outgoing: &mpsc::Sender<ToServer>,
 ) -> Result<Welcome, SessionError> {
-    let hello = Hello {
-        protocol: Protocol::OURS,
-        version: agent.options.version.clone(),
-        instance: agent.instance.clone(),
-        boot_id: agent.orders.boot_id.clone(),
-    };
-    say(outgoing, ToServer::Hello(hello)).await?;
+    say(outgoing, ToServer::Hello(agent.hello())).await?;
     let ToAgent::Welcome(welcome) = hear(incoming).await? else {
         return Err(SessionError::OutOfTurn);
     };
+    // From here on every server before this one is refused. Where there is one server, it may have been restored from
+    // a copy: then its tests are still good, and its orders are not.
+    if let Err(why) = agent.orders.actuators.admit(welcome.fence)
+        && agent.options.servers.len() > 1
+    {
+        return Err(SessionError::Older(why));
+    }
     say(outgoing, ToServer::Beat { sent_ms: boot_ms() }).await?;
-    let ToAgent::Beat { sent_ms, now } = hear(incoming).await? else {
+    let ToAgent::Beat { sent_ms, now, .. } = hear(incoming).await? else {
         return Err(SessionError::OutOfTurn);
     };
     agent.time.begin_anew();
@@ -163,6 +176,11 @@ fn report(outgoing: &mpsc::Sender<ToServer>, mut observations: Vec<Observation>)
 
 struct Session<'a> {
     agent: &'a Arc<Agent>,
+    server: &'a str,
+    /// Of the server; 0 where it is too old to say.
+    fence: u64,
+    /// While the server is unsure: whether another one leads.
+    looking: JoinSet<Option<String>>,
     outgoing: mpsc::Sender<ToServer>,
     scheduler: Scheduler,
     /// The key of a certificate that was asked for.
@@ -186,6 +204,9 @@ impl Session<'_> {
                     if let Err(error) = self.beat() {
                         return error;
                     }
+                }
+                Some(Ok(Some(server))) = self.looking.join_next() => {
+                    return SessionError::LeadsInstead(server);
                 }
                 heard = timeout_at(silent_at, hear(&mut incoming)) => {
                     let heard = match heard {
@@ -218,7 +239,16 @@ impl Session<'_> {
             } => self.watch(target, runner, tests),
             ToAgent::Unwatch { target } => self.scheduler.unwatch(&target),
             ToAgent::Probe { target, test } => self.scheduler.probe_now(&target, &test),
-            ToAgent::Beat { sent_ms, now } => self.agent.time.learn(sent_ms, boot_ms(), now),
+            ToAgent::Beat {
+                sent_ms,
+                now,
+                unsure,
+            } => {
+                self.agent.time.learn(sent_ms, boot_ms(), now);
+                if unsure {
+                    self.look_elsewhere();
+                }
+            }
             ToAgent::Order(signed) => {
                 let orders = Arc::clone(&self.agent.orders);
                 self.answer(async move { orders.carry_out(&signed).await });
@@ -231,11 +261,22 @@ impl Session<'_> {
             ToAgent::Unknown => {
                 tracing::debug!("a kind of message that this version does not know")
             }
-            ToAgent::Welcome(_) | ToAgent::Enrolled(_) | ToAgent::Refused { .. } => {
+            ToAgent::Welcome(_)
+            | ToAgent::Enrolled(_)
+            | ToAgent::Refused { .. }
+            | ToAgent::NotLeading { .. } => {
                 return Err(SessionError::OutOfTurn);
             }
         }
         Ok(())
+    }
+
+    /// Nothing is given up before another server is found that leads.
+    fn look_elsewhere(&mut self) {
+        if self.looking.is_empty() && self.agent.options.servers.len() > 1 {
+            let (agent, here) = (Arc::clone(self.agent), self.server.to_owned());
+            self.looking.spawn(leads_instead(agent, here, self.fence));
+        }
     }
 
     fn watch(&self, target: Arc<Target>, runner: Option<Runner>, tests: Vec<Arc<Test>>) {

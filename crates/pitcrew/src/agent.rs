@@ -21,7 +21,9 @@ pub(crate) fn agent(options: AgentOptions, general: &General) -> Answered {
     };
     let runtime = runtime()?;
     let options = Options {
-        server: server(&general.server)?,
+        servers: (general.server.iter())
+            .map(|url| server(url))
+            .collect::<Result<_, _>>()?,
         token_file: general.token_file.clone(),
         data: options.data,
         settings,

@@ -4,17 +4,20 @@ use std::sync::{PoisonError, RwLock};
 
 use pitcrew_model::Timestamp;
 
-use crate::api::{ConfigurationStatus, RefusedConfiguration, ServerStatus};
+use crate::api::{ConfigurationStatus, RefusedConfiguration, Role, ServerStatus};
 
 #[derive(Debug)]
 pub(crate) struct Standing {
-    installation: String,
     started_at: Timestamp,
     now: RwLock<Now>,
 }
 
 #[derive(Debug)]
 struct Now {
+    installation: String,
+    role: Role,
+    /// URL of the server that leads, this one or another.
+    leader: Option<String>,
     configuration: ConfigurationStatus,
     ledger_trouble: Option<String>,
     observer_trouble: Option<String>,
@@ -26,15 +29,19 @@ impl Standing {
         installation: String,
         started_at: Timestamp,
         configuration: ConfigurationStatus,
+        role: Role,
+        leader: Option<String>,
     ) -> Self {
         let now = Now {
+            installation,
+            role,
+            leader,
             configuration,
             ledger_trouble: None,
             observer_trouble: None,
             stopping: false,
         };
         Self {
-            installation,
             started_at,
             now: RwLock::new(now),
         }
@@ -46,6 +53,29 @@ impl Standing {
 
     pub(crate) fn ledger_trouble(&self, error: Option<&str>) {
         self.change(|now| now.ledger_trouble = error.map(str::to_owned));
+    }
+
+    /// Of one that follows: it learns whose it is when it reaches the database.
+    pub(crate) fn installation(&self, installation: &str) {
+        self.change(|now| installation.clone_into(&mut now.installation));
+    }
+
+    /// Of one that follows: who leads, or why nobody knows.
+    pub(crate) fn follows(&self, leader: Result<&str, &str>) {
+        self.change(|now| {
+            now.leader = leader.ok().map(str::to_owned);
+            now.ledger_trouble = leader.err().map(str::to_owned);
+        });
+    }
+
+    /// The server that leads, as far as is known.
+    pub(crate) fn leader(&self) -> Option<String> {
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        now.leader.clone()
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.now.read().unwrap_or_else(PoisonError::into_inner).role
     }
 
     pub(crate) fn observer_trouble(&self, trouble: Option<&str>) {
@@ -72,7 +102,9 @@ impl Standing {
     pub(crate) fn status(&self) -> ServerStatus {
         let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
         let mut troubles = Vec::new();
-        if let Some(error) = &now.ledger_trouble {
+        if now.role == Role::Follows {
+            troubles.push(following(&now));
+        } else if let Some(error) = &now.ledger_trouble {
             troubles.push(format!(
                 "the ledger can't be written, so no order is given: {error}"
             ));
@@ -97,11 +129,23 @@ impl Standing {
         }
         ServerStatus {
             version: crate::VERSION.to_owned(),
-            installation: self.installation.clone(),
+            installation: now.installation.clone(),
+            role: now.role,
+            leader: now.leader.clone(),
             started_at: self.started_at,
-            ready: now.ledger_trouble.is_none() && !now.stopping,
+            ready: now.role == Role::Leads && now.ledger_trouble.is_none() && !now.stopping,
             troubles,
             configuration: now.configuration.clone(),
         }
+    }
+}
+
+fn following(now: &Now) -> String {
+    match (&now.leader, &now.ledger_trouble) {
+        (Some(leader), _) => format!(
+            "this server follows; {leader} leads and knows what is healthy: ask it with --server {leader}"
+        ),
+        (None, Some(trouble)) => format!("this server follows, and whom is not known: {trouble}"),
+        (None, None) => "this server follows, and asks the database whom".to_owned(),
     }
 }

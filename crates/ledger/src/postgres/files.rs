@@ -46,7 +46,9 @@ impl SharedFiles {
 
     /// Makes or replaces it; durable on return. [`LedgerError::Deposed`] when another server has taken the next fence.
     pub fn write(&self, name: &str, content: &[u8]) -> Result<(), LedgerError> {
-        let fence = self.fence.unwrap_or_default();
+        let Some(fence) = self.fence else {
+            return Err(self.deposed(0));
+        };
         let checksum = chain::file_checksum(name, content).0;
         let written = self.rows.read(|session| {
             let parameters: [&(dyn ToSql + Sync); 4] =

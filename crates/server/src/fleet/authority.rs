@@ -1,17 +1,10 @@
 //! The server's own authority: it says who is a host of this installation, and signs what is ordered.
 //!
-//! `agents/` in the data directory: `authority.pem` and `authority.key`, made once, and `orders.key`. Keys are for
-//! their owner only. The server's own certificate is made anew with each start, and its key is never on a disk.
+//! `agents/authority.pem` and `authority.key`, made once, and `orders.key`, as the installation keeps them. In a data
+//! directory keys are for their owner only. The server's own certificate is made anew with each start, and its key is never on a disk.
 
-use std::{
-    fmt::Display,
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
-use pitcrew_act::write_durably;
 use pitcrew_model::Timestamp;
 use pitcrew_wire::{Addressed, HostName, OrderKey, OrderSigner, SERVER_NAME, SignedOrder, Spiffe};
 use rcgen::{
@@ -28,15 +21,21 @@ use rustls::{
 };
 use sha2::{Digest, Sha256};
 
+use crate::kept::{Kept, KeptError};
+
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    #[error("failed to use {}: {source}", path.display())]
-    File { path: PathBuf, source: io::Error },
-    #[error("{} can't be used: {why}", path.display())]
-    Broken { path: PathBuf, why: String },
+    #[error(transparent)]
+    Kept(#[from] KeptError),
+    #[error("{name} can't be used: {why}")]
+    Broken { name: &'static str, why: String },
     #[error("failed to make the authority of this installation: {0}")]
     Make(String),
 }
+
+const KEY: &str = "agents/authority.key";
+const CERTIFICATE: &str = "agents/authority.pem";
+const ORDER_KEY: &str = "agents/orders.key";
 
 pub(crate) struct Authority {
     installation: String,
@@ -65,32 +64,31 @@ fn make(error: impl Display) -> AuthorityError {
 
 impl Authority {
     pub(crate) fn open(
-        directory: &Path,
+        kept: &Kept,
         installation: &str,
         lifetime: Duration,
         now: Timestamp,
     ) -> Result<Self, AuthorityError> {
-        let at = |name: &str| directory.join(name);
-        let key_pem = kept(&at("authority.key"), || {
+        let key_pem = found_or_made(kept, KEY, || {
             Ok(KeyPair::generate()
                 .map_err(make)?
                 .serialize_pem()
                 .into_bytes())
         })?;
-        let key = as_key(&at("authority.key"), &key_pem)?;
-        let certificate = kept(&at("authority.pem"), || {
+        let key = as_key(KEY, &key_pem)?;
+        let certificate = found_or_made(kept, CERTIFICATE, || {
             let params = authority_params(installation, now);
             let made = params.self_signed(&key).map_err(make)?;
             Ok(made.pem().into_bytes())
         })?;
         let broken = |error: &dyn Display| AuthorityError::Broken {
-            path: at("authority.pem"),
+            name: CERTIFICATE,
             why: error.to_string(),
         };
         let der = CertificateDer::from_pem_slice(&certificate).map_err(|error| broken(&error))?;
         let certificate = String::from_utf8(certificate).map_err(|error| broken(&error))?;
         let issuer = Issuer::from_ca_cert_pem(&certificate, key).map_err(|error| broken(&error))?;
-        let order_key = kept(&at("orders.key"), || OrderSigner::generate().map_err(make))?;
+        let order_key = found_or_made(kept, ORDER_KEY, || OrderSigner::generate().map_err(make))?;
         let signer = OrderSigner::from_pkcs8(&order_key);
         Ok(Self {
             installation: installation.to_owned(),
@@ -98,7 +96,7 @@ impl Authority {
             certificate,
             der,
             signer: signer.map_err(|error| AuthorityError::Broken {
-                path: at("orders.key"),
+                name: ORDER_KEY,
                 why: error.to_string(),
             })?,
             lifetime,
@@ -196,30 +194,23 @@ fn authority_params(installation: &str, now: Timestamp) -> CertificateParams {
     params
 }
 
-fn as_key(path: &Path, pem: &[u8]) -> Result<KeyPair, AuthorityError> {
+fn as_key(name: &'static str, pem: &[u8]) -> Result<KeyPair, AuthorityError> {
     let text = String::from_utf8_lossy(pem);
     KeyPair::from_pem(&text).map_err(|error| AuthorityError::Broken {
-        path: path.to_owned(),
+        name,
         why: error.to_string(),
     })
 }
 
-/// What the file holds, made where there is none.
-fn kept(
-    path: &Path,
+fn found_or_made(
+    kept: &Kept,
+    name: &str,
     make: impl FnOnce() -> Result<Vec<u8>, AuthorityError>,
 ) -> Result<Vec<u8>, AuthorityError> {
-    let file = |source| AuthorityError::File {
-        path: path.to_owned(),
-        source,
-    };
-    match fs::read(path) {
-        Ok(bytes) => Ok(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let bytes = make()?;
-            write_durably(path, &bytes).map_err(file)?;
-            Ok(bytes)
-        }
-        Err(error) => Err(file(error)),
+    if let Some(found) = kept.read(name)? {
+        return Ok(found);
     }
+    let made = make()?;
+    kept.write(name, &made)?;
+    Ok(made)
 }

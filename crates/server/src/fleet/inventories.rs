@@ -1,50 +1,44 @@
 //! What each enrolled host last said it is and runs, kept over restarts: a host that is away is still a host.
 //!
-//! `agents/hosts/HOST.json` in the data directory, replaced whole.
+//! `agents/hosts/HOST.json`, as the installation keeps it, replaced whole.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use pitcrew_act::write_durably;
 use pitcrew_model::Target;
 use pitcrew_wire::HostName;
 
-use super::authority::AuthorityError;
+use crate::kept::{Kept, KeptError};
+
+const HOSTS: &str = "agents/hosts/";
 
 pub(crate) struct Inventories {
-    directory: PathBuf,
+    kept: Kept,
     by_host: BTreeMap<HostName, Vec<Target>>,
 }
 
 impl Inventories {
     /// A file that can't be read is no host until its agent is back; the log says so.
-    pub(crate) fn open(directory: PathBuf) -> Result<Self, AuthorityError> {
-        let file = |source| AuthorityError::File {
-            path: directory.clone(),
-            source,
-        };
-        fs::create_dir_all(&directory).map_err(file)?;
+    pub(crate) fn open(kept: &Kept) -> Result<Self, KeptError> {
         let mut by_host = BTreeMap::new();
-        for entry in fs::read_dir(&directory).map_err(file)? {
-            let path = entry.map_err(file)?.path();
-            match read(&path) {
-                Ok(Some((host, targets))) => {
+        for (name, content) in kept.in_folder(HOSTS)? {
+            let Some(host) = host_of(&name) else { continue };
+            match serde_json::from_slice(&content) {
+                Ok(targets) => {
                     by_host.insert(host, targets);
                 }
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "failed to read {}", path.display()),
+                Err(error) => tracing::warn!(%error, "failed to read {name}"),
             }
         }
-        Ok(Self { directory, by_host })
+        Ok(Self {
+            kept: kept.clone(),
+            by_host,
+        })
     }
 
     /// Of a server without agents.
     pub(crate) fn none() -> Self {
         Self {
-            directory: PathBuf::new(),
+            kept: Kept::Directory(PathBuf::new()),
             by_host: BTreeMap::new(),
         }
     }
@@ -54,12 +48,16 @@ impl Inventories {
         if self.by_host.get(host) == Some(&targets) {
             return false;
         }
-        let path = self.directory.join(format!("{host}.json"));
-        let written = serde_json::to_vec(&targets)
-            .map_err(io::Error::from)
-            .and_then(|bytes| write_durably(&path, &bytes));
+        let name = format!("{HOSTS}{host}.json");
+        let written = match serde_json::to_vec(&targets) {
+            Ok(bytes) => self
+                .kept
+                .write(&name, &bytes)
+                .map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
         if let Err(error) = written {
-            tracing::warn!(%error, "failed to write {}", path.display());
+            tracing::warn!("failed to write {name}: {error}");
         }
         self.by_host.insert(host.clone(), targets);
         true
@@ -77,14 +75,9 @@ impl Inventories {
 }
 
 /// `None` for a file that is none of these.
-fn read(path: &Path) -> io::Result<Option<(HostName, Vec<Target>)>> {
-    let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.and_then(|name| name.strip_suffix(".json"));
-    let Some(host) = name.and_then(|name| HostName::new(name).ok()) else {
-        return Ok(None);
-    };
-    let targets = serde_json::from_slice(&fs::read(path)?)?;
-    Ok(Some((host, targets)))
+fn host_of(name: &str) -> Option<HostName> {
+    let name = name.strip_prefix(HOSTS)?.strip_suffix(".json")?;
+    HostName::new(name).ok()
 }
 
 /// Why these can't be what is on `host`.

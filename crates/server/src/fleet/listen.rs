@@ -26,7 +26,7 @@ struct Proven {
 }
 
 /// Until the task is ended.
-pub(crate) async fn listen(listener: TcpListener, acceptor: TlsAcceptor, fleet: Arc<Fleet>) {
+pub(crate) async fn listen(listener: Arc<TcpListener>, acceptor: TlsAcceptor, fleet: Arc<Fleet>) {
     let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
     loop {
         let Ok(turn) = Arc::clone(&strangers).acquire_owned().await else {

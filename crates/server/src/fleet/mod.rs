@@ -12,11 +12,10 @@ mod orders;
 mod session;
 mod sessions;
 mod tokens;
+mod turned_away;
 
 use std::{
     collections::BTreeSet,
-    fs,
-    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
@@ -31,8 +30,11 @@ use tokio::sync::{Notify, mpsc, watch};
 
 pub use self::authority::AuthorityError;
 use self::{authority::Authority, inventories::Inventories, sessions::Sessions, tokens::Tokens};
-pub(crate) use self::{listen::listen, tokens::GOOD_FOR};
-use crate::{api::HostStatus, clock::Clock, core::Inbox, metrics::Metrics};
+pub(crate) use self::{listen::listen, tokens::GOOD_FOR, turned_away::turn_away};
+use crate::{
+    api::HostStatus, clock::Clock, core::Inbox, kept::Kept, leadership::Leadership,
+    metrics::Metrics,
+};
 
 /// How often an agent beats, and after what silence either side gives the connection up.
 const BEAT: Duration = Duration::from_secs(5);
@@ -53,6 +55,7 @@ pub(crate) struct Fleet {
     inbox: Inbox,
     metrics: Arc<Metrics>,
     notices: mpsc::UnboundedSender<Notice>,
+    leadership: Arc<Leadership>,
     sessions: Mutex<Sessions>,
     inventories: Mutex<Inventories>,
     /// Counts hosts that came or went.
@@ -74,21 +77,21 @@ pub(crate) struct Surroundings {
     pub(crate) inbox: Inbox,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) notices: mpsc::UnboundedSender<Notice>,
+    pub(crate) leadership: Arc<Leadership>,
 }
 
 impl Fleet {
     pub(crate) fn open(
         settings: Option<&AgentSettings>,
-        data: &Path,
+        kept: &Kept,
         installation: &str,
         around: Surroundings,
     ) -> Result<Self, AuthorityError> {
-        let directory = data.join("agents");
-        let office = settings
-            .map(|settings| Office::open(&directory, installation, settings, &around.clock));
+        let office =
+            settings.map(|settings| Office::open(kept, installation, settings, &around.clock));
         let office = office.transpose()?;
         let inventories = match &office {
-            Some(_) => Inventories::open(directory.join("hosts"))?,
+            Some(_) => Inventories::open(kept)?,
             None => Inventories::none(),
         };
         Ok(Self {
@@ -97,6 +100,7 @@ impl Fleet {
             inbox: around.inbox,
             metrics: around.metrics,
             notices: around.notices,
+            leadership: around.leadership,
             sessions: Mutex::new(Sessions::new(
                 office
                     .as_ref()
@@ -215,6 +219,11 @@ impl Fleet {
         }
     }
 
+    /// No host stays, and none may come: another server leads, or this one stops.
+    pub(crate) fn close(&self) {
+        self.sessions().close();
+    }
+
     /// Somebody came or went.
     fn has_moved(&self) {
         self.moved.send_modify(|count| *count += 1);
@@ -247,19 +256,15 @@ impl Fleet {
 
 impl Office {
     fn open(
-        directory: &Path,
+        kept: &Kept,
         installation: &str,
         settings: &AgentSettings,
         clock: &Clock,
     ) -> Result<Self, AuthorityError> {
-        fs::create_dir_all(directory).map_err(|source| AuthorityError::File {
-            path: directory.to_owned(),
-            source,
-        })?;
         let lifetime = settings.certificate_lifetime;
         Ok(Self {
-            authority: Authority::open(directory, installation, lifetime, clock.now())?,
-            tokens: Tokens::open(directory)?,
+            authority: Authority::open(kept, installation, lifetime, clock.now())?,
+            tokens: Tokens::open(kept)?,
             settings: settings.clone(),
         })
     }

@@ -35,6 +35,7 @@ pub(crate) struct Sessions {
     /// Agents that were refused because another has their name.
     claims: BTreeMap<HostName, Claim>,
     next_serial: u64,
+    is_closed: bool,
 }
 
 struct Claim {
@@ -141,6 +142,15 @@ impl Sessions {
             waiting: HashMap::new(),
             claims: BTreeMap::new(),
             next_serial: 0,
+            is_closed: false,
+        }
+    }
+
+    /// For good: every connection ends, and no other is taken.
+    pub(crate) fn close(&mut self) {
+        self.is_closed = true;
+        for session in self.by_host.values() {
+            session.end.send_replace(true);
         }
     }
 
@@ -156,6 +166,12 @@ impl Sessions {
         hello: Hello,
         now: Timestamp,
     ) -> Result<Joined, Taken> {
+        if self.is_closed {
+            return Err(Taken {
+                reason: "this server does not lead any more".to_owned(),
+                are_two: false,
+            });
+        }
         if let Some(there) = self.by_host.get(host)
             && there.hello.instance != hello.instance
             && !*there.end.borrow()

@@ -1,0 +1,60 @@
+//! Whether this server may still act: it leads, and has heard so lately.
+//!
+//! Only what was committed under this server's fence leaves; but between the commit and the act the process may have
+//! been stopped, and another server leads meanwhile. So each order asks once more just before it goes. What is left,
+//! a stop in that very moment, the fence at the agent refuses.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use pitcrew_ledger::LEASE;
+use tokio::sync::watch;
+
+/// Before another server may take over, which counts from a later moment than we do.
+const MARGIN: Duration = Duration::from_secs(1);
+
+pub(crate) struct Leadership {
+    pub(crate) fence: u64,
+    /// When the last commit that went well was begun; nothing for a ledger that nobody else can write.
+    confirmed: Option<Mutex<Instant>>,
+    /// The server that has taken the next fence.
+    deposed: watch::Sender<Option<String>>,
+}
+
+impl Leadership {
+    pub(crate) fn new(fence: u64, is_led: bool) -> Self {
+        Self {
+            fence,
+            confirmed: is_led.then(|| Mutex::new(Instant::now())),
+            deposed: watch::Sender::new(None),
+        }
+    }
+
+    pub(crate) fn confirmed(&self, began: Instant) {
+        if let Some(confirmed) = &self.confirmed {
+            *confirmed.lock().unwrap_or_else(PoisonError::into_inner) = began;
+        }
+    }
+
+    pub(crate) fn depose(&self, by: &str) {
+        self.deposed.send_replace(Some(by.to_owned()));
+    }
+
+    /// No other server can lead now.
+    pub(crate) fn is_sure(&self) -> bool {
+        let is_fresh = self.confirmed.as_ref().is_none_or(|confirmed| {
+            let confirmed = confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+            confirmed.elapsed() < LEASE - MARGIN
+        });
+        is_fresh && self.deposed.borrow().is_none()
+    }
+
+    /// Returns when another server leads, and who.
+    pub(crate) async fn lost(&self) -> String {
+        let mut deposed = self.deposed.subscribe();
+        let by = deposed.wait_for(Option::is_some).await;
+        by.ok().and_then(|by| by.clone()).unwrap_or_default()
+    }
+}
