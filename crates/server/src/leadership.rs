@@ -15,6 +15,7 @@ use tokio::sync::watch;
 /// Before another server may take over, which counts from a later moment than we do.
 const MARGIN: Duration = Duration::from_secs(1);
 
+#[derive(Debug)]
 pub(crate) struct Leadership {
     pub(crate) fence: u64,
     /// When the last commit that went well was begun; nothing for a ledger that nobody else can write.

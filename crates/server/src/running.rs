@@ -26,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     VERSION,
-    api::{ConfigurationStatus, Role},
+    api::ConfigurationStatus,
     clock::Clock,
     control,
     core::{Core, Inbox, Message},
@@ -151,7 +151,7 @@ impl Running {
             installation.clone(),
             clock.now(),
             configuration,
-            Role::Leads,
+            Some(Arc::clone(&leadership)),
             advertised,
         ));
         let records = Records {

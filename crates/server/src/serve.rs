@@ -262,7 +262,7 @@ impl Server {
         let (kept, place) = match (database, &store) {
             (Some(database), Store::Postgres(leader)) => (
                 Kept::shared(database, Some(leader.fence())),
-                Place::Database(database.clone()),
+                Place::Database(Box::new(database.clone())),
             ),
             _ => (
                 Kept::Directory(self.settings.data.clone()),

@@ -1,21 +1,25 @@
 //! How Pitcrew itself stands: its configuration, its ledger, its observer. Readers see it without the engine.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use pitcrew_model::Timestamp;
 
-use crate::api::{ConfigurationStatus, RefusedConfiguration, Role, ServerStatus};
+use crate::{
+    api::{ConfigurationStatus, RefusedConfiguration, Role, ServerStatus},
+    leadership::Leadership,
+};
 
 #[derive(Debug)]
 pub(crate) struct Standing {
     started_at: Timestamp,
+    /// Of a server that leads.
+    leadership: Option<Arc<Leadership>>,
     now: RwLock<Now>,
 }
 
 #[derive(Debug)]
 struct Now {
     installation: String,
-    role: Role,
     /// URL of the server that leads, this one or another.
     leader: Option<String>,
     configuration: ConfigurationStatus,
@@ -29,12 +33,11 @@ impl Standing {
         installation: String,
         started_at: Timestamp,
         configuration: ConfigurationStatus,
-        role: Role,
+        leadership: Option<Arc<Leadership>>,
         leader: Option<String>,
     ) -> Self {
         let now = Now {
             installation,
-            role,
             leader,
             configuration,
             ledger_trouble: None,
@@ -43,6 +46,7 @@ impl Standing {
         };
         Self {
             started_at,
+            leadership,
             now: RwLock::new(now),
         }
     }
@@ -75,7 +79,10 @@ impl Standing {
     }
 
     pub(crate) fn role(&self) -> Role {
-        self.now.read().unwrap_or_else(PoisonError::into_inner).role
+        match self.leadership {
+            Some(_) => Role::Leads,
+            None => Role::Follows,
+        }
     }
 
     pub(crate) fn observer_trouble(&self, trouble: Option<&str>) {
@@ -102,12 +109,16 @@ impl Standing {
     pub(crate) fn status(&self) -> ServerStatus {
         let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
         let mut troubles = Vec::new();
-        if now.role == Role::Follows {
-            troubles.push(following(&now));
-        } else if let Some(error) = &now.ledger_trouble {
-            troubles.push(format!(
+        match (&self.leadership, &now.ledger_trouble) {
+            (None, _) => troubles.push(following(&now)),
+            (Some(_), Some(error)) => troubles.push(format!(
                 "the ledger can't be written, so no order is given: {error}"
-            ));
+            )),
+            (Some(leadership), None) if !leadership.is_sure() => troubles.push(
+                "the ledger's database does not answer, and another server may lead by now: no order is given"
+                    .to_owned(),
+            ),
+            (Some(_), None) => {}
         }
         if let Some(trouble) = &now.observer_trouble {
             troubles.push(format!(
@@ -130,10 +141,15 @@ impl Standing {
         ServerStatus {
             version: crate::VERSION.to_owned(),
             installation: now.installation.clone(),
-            role: now.role,
+            role: self.role(),
             leader: now.leader.clone(),
             started_at: self.started_at,
-            ready: now.role == Role::Leads && now.ledger_trouble.is_none() && !now.stopping,
+            ready: self
+                .leadership
+                .as_ref()
+                .is_some_and(|leadership| leadership.is_sure())
+                && now.ledger_trouble.is_none()
+                && !now.stopping,
             troubles,
             configuration: now.configuration.clone(),
         }

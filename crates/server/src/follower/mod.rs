@@ -18,7 +18,7 @@ use tokio::{
 
 use self::{bidding::Bidding, copy::Copy};
 use crate::{
-    api::{ConfigurationStatus, Role},
+    api::ConfigurationStatus,
     clock::Clock,
     control,
     core::{Inbox, Message},
@@ -74,7 +74,7 @@ impl Follower {
             String::new(),
             parts.clock.now(),
             parts.configuration,
-            Role::Follows,
+            None,
             None,
         ));
         let (inbox, messages) = Inbox::new();
@@ -94,7 +94,7 @@ impl Follower {
         let copying = thread::Builder::new().name("copy".to_owned());
         let copying = copying.spawn(move || copy.run()).map_err(thread)?;
         let (stopping, is_stopping) = watch::channel(false);
-        let place = Place::Database(parts.database.clone());
+        let place = Place::Database(Box::new(parts.database.clone()));
         let desk = desk(
             inbox.clone(),
             parts.clock.clone(),

@@ -15,7 +15,7 @@ const READERS_MAX: usize = 4;
 /// Where the ledger is.
 pub(crate) enum Place {
     Directory(PathBuf),
-    Database(Postgres),
+    Database(Box<Postgres>),
 }
 
 impl Place {

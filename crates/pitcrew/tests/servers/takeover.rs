@@ -1,0 +1,227 @@
+//! Another server leads: after a kill, a cut, a freeze, or in peace.
+
+use std::time::Instant;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::{
+    cluster::{Cluster, TARGET},
+    postgres::is_missing,
+    production::{send, wait_for},
+};
+
+#[expect(clippy::print_stderr, reason = "a measured figure")]
+fn say_takeover(after: &str, since: Instant) {
+    eprintln!(
+        "another server led {:.1} s after {after}",
+        since.elapsed().as_secs_f64()
+    );
+}
+
+#[test]
+fn a_follower_tells_what_the_ledger_has_and_sends_everything_else_to_the_leader() {
+    if is_missing() {
+        return;
+    }
+    let cluster = Cluster::served(2);
+    let agent = cluster.agent();
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    follower.wait_until_it_follows(leader);
+    let url = leader.production.url();
+    agent.kill_web();
+    leader.production.wait_for_fact(TARGET, "closed");
+    leader.wait_until_calm();
+
+    for path in [
+        "cases", "orders", "targets", "limits", "services", "report", "ledger",
+    ] {
+        let answer = follower
+            .production
+            .request("GET", &format!("/api/v1/{path}"), &[], "")
+            .expect("the follower answers");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.header("pitcrew-follows"), Some(&*url), "{answer:?}");
+    }
+    let found = format!("/api/v1/targets/{TARGET}");
+    follower
+        .production
+        .wait_until("the target", &found, |target| {
+            (target["health"] == "unknown")
+                .then_some(())
+                .ok_or_else(|| target.to_string())
+        });
+    assert_eq!(leader.production.records(), follower.production.records());
+    follower.production.says(&["ledger", "verify"], 0);
+    let status = follower.production.says(&["status"], 1);
+    assert!(
+        status.contains(&format!("this server follows; {url} leads")),
+        "{status}"
+    );
+
+    let refused = follower
+        .production
+        .post("/api/v1/pause", &json!({ "why": "a test" }));
+    let problem = refused.json();
+    assert_eq!(
+        (refused.status, &problem["leader"]),
+        (503, &json!(url)),
+        "{refused:?}"
+    );
+    for path in ["/api/v1/hosts", "/api/v1/events"] {
+        let answer = follower.production.request("GET", path, &[], "");
+        assert_eq!(answer.expect("an answer").status, 503, "{path}");
+    }
+    let said = follower
+        .production
+        .says(&["hold", TARGET, "--for", "1h", "--why", "x"], 1);
+    assert!(said.contains(&url), "{said}");
+    cluster.check_orders(&agent);
+}
+
+#[test]
+fn when_the_leader_is_killed_in_the_middle_of_an_order_another_one_ends_it() {
+    if is_missing() {
+        return;
+    }
+    let mut cluster = Cluster::served(3);
+    let agent = cluster.agent();
+    let before = cluster.leader().production.port;
+    agent.kill_web();
+    cluster.leader().production.wait_for_fact(TARGET, "intent");
+    let killed = cluster
+        .servers
+        .iter()
+        .position(|one| one.production.port == before)
+        .expect("the leader");
+    cluster.servers[killed].production.kill();
+    let since = Instant::now();
+    let leader = cluster.leader();
+    say_takeover("a kill -9 of the leader", since);
+    leader.wait_for_health("healthy");
+    leader.wait_until_calm();
+    let records = cluster.check_orders(&agent);
+    let orders = |kind: &str| {
+        let found = records
+            .iter()
+            .filter(|entry| entry["record"]["fact"]["kind"] == kind);
+        let mut orders: Vec<String> = found
+            .map(|entry| entry["record"]["order"].to_string())
+            .collect();
+        orders.sort();
+        orders
+    };
+    assert_eq!(orders("intent"), orders("outcome"), "none is lost");
+
+    let leader = leader.production.port;
+    cluster.servers[killed].production.spawn();
+    let leader = cluster
+        .servers
+        .iter()
+        .find(|one| one.production.port == leader);
+    cluster.servers[killed].wait_until_it_follows(leader.expect("it leads still"));
+}
+
+#[test]
+fn a_leader_that_is_cut_from_the_database_is_replaced_and_follows_when_it_is_back() {
+    if is_missing() {
+        return;
+    }
+    let cluster = Cluster::served(2);
+    let agent = cluster.agent();
+    let (old, new) = (cluster.leader(), cluster.follower());
+    let pid = old.production.server_pid();
+    old.relay.cut();
+    let since = Instant::now();
+    new.production
+        .wait_until("the other to lead", "/readyz", |_| Ok(()));
+    say_takeover("the leader was cut from the database", since);
+    let (status, said) = old.readiness().expect("it answers");
+    assert_eq!((status, &said["role"]), (503, &json!("leads")), "{said}");
+    // The agent could stay with the old one for ever, which answers; it goes to the one that leads.
+    new.wait_for_health("healthy");
+    agent.kill_web();
+    new.production.wait_for_fact(TARGET, "closed");
+    new.wait_until_calm();
+    old.relay.mend();
+    old.wait_until_it_follows(new);
+    assert_eq!(old.production.server_pid(), pid);
+    agent.kill_web();
+    new.wait_until_calm();
+    cluster.check_orders(&agent);
+}
+
+#[test]
+fn a_leader_that_was_frozen_wakes_up_as_a_follower() {
+    if is_missing() {
+        return;
+    }
+    let cluster = Cluster::served(2);
+    let agent = cluster.agent();
+    let (old, new) = (cluster.leader(), cluster.follower());
+    agent.kill_web();
+    send(old.production.server_pid(), Signal::STOP);
+    new.production
+        .wait_until("the other to lead", "/readyz", |_| Ok(()));
+    new.wait_until_calm();
+    send(old.production.server_pid(), Signal::CONT);
+    old.wait_until_it_follows(new);
+    cluster.check_orders(&agent);
+}
+
+#[test]
+fn a_leader_that_stops_lets_go_and_the_next_one_need_not_wait() {
+    if is_missing() {
+        return;
+    }
+    let mut cluster = Cluster::served(2);
+    let agent = cluster.agent();
+    let leader = cluster.leader().production.port;
+    let at = cluster
+        .servers
+        .iter()
+        .position(|one| one.production.port == leader);
+    let at = at.expect("the leader");
+    assert_eq!(cluster.servers[at].production.stop(), Some(0));
+    let since = Instant::now();
+    cluster.leader().wait_for_health("healthy");
+    say_takeover("the leader was stopped, and its agent was there", since);
+    let records = cluster.check_orders(&agent);
+    assert!(
+        records
+            .iter()
+            .all(|entry| entry["record"]["fact"]["kind"] != "intent")
+    );
+}
+
+#[test]
+fn leading_goes_back_and_forth_in_the_same_two_processes() {
+    if is_missing() {
+        return;
+    }
+    let cluster = Cluster::served(2);
+    let agent = cluster.agent();
+    for _ in 0..2 {
+        let (old, new) = (cluster.leader(), cluster.follower());
+        old.relay.cut();
+        new.production
+            .wait_until("the other to lead", "/readyz", |_| Ok(()));
+        old.relay.mend();
+        old.wait_until_it_follows(new);
+        new.wait_for_health("healthy");
+        let seq = new.production.last_seq();
+        agent.kill_web();
+        new.production.wait_for_fact_after(seq, TARGET, "closed");
+        new.wait_until_calm();
+    }
+    wait_for("every server to have started once", || {
+        let started = cluster
+            .servers
+            .iter()
+            .all(|one| one.production.log().matches("serving").count() == 1);
+        started
+            .then_some(())
+            .ok_or_else(|| cluster.follower().production.log())
+    });
+    cluster.check_orders(&agent);
+}
