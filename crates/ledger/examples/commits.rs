@@ -74,7 +74,7 @@ fn lead(address: &str, password_file: Option<&Path>) -> Result<Box<Leader>, Fail
     let database = Postgres::new(address, password_file, None)?;
     match Candidate::new(database, "benchmark").bid()? {
         Bid::Leads(leader) => Ok(leader),
-        Bid::Follows { leader, .. } => Err(format!("{leader} leads this ledger").into()),
+        Bid::Follows { leader, .. } => Err(format!("{leader:?} leads this ledger").into()),
     }
 }
 

@@ -66,7 +66,7 @@ pub enum LedgerError {
         doing: &'static str,
         source: tokio_postgres::Error,
     },
-    #[error("the ledger {} is led by {leader} with fence {fence}: this server has fence {own} and can write nothing more; start it again and it follows", path.display())]
+    #[error("the ledger {} is led by {leader} with fence {fence}: this server has fence {own} and can write nothing more", path.display())]
     Deposed {
         path: PathBuf,
         own: u64,
@@ -122,6 +122,30 @@ impl LedgerError {
         Self::Corrupt {
             path: path.to_owned(),
             why: why.into(),
+        }
+    }
+
+    /// Whether trying again later can help, without a person.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Locked { .. }
+            | Self::Full { .. }
+            | Self::Io { .. }
+            | Self::Sqlite { .. }
+            | Self::Unreachable { .. }
+            | Self::Postgres { .. }
+            | Self::Absent { .. }
+            | Self::Deposed { .. } => true,
+            Self::Newer { .. }
+            | Self::NotALedger { .. }
+            | Self::Corrupt { .. }
+            | Self::Broken { .. }
+            | Self::SavedRow { .. }
+            | Self::Unstorable { .. }
+            | Self::Address { .. }
+            | Self::Moved { .. }
+            | Self::Occupied { .. } => false,
         }
     }
 

@@ -22,7 +22,7 @@ mod support;
 fn first_leader(database: Postgres) -> Leader {
     match Candidate::new(database, "first").bid().unwrap() {
         Bid::Leads(leader) => *leader,
-        Bid::Follows { leader, .. } => panic!("{leader} leads already"),
+        Bid::Follows { leader, .. } => panic!("{leader:?} leads already"),
     }
 }
 
@@ -99,7 +99,9 @@ fn a_leader_that_was_replaced_can_write_nothing() {
     old.commit(&records(0..2), &[learned("answers", 1)])
         .unwrap();
     let mut candidate = Candidate::new(server.database(), "second");
-    assert!(matches!(candidate.bid(), Ok(Bid::Follows { leader, fence: 1 }) if leader == "first"));
+    assert!(
+        matches!(candidate.bid(), Ok(Bid::Follows { leader, fence: 1 }) if leader.as_deref() == Some("first"))
+    );
     let mut new = lead(&mut candidate);
     assert!(new.fence() > old.fence());
     for _ in 0..2 {

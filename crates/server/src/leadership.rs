@@ -59,3 +59,31 @@ impl Leadership {
         by.ok().and_then(|by| by.clone()).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_sure_as_long_as_no_other_server_can_have_taken_over() {
+        let leadership = Leadership::new(7, true);
+        assert!(leadership.is_sure());
+        let began = Instant::now().checked_sub(LEASE - MARGIN);
+        leadership.confirmed(began.expect("the machine is up for longer"));
+        assert!(!leadership.is_sure());
+        leadership.confirmed(Instant::now());
+        assert!(leadership.is_sure());
+        leadership.depose("http://b");
+        assert!(!leadership.is_sure());
+    }
+
+    #[tokio::test]
+    async fn a_ledger_of_its_own_is_always_led_and_the_loss_of_another_is_told() {
+        let own = Leadership::new(7, false);
+        own.confirmed(Instant::now());
+        assert!(own.is_sure());
+        let led = Leadership::new(7, true);
+        led.depose("http://b");
+        assert_eq!(led.lost().await, "http://b");
+    }
+}

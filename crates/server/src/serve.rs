@@ -110,7 +110,7 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), S
             Err(
                 ServeError::Ledger(error)
                 | ServeError::Authority(AuthorityError::Kept(KeptError::Ledger(error))),
-            ) => {
+            ) if error.may_pass() => {
                 tracing::error!("this server could not begin to lead: {error}");
                 continue;
             }

@@ -31,7 +31,11 @@ pub struct Candidate {
 /// What came of asking to lead.
 pub enum Bid {
     Leads(Box<Leader>),
-    Follows { leader: String, fence: u64 },
+    /// `leader` is nobody for the moment between two of them.
+    Follows {
+        leader: Option<String>,
+        fence: u64,
+    },
 }
 
 impl Candidate {
@@ -68,12 +72,10 @@ impl Candidate {
             }
         };
         let found = tables::read_standing(&session, &self.database)?;
-        if let Some(leader) = &found.leader
-            && !self.has_stood_still(&found)
-        {
+        if found.leader.is_some() && !self.has_stood_still(&found) {
             self.session = Some(session);
             return Ok(Bid::Follows {
-                leader: leader.clone(),
+                leader: found.leader,
                 fence: found.head.fence,
             });
         }
@@ -82,7 +84,7 @@ impl Candidate {
             let now = tables::read_standing(&session, &self.database)?;
             self.session = Some(session);
             return Ok(Bid::Follows {
-                leader: now.leader.unwrap_or_else(|| "nobody".to_owned()),
+                leader: now.leader,
                 fence: now.head.fence,
             });
         };

@@ -1,5 +1,10 @@
 //! A real PostgreSQL in a temporary directory on a free loopback port, and a relay before it that can be cut.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test program uses its own part; a test fails by panicking"
+)]
 
 use std::{
     fs,

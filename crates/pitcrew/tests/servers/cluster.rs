@@ -56,8 +56,14 @@ server: {{ listen: "127.0.0.1:0", agents: {{ listen: "127.0.0.1:{agents}" }}, {s
 impl Cluster {
     /// Of `count` servers, one of which leads.
     pub(crate) fn served(count: usize) -> Self {
+        Self::served_with(count, "")
+    }
+
+    /// Each has a further file of configuration.
+    pub(crate) fn served_with(count: usize, more: &str) -> Self {
         let postgres = Server::start(FAST);
-        let servers = (0..count).map(|_| Member::spawned(&postgres)).collect();
+        let member = |_| Member::spawned(&postgres, more);
+        let servers = (0..count).map(member).collect();
         let cluster = Self { postgres, servers };
         cluster.leader();
         cluster
@@ -121,10 +127,13 @@ fn of_kind<'r>(records: &'r [Value], kind: &'r str) -> impl Iterator<Item = &'r 
 }
 
 impl Member {
-    fn spawned(postgres: &Server) -> Self {
+    fn spawned(postgres: &Server, more: &str) -> Self {
         let relay = Relay::before(postgres.port);
         let agents = free_port();
         let mut production = Production::new(&configuration(agents, &state(relay.port)));
+        if !more.is_empty() {
+            production.write("more.yaml", more);
+        }
         production.environment("PITCREW_DATABASE_PASSWORD", "s3cret-w0rd");
         production.spawn();
         Self {

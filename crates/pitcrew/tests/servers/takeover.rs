@@ -225,3 +225,51 @@ fn leading_goes_back_and_forth_in_the_same_two_processes() {
     });
     cluster.check_orders(&agent);
 }
+
+#[test]
+fn what_a_killed_leader_did_on_its_own_host_may_have_taken_effect() {
+    if is_missing() {
+        return;
+    }
+    let more = r#"
+find:
+  - static: [{ targets: ["127.0.0.1:9"], labels: { service: local } }]
+services:
+  - name: local
+    select: { service: local }
+    autonomy: act
+    tests: [{ name: answers, tcp: {}, interval: 300ms, timeout: 250ms }]
+    repairs:
+      - name: act-once
+        when: [answers]
+        steps:
+          - command: { name: mark, command: [/bin/sh, -c, "echo >> {dir}/acts; sleep 60"], timeout: 90s }
+            tries: 1
+            settle: 5s
+"#;
+    let mut cluster = Cluster::served_with(2, more);
+    let leader = cluster.leader().production.port;
+    let at = cluster
+        .servers
+        .iter()
+        .position(|one| one.production.port == leader);
+    let killed = &mut cluster.servers[at.expect("the leader")];
+    let acts = killed.production.path().join("acts");
+    wait_for("the command to run", || {
+        std::fs::read(&acts).map_err(|error| error.to_string())
+    });
+    killed.production.kill();
+    let new = cluster.leader();
+    let outcome = new.production.wait_for_fact("127.0.0.1:9", "outcome");
+    let outcome = &outcome["record"]["fact"]["outcome"];
+    assert_eq!(outcome["kind"], "unknown", "{outcome}");
+    assert!(
+        outcome["detail"].to_string().contains("another server"),
+        "{outcome}"
+    );
+    new.production.wait_for_fact("127.0.0.1:9", "handed_over");
+    assert!(
+        !new.production.path().join("acts").exists(),
+        "one try is one try"
+    );
+}

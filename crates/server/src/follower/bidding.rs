@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use pitcrew_ledger::{Bid, Candidate, Leader, LedgerError};
+use pitcrew_ledger::{Bid, Candidate, Leader, LedgerError, Postgres};
 use tokio::sync::oneshot;
 
 use crate::standing::Standing;
@@ -25,17 +25,20 @@ pub(crate) struct Bidding {
 
 impl Bidding {
     pub(crate) fn start(
-        mut candidate: Candidate,
+        database: Postgres,
+        own_url: String,
         standing: Arc<Standing>,
     ) -> std::io::Result<Self> {
+        let mut candidate = Candidate::new(database, own_url.clone());
         let is_over = Arc::new(AtomicBool::new(false));
         let (won, leads) = oneshot::channel();
         let ending = Arc::clone(&is_over);
         thread::Builder::new()
             .name("bidding".to_owned())
             .spawn(move || {
+                let mut told = String::new();
                 while !ending.load(Ordering::Relaxed) {
-                    if let Some(outcome) = bid(&mut candidate, &standing) {
+                    if let Some(outcome) = bid(&mut candidate, &own_url, &standing, &mut told) {
                         give(won, outcome);
                         return;
                     }
@@ -52,22 +55,38 @@ impl Drop for Bidding {
     }
 }
 
-/// `None` to ask again.
-fn bid(candidate: &mut Candidate, standing: &Standing) -> Option<Result<Box<Leader>, LedgerError>> {
-    match candidate.bid() {
+/// `None` to ask again. The same trouble is logged once.
+fn bid(
+    candidate: &mut Candidate,
+    own_url: &str,
+    standing: &Standing,
+    told: &mut String,
+) -> Option<Result<Box<Leader>, LedgerError>> {
+    let trouble = match candidate.bid() {
         Ok(Bid::Leads(leader)) => return Some(Ok(leader)),
-        Ok(Bid::Follows { leader, .. }) => standing.follows(Ok(&leader)),
-        // Nothing that waiting mends.
-        Err(
-            error @ (LedgerError::Address { .. }
-            | LedgerError::Newer { .. }
-            | LedgerError::Corrupt { .. }
-            | LedgerError::Broken { .. }),
-        ) => return Some(Err(error)),
-        Err(error) => {
-            tracing::warn!("{error}");
-            standing.follows(Err(&error.to_string()));
+        Err(error) if !error.may_pass() => return Some(Err(error)),
+        Err(error) => error.to_string(),
+        Ok(Bid::Follows { leader: None, .. }) => "no server leads now".to_owned(),
+        Ok(Bid::Follows {
+            leader: Some(leader),
+            ..
+        }) if leader == own_url => format!(
+            "a server that is reached at {leader}, as this one is, leads: it is this one's former run, \
+             or give each server its own `server.advertise`"
+        ),
+        Ok(Bid::Follows {
+            leader: Some(leader),
+            ..
+        }) => {
+            standing.follows(Ok(&leader));
+            told.clear();
+            return None;
         }
+    };
+    standing.follows(Err(&trouble));
+    if trouble != *told {
+        tracing::warn!("{trouble}");
+        *told = trouble;
     }
     None
 }

@@ -53,15 +53,14 @@ impl Copy {
             at: Instant::now(),
             took: Duration::ZERO,
         };
-        let mut is_first = true;
         let mut reader = None;
+        self.make_anew(&mut made, &mut reader);
         while let Ok(message) = self.messages.recv() {
             self.inbox.taken();
             match message {
                 Message::Ask(question) => {
-                    if is_first || made.at.elapsed() > OLD.max(made.took * SHARE) {
+                    if made.at.elapsed() > OLD.max(made.took * SHARE) {
                         self.make_anew(&mut made, &mut reader);
-                        is_first = false;
                     }
                     question(&made.engine, self.clock.now());
                 }

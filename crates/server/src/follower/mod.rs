@@ -7,7 +7,7 @@ mod copy;
 
 use std::{net::SocketAddr, sync::Arc, thread};
 
-use pitcrew_ledger::{Candidate, Leader, LedgerError, Postgres};
+use pitcrew_ledger::{Leader, LedgerError, Postgres};
 use pitcrew_model::{Production, Runner, ServerSettings, Target};
 use pitcrew_probe::{ProcessState, ProcessStates, Scheduler, Tools};
 use tokio::{
@@ -110,9 +110,8 @@ impl Follower {
             let turning = fleet::turn_away(listener, settings, kept, parts.clock, standing);
             tokio::spawn(turning)
         });
-        let candidate = Candidate::new(parts.database, parts.advertised);
         Ok(Self {
-            bidding: Bidding::start(candidate, standing).map_err(thread)?,
+            bidding: Bidding::start(parts.database, parts.advertised, standing).map_err(thread)?,
             inbox,
             copying,
             stopping,
