@@ -51,6 +51,8 @@ const GREETING: Duration = Duration::from_secs(10);
 const OUTGOING_MAX: usize = 256;
 /// The longest make half a frame.
 const OBSERVATIONS_AT_ONCE: usize = 300;
+/// While no server leads, all of a fleet look for one: each costs the others a handshake.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(9);
 /// Tests under way at once.
 const CONCURRENCY: usize = 64;
 
@@ -99,6 +101,7 @@ pub(crate) async fn run(
         server,
         fence: welcome.fence,
         looking: JoinSet::new(),
+        looked_at: None,
         requested: None,
         asked_at: Instant::now(),
     };
@@ -181,6 +184,7 @@ struct Session<'a> {
     fence: u64,
     /// While the server is unsure: whether another one leads.
     looking: JoinSet<Option<String>>,
+    looked_at: Option<Instant>,
     outgoing: mpsc::Sender<ToServer>,
     scheduler: Scheduler,
     /// The key of a certificate that was asked for.
@@ -273,7 +277,11 @@ impl Session<'_> {
 
     /// Nothing is given up before another server is found that leads.
     fn look_elsewhere(&mut self) {
-        if self.looking.is_empty() && self.agent.options.servers.len() > 1 {
+        let has_looked = self
+            .looked_at
+            .is_some_and(|at| at.elapsed() < LOOK_AGAIN_AFTER);
+        if self.looking.is_empty() && !has_looked && self.agent.options.servers.len() > 1 {
+            self.looked_at = Some(Instant::now());
             let (agent, here) = (Arc::clone(self.agent), self.server.to_owned());
             self.looking.spawn(leads_instead(agent, here, self.fence));
         }

@@ -85,6 +85,11 @@ impl Reader {
         saved(&*self.rows)
     }
 
+    /// The highest numbers of a case and of an order in records and saved rows; 0 where there is none.
+    pub fn highest_ids(&self) -> Result<(u64, u64), LedgerError> {
+        highest_ids(&*self.rows)
+    }
+
     /// Checks every record against the chain, the chain against its head, the saved rows against their
     /// checksums and the file's own structure; the first thing that is wrong is the error. `progress` is told
     /// how many records are done, of how many.

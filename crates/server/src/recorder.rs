@@ -198,7 +198,7 @@ impl Recorder {
                         "stopped with records that the ledger could not take"
                     );
                 }
-                if !self.is_deposed {
+                if !failed {
                     self.store.let_go();
                 }
                 return;

@@ -232,6 +232,7 @@ impl Server {
         };
         follower.stop().await;
         if leader.is_some() {
+            tracing::info!("it is this server's turn to lead");
             self.read_again().await;
         }
         Ok(leader)

@@ -1,6 +1,8 @@
 //! The ledger that this server writes: its own files, or the database that it leads.
 
-use pitcrew_ledger::{Committed, Leader, Ledger, LedgerError};
+use std::{sync::mpsc, thread};
+
+use pitcrew_ledger::{Committed, Leader, Ledger, LedgerError, RENEW_WITHIN};
 use pitcrew_model::{Record, Saved, Timestamp};
 use pitcrew_sim::record::Start;
 
@@ -22,12 +24,11 @@ impl Store {
                 ledger.highest_ids()?,
                 ledger.saved()?,
             ),
-            Self::Postgres(leader) => (
-                leader.fence(),
-                leader.installation().to_owned(),
-                leader.highest_ids()?,
-                leader.saved()?,
-            ),
+            Self::Postgres(leader) => {
+                let (highest, rows) = read_while_leading(leader)?;
+                let installation = leader.installation().to_owned();
+                (leader.fence(), installation, highest, rows)
+            }
         };
         Ok(Start {
             pitcrew: VERSION.to_owned(),
@@ -64,4 +65,26 @@ impl Store {
             tracing::warn!("another server takes over a little later: {error}");
         }
     }
+}
+
+/// On a further connection: reading may take longer than others wait for a sign of life.
+fn read_while_leading(leader: &mut Leader) -> Result<((u64, u64), Vec<Saved>), LedgerError> {
+    leader.renew()?;
+    let reader = leader.reader()?;
+    let (done, reading) = mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let read = reader
+                .highest_ids()
+                .and_then(|ids| Ok((ids, reader.saved()?)));
+            // Nobody listens when this server has lost its place meanwhile.
+            done.send(read).ok();
+        });
+        loop {
+            match reading.recv_timeout(RENEW_WITHIN) {
+                Err(mpsc::RecvTimeoutError::Timeout) => leader.renew()?,
+                read => return read.expect("the thread says what it has read"),
+            }
+        }
+    })
 }

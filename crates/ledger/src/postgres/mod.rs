@@ -79,6 +79,8 @@ impl Postgres {
         let unusable = |why: &str| LedgerError::Address {
             why: why.to_owned(),
         };
+        // The same here; the parser knows only one word for it.
+        let address = address.replace("sslmode=verify-full", "sslmode=require");
         // What the parser says can quote a part of a password that was not escaped.
         let mut config: Config = address.parse().map_err(|_quotes_its_input| {
             unusable("it is not like postgresql://USER@HOST:5432/DATABASE?sslmode=require")
@@ -221,6 +223,10 @@ mod tests {
             ),
             (
                 "postgresql://p@127.0.0.1/ledger?sslmode=require",
+                SslMode::Require,
+            ),
+            (
+                "postgresql://p@127.0.0.1/ledger?sslmode=verify-full",
                 SslMode::Require,
             ),
         ] {

@@ -50,7 +50,6 @@ pub(crate) struct Parts {
 pub(crate) struct Follower {
     bidding: Bidding,
     inbox: Inbox,
-    copying: thread::JoinHandle<()>,
     stopping: watch::Sender<bool>,
     listening: Listening,
     turning_away: Option<JoinHandle<()>>,
@@ -92,7 +91,7 @@ impl Follower {
             source,
         };
         let copying = thread::Builder::new().name("copy".to_owned());
-        let copying = copying.spawn(move || copy.run()).map_err(thread)?;
+        copying.spawn(move || copy.run()).map_err(thread)?;
         let (stopping, is_stopping) = watch::channel(false);
         let place = Place::Database(Box::new(parts.database.clone()));
         let desk = desk(
@@ -113,7 +112,6 @@ impl Follower {
         Ok(Self {
             bidding: Bidding::start(parts.database, parts.advertised, standing).map_err(thread)?,
             inbox,
-            copying,
             stopping,
             listening,
             turning_away,
@@ -133,13 +131,9 @@ impl Follower {
             task.abort();
         }
         self.listening.ended().await;
+        // Nobody waits for its thread, which may wait for the database: whoever is to lead has no time.
         if self.inbox.send(Message::Stop).is_err() {
             tracing::error!("the thread that copies the ledger had ended before its time");
-        }
-        let copying = self.copying;
-        let joined = tokio::task::spawn_blocking(move || copying.join().is_ok());
-        if !matches!(joined.await, Ok(true)) {
-            tracing::error!("the thread that copies the ledger ended badly");
         }
     }
 }
