@@ -51,8 +51,9 @@ const GREETING: Duration = Duration::from_secs(10);
 const OUTGOING_MAX: usize = 256;
 /// The longest make half a frame.
 const OBSERVATIONS_AT_ONCE: usize = 300;
-/// While no server leads, all of a fleet look for one: each costs the others a handshake.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(9);
+/// Another server leads within three of these, or not for long; and each look costs it a handshake for every host.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
+const LOOKS_AT_FIRST: u32 = 3;
 /// Tests under way at once.
 const CONCURRENCY: usize = 64;
 
@@ -101,7 +102,8 @@ pub(crate) async fn run(
         server,
         fence: welcome.fence,
         looking: JoinSet::new(),
-        looked_at: None,
+        looks: 0,
+        look_next: Instant::now(),
         requested: None,
         asked_at: Instant::now(),
     };
@@ -184,7 +186,8 @@ struct Session<'a> {
     fence: u64,
     /// While the server is unsure: whether another one leads.
     looking: JoinSet<Option<String>>,
-    looked_at: Option<Instant>,
+    looks: u32,
+    look_next: Instant,
     outgoing: mpsc::Sender<ToServer>,
     scheduler: Scheduler,
     /// The key of a certificate that was asked for.
@@ -249,8 +252,9 @@ impl Session<'_> {
                 unsure,
             } => {
                 self.agent.time.learn(sent_ms, boot_ms(), now);
-                if unsure {
-                    self.look_elsewhere();
+                match unsure {
+                    true => self.look_elsewhere(),
+                    false => self.looks = 0,
                 }
             }
             ToAgent::Order(signed) => {
@@ -277,11 +281,12 @@ impl Session<'_> {
 
     /// Nothing is given up before another server is found that leads.
     fn look_elsewhere(&mut self) {
-        let has_looked = self
-            .looked_at
-            .is_some_and(|at| at.elapsed() < LOOK_AGAIN_AFTER);
-        if self.looking.is_empty() && !has_looked && self.agent.options.servers.len() > 1 {
-            self.looked_at = Some(Instant::now());
+        let is_due = self.looks == 0 || Instant::now() >= self.look_next;
+        if self.looking.is_empty() && is_due && self.agent.options.servers.len() > 1 {
+            let pause =
+                LOOK_AGAIN.saturating_mul(1 << self.looks.saturating_sub(LOOKS_AT_FIRST).min(4));
+            self.look_next = Instant::now() + pause;
+            self.looks += 1;
             let (agent, here) = (Arc::clone(self.agent), self.server.to_owned());
             self.looking.spawn(leads_instead(agent, here, self.fence));
         }

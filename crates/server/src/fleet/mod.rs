@@ -17,7 +17,7 @@ mod turned_away;
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pitcrew_model::{
@@ -54,7 +54,10 @@ pub(crate) struct Fleet {
     clock: Clock,
     inbox: Inbox,
     metrics: Arc<Metrics>,
-    notices: mpsc::UnboundedSender<Notice>,
+    /// Weak, because whoever delivers notices ends when nobody can send one any more.
+    notices: mpsc::WeakUnboundedSender<Notice>,
+    /// When this server began to take agents in.
+    began: Instant,
     leadership: Arc<Leadership>,
     sessions: Mutex<Sessions>,
     inventories: Mutex<Inventories>,
@@ -99,7 +102,8 @@ impl Fleet {
             clock: around.clock,
             inbox: around.inbox,
             metrics: around.metrics,
-            notices: around.notices,
+            notices: around.notices.downgrade(),
+            began: Instant::now(),
             leadership: around.leadership,
             sessions: Mutex::new(Sessions::new(
                 office
@@ -248,7 +252,8 @@ impl Fleet {
             summary,
             evidence,
         };
-        if self.notices.send(notice).is_err() {
+        let notices = self.notices.upgrade();
+        if notices.is_none_or(|notices| notices.send(notice).is_err()) {
             tracing::error!("a notice found nobody to deliver it");
         }
     }

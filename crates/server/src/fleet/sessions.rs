@@ -2,7 +2,7 @@
 //! watched and who is there, and only the difference to what it was told is sent.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -35,6 +35,8 @@ pub(crate) struct Sessions {
     /// Agents that were refused because another has their name.
     claims: BTreeMap<HostName, Claim>,
     next_serial: u64,
+    /// Hosts that have been connected since this server began.
+    seen: HashSet<HostName>,
     is_closed: bool,
 }
 
@@ -142,6 +144,7 @@ impl Sessions {
             waiting: HashMap::new(),
             claims: BTreeMap::new(),
             next_serial: 0,
+            seen: HashSet::new(),
             is_closed: false,
         }
     }
@@ -252,8 +255,13 @@ impl Sessions {
             && session.serial == serial
         {
             session.is_settled = true;
+            self.seen.insert(host.clone());
             self.ring.insert(host);
         }
+    }
+
+    pub(crate) fn has_seen(&self, host: &HostName) -> bool {
+        self.seen.contains(host)
     }
 
     pub(crate) fn line(&self, host: &HostName) -> Option<Line> {
