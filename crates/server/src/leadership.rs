@@ -25,10 +25,11 @@ pub(crate) struct Leadership {
 }
 
 impl Leadership {
-    pub(crate) fn new(fence: u64, is_led: bool) -> Self {
+    /// `confirmed` of a ledger that others could lead.
+    pub(crate) fn new(fence: u64, confirmed: Option<Instant>) -> Self {
         Self {
             fence,
-            confirmed: is_led.then(|| Mutex::new(Instant::now())),
+            confirmed: confirmed.map(Mutex::new),
             deposed: watch::Sender::new(None),
         }
     }
@@ -66,7 +67,7 @@ mod tests {
 
     #[test]
     fn it_is_sure_as_long_as_no_other_server_can_have_taken_over() {
-        let leadership = Leadership::new(7, true);
+        let leadership = Leadership::new(7, Some(Instant::now()));
         assert!(leadership.is_sure());
         let began = Instant::now().checked_sub(LEASE - MARGIN);
         leadership.confirmed(began.expect("the machine is up for longer"));
@@ -79,10 +80,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_ledger_of_its_own_is_always_led_and_the_loss_of_another_is_told() {
-        let own = Leadership::new(7, false);
+        let own = Leadership::new(7, None);
         own.confirmed(Instant::now());
         assert!(own.is_sure());
-        let led = Leadership::new(7, true);
+        let led = Leadership::new(7, Some(Instant::now()));
         led.depose("http://b");
         assert_eq!(led.lost().await, "http://b");
     }

@@ -28,6 +28,7 @@ mod settings;
 mod standing;
 mod stands;
 mod store;
+mod turns;
 mod warming;
 
 pub use fleet::AuthorityError;

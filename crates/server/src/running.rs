@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pitcrew_act::{Actuators, Notifier, Supervisor};
@@ -129,9 +129,10 @@ impl Running {
             supervisor,
             own_fences,
         } = parts;
+        let began = Instant::now();
         let start = tokio::task::block_in_place(|| store.remembered(clock.now()))?;
         let (installation, fence) = (start.installation.clone(), start.fence);
-        let leadership = Arc::new(Leadership::new(fence, store.is_led()));
+        let leadership = Arc::new(Leadership::new(fence, store.is_led().then_some(began)));
         let metrics = Arc::new(Metrics::new());
         let (recording, record_thread) = begin_record(record, &start, &metrics)?;
         let Brain { engine, interlock } = Brain::start(start.at, start.birth(), start.rows);

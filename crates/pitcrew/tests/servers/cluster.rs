@@ -81,11 +81,19 @@ impl Cluster {
     }
 
     pub(crate) fn follower(&self) -> &Member {
-        let leader = self.leader().production.port;
+        let leader = self.leader();
         let mut others = self.servers.iter();
         others
-            .find(|one| one.production.port != leader)
+            .find(|one| !std::ptr::eq(*one, leader))
             .expect("there are several")
+    }
+
+    pub(crate) fn index_of(&self, member: &Member) -> usize {
+        let found = self
+            .servers
+            .iter()
+            .position(|one| std::ptr::eq(one, member));
+        found.expect("it is one of these")
     }
 
     fn logs(&self) -> String {
@@ -172,7 +180,7 @@ impl Member {
         });
     }
 
-    /// Waits until nothing is wrong any more, and the case of `since` on is closed.
+    /// Waits until nothing is wrong any more and no case is open.
     pub(crate) fn wait_until_calm(&self) {
         self.production
             .wait_until("all to be healthy", "/api/v1/report", |report| {

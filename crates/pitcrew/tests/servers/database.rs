@@ -20,12 +20,7 @@ fn without_the_database_tests_go_on_and_orders_wait_until_it_is_back() {
     }
     let mut cluster = Cluster::served(2);
     let agent = cluster.agent();
-    let leader = cluster.leader().production.port;
-    let at = cluster
-        .servers
-        .iter()
-        .position(|one| one.production.port == leader);
-    let at = at.expect("the leader");
+    let at = cluster.index_of(cluster.leader());
     cluster.postgres.kill();
     wait_for("the leader to say so", || {
         let (_, said) = cluster.servers[at].readiness()?;
@@ -63,7 +58,7 @@ fn connections_that_end_in_the_middle_of_it_all_cost_nothing() {
     let cluster = Cluster::served(2);
     let agent = cluster.agent();
     let before = cluster.leader().production.port;
-    for _ in 0..4 {
+    for _ in 0..2 {
         let seq = cluster.leader().production.last_seq();
         agent.kill_web();
         wait_for("its end", || {

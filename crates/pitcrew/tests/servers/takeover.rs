@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     cluster::{Cluster, TARGET},
@@ -86,25 +86,26 @@ fn when_the_leader_is_killed_in_the_middle_of_an_order_another_one_ends_it() {
     }
     let mut cluster = Cluster::served(3);
     let agent = cluster.agent();
-    let before = cluster.leader().production.port;
-    agent.kill_web();
-    cluster.leader().production.wait_for_fact(TARGET, "intent");
-    let killed = cluster
-        .servers
-        .iter()
-        .position(|one| one.production.port == before)
-        .expect("the leader");
-    cluster.servers[killed].production.kill();
-    let since = Instant::now();
-    let leader = cluster.leader();
-    say_takeover("a kill -9 of the leader", since);
-    leader.wait_for_health("healthy");
-    leader.wait_until_calm();
+    for moment in ["confirmed", "intent", "outcome"] {
+        let seq = cluster.leader().production.last_seq();
+        agent.kill_web();
+        let leader = cluster.leader();
+        leader.production.wait_for_fact_after(seq, TARGET, moment);
+        let killed = cluster.index_of(leader);
+        cluster.servers[killed].production.kill();
+        let since = Instant::now();
+        let leader = cluster.leader();
+        say_takeover(&format!("a kill -9 of the leader ({moment})"), since);
+        leader.wait_for_health("healthy");
+        leader.wait_until_calm();
+        let leader = cluster.index_of(leader);
+        cluster.servers[killed].production.spawn();
+        cluster.servers[killed].wait_until_it_follows(&cluster.servers[leader]);
+    }
     let records = cluster.check_orders(&agent);
     let orders = |kind: &str| {
-        let found = records
-            .iter()
-            .filter(|entry| entry["record"]["fact"]["kind"] == kind);
+        let of_kind = |entry: &&Value| entry["record"]["fact"]["kind"] == kind;
+        let found = records.iter().filter(of_kind);
         let mut orders: Vec<String> = found
             .map(|entry| entry["record"]["order"].to_string())
             .collect();
@@ -112,14 +113,6 @@ fn when_the_leader_is_killed_in_the_middle_of_an_order_another_one_ends_it() {
         orders
     };
     assert_eq!(orders("intent"), orders("outcome"), "none is lost");
-
-    let leader = leader.production.port;
-    cluster.servers[killed].production.spawn();
-    let leader = cluster
-        .servers
-        .iter()
-        .find(|one| one.production.port == leader);
-    cluster.servers[killed].wait_until_it_follows(leader.expect("it leads still"));
 }
 
 #[test]
@@ -176,12 +169,7 @@ fn a_leader_that_stops_lets_go_and_the_next_one_need_not_wait() {
     }
     let mut cluster = Cluster::served(2);
     let agent = cluster.agent();
-    let leader = cluster.leader().production.port;
-    let at = cluster
-        .servers
-        .iter()
-        .position(|one| one.production.port == leader);
-    let at = at.expect("the leader");
+    let at = cluster.index_of(cluster.leader());
     assert_eq!(cluster.servers[at].production.stop(), Some(0));
     let since = Instant::now();
     cluster.leader().wait_for_health("healthy");
@@ -248,12 +236,8 @@ services:
             settle: 5s
 "#;
     let mut cluster = Cluster::served_with(2, more);
-    let leader = cluster.leader().production.port;
-    let at = cluster
-        .servers
-        .iter()
-        .position(|one| one.production.port == leader);
-    let killed = &mut cluster.servers[at.expect("the leader")];
+    let at = cluster.index_of(cluster.leader());
+    let killed = &mut cluster.servers[at];
     let acts = killed.production.path().join("acts");
     wait_for("the command to run", || {
         std::fs::read(&acts).map_err(|error| error.to_string())

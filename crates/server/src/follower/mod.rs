@@ -50,6 +50,8 @@ pub(crate) struct Parts {
 pub(crate) struct Follower {
     bidding: Bidding,
     inbox: Inbox,
+    /// With nothing to test.
+    scheduler: Scheduler,
     stopping: watch::Sender<bool>,
     listening: Listening,
     turning_away: Option<JoinHandle<()>>,
@@ -101,6 +103,7 @@ impl Follower {
             place,
             is_stopping.clone(),
         )?;
+        let scheduler = desk.scheduler.clone();
         let guard = Guard::new(parts.listen, parts.token.as_deref());
         let listening = listen(parts.listener, guard, desk, is_stopping);
         let turning_away = parts.agents.zip(parts.settings.agents);
@@ -112,6 +115,7 @@ impl Follower {
         Ok(Self {
             bidding: Bidding::start(parts.database, parts.advertised, standing).map_err(thread)?,
             inbox,
+            scheduler,
             stopping,
             listening,
             turning_away,
@@ -130,6 +134,7 @@ impl Follower {
         if let Some(task) = self.turning_away {
             task.abort();
         }
+        self.scheduler.stop().await;
         self.listening.ended().await;
         // Nobody waits for its thread, which may wait for the database: whoever is to lead has no time.
         if self.inbox.send(Message::Stop).is_err() {
@@ -153,7 +158,7 @@ fn desk(
         inbox: inbox.clone(),
         metrics: Arc::clone(&metrics),
         notices,
-        leadership: Arc::new(Leadership::new(0, true)),
+        leadership: Arc::new(Leadership::new(0, None)),
     };
     let nowhere = Kept::Directory(std::path::PathBuf::new());
     let (accepted, _) = tokio::sync::mpsc::unbounded_channel();
