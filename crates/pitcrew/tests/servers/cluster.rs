@@ -160,6 +160,15 @@ impl Member {
         self.readiness().is_ok_and(|(status, _)| status == 200)
     }
 
+    /// Whether or not another one believes so, too.
+    pub(crate) fn wait_until_it_leads(&self) {
+        wait_for("it to lead", || {
+            self.leads()
+                .then_some(())
+                .ok_or_else(|| self.production.log())
+        });
+    }
+
     /// And whom.
     pub(crate) fn wait_until_it_follows(&self, leader: &Member) {
         wait_for("it to follow", || {
