@@ -13,7 +13,8 @@ use pitcrew_model::{Action, OperationId, Order, Outcome, OutcomeKind, Runner, Ti
 use tokio::sync::watch;
 
 use crate::{
-    Answer, Supervisor, command, journal::Known, runner::can_run, supervise::Verb, webhook,
+    Answer, Given, Supervisor, command, journal::Known, process, runner::can_run, supervise::Verb,
+    webhook,
 };
 
 type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -64,8 +65,16 @@ impl Actuators {
         })
     }
 
-    /// What became of an order whose outcome is not known, after a restart of Pitcrew.
-    pub async fn reconcile(&self, order: &Order) -> Outcome {
+    /// What became of an order whose outcome is not known. What was never begun doesn't begin any more.
+    pub async fn reconcile(&self, order: &Order, given: Given) -> Outcome {
+        let never = Answer::failed("it was never begun");
+        let never = self.inner.outcome(order, never);
+        let journal = self.inner.supervisor.journal();
+        match journal.deny(&order.operation, given.earliest(), &never) {
+            Known::Ended(outcome) => return outcome,
+            Known::Never => return never,
+            Known::Begun | Known::Forgotten => {}
+        }
         let joined = self.under_way().get(&order.operation).cloned();
         if let Some(mut ends) = joined
             && let Ok(ended) = ends.wait_for(Option::is_some).await
@@ -73,11 +82,11 @@ impl Actuators {
         {
             return outcome;
         }
-        let answer = match self.inner.known(order) {
-            Known::Ended(outcome) => return outcome,
-            Known::Never => Answer::failed("it was never begun"),
-            Known::Begun | Known::Forgotten => self.inner.find_out(order).await,
-        };
+        // It may have ended between the two looks.
+        if let Known::Ended(outcome) = journal.look_up(&order.operation, given.earliest()) {
+            return outcome;
+        }
+        let answer = self.inner.find_out(order, given).await;
         let outcome = self.inner.outcome(order, answer);
         if outcome.kind != OutcomeKind::Unknown {
             self.inner.write_end(order, &outcome);
@@ -138,7 +147,9 @@ impl Actuators {
 
 impl Inner {
     async fn take(&self, order: &Order) -> Outcome {
-        match self.known(order) {
+        let journal = self.supervisor.journal();
+        // Whether it is forgotten or was never begun makes no difference here.
+        match journal.look_up(&order.operation, order.given_at) {
             Known::Ended(outcome) => return outcome,
             Known::Begun => {
                 let why = "it was begun before Pitcrew's last start; it is not done again";
@@ -148,8 +159,7 @@ impl Inner {
         }
         if let Err(why) = self.may_begin(order) {
             let outcome = self.outcome(order, Answer::failed(why));
-            let journal = self.supervisor.journal();
-            journal.refuse(&order.operation, outcome.at, &outcome);
+            journal.refuse(&order.operation, process::now(), &outcome);
             return outcome;
         }
         let acting = tokio::time::timeout(self.limit(order), self.act(order)).await;
@@ -168,7 +178,7 @@ impl Inner {
         self.supervisor.fence().admit(order.fence)?;
         self.supervisor
             .journal()
-            .begin(&order.operation, now)
+            .begin(&order.operation, process::now())
             .map_err(|error| format!("the operation can't be written down: {error}"))
     }
 
@@ -188,11 +198,6 @@ impl Inner {
             },
             Action::HandOver { .. } => Answer::done("a person goes on from here"),
         }
-    }
-
-    fn known(&self, order: &Order) -> Known {
-        let journal = self.supervisor.journal();
-        journal.look_up(&order.operation, order.given_at)
     }
 
     fn write_end(&self, order: &Order, outcome: &Outcome) {

@@ -84,7 +84,7 @@ pub(crate) async fn leads_instead(agent: Arc<Agent>, here: String, fence: u64) -
 
 /// Over a connection that is then dropped: the real one follows.
 async fn welcome(agent: &Agent, server: &str) -> Option<Welcome> {
-    let config = tls::as_host(&agent.identity()).ok()?;
+    let config = tls::as_host(&agent.identity(), &agent.time).ok()?;
     let mut stream = tls::connect(server, config).await.ok()?;
     let hello = ToServer::Hello(agent.hello());
     pitcrew_wire::write(&mut stream, &hello).await.ok()?;

@@ -300,6 +300,25 @@ pub struct AgentSettings {
     pub certificate_lifetime: Duration,
     /// How many other hosts ask what a host or the server asks over the network.
     pub observers: u8,
+    /// Tests that hold a secret may be asked at any address that a host names, and not only at the one that it connects
+    /// from.
+    #[serde(default)]
+    pub trust_addresses: bool,
+    /// Who signs the certificates of hosts instead of an authority of the server's own.
+    #[serde(default)]
+    pub authority: Option<AuthorityFiles>,
+}
+
+impl AgentSettings {
+    /// Below this a certificate could end before a lost answer to its renewal is noticed.
+    pub const CERTIFICATE_LIFETIME_MIN: Duration = Duration::from_secs(20);
+}
+
+/// An authority for certificates: PEM files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorityFiles {
+    pub certificate_file: PathBuf,
+    pub key_file: PathBuf,
 }
 
 impl Default for ServerSettings {

@@ -200,11 +200,14 @@ pub struct HostStatus {
     pub boot_id: Option<String>,
     /// The host itself and what runs there.
     pub targets: usize,
+    /// What it said last is not believed, because more than half would be gone.
+    #[serde(default)]
+    pub is_refused: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct EnrolRequest {
+pub struct HostRequest {
     pub host: String,
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use pitcrew_act::{Actuators, Notifier};
+use pitcrew_act::{Actuators, Given, Notifier};
 use pitcrew_model::{Action, Effect, Event, Fact, Notice, Order, Outcome, OutcomeKind};
 use pitcrew_probe::Scheduler;
 use pitcrew_wire::HostName;
@@ -35,13 +35,10 @@ impl Errands {
     pub(crate) fn run(&self, effect: Effect) {
         match effect {
             Effect::Watch { target, service } => {
-                let runner = service.runner_for(&target);
-                let tests = self.fleet.watch(&target, &service);
-                self.roster.watch(Arc::clone(&target), service);
-                self.scheduler.watch(target, runner, tests);
+                self.fleet.watch(&target, &service);
+                self.roster.watch(target, service);
             }
             Effect::Unwatch { target } => {
-                self.scheduler.unwatch(&target);
                 self.fleet.unwatch(&target);
                 self.roster.unwatch(&target);
             }
@@ -74,10 +71,10 @@ impl Hands {
     /// The host that must do it. Whatever runs a target there is never looked for here.
     fn host_of(&self, order: &Order) -> Option<HostName> {
         match &order.action {
-            Action::Restart | Action::Start | Action::Stop => self.fleet.host_of(&order.target),
+            Action::Restart | Action::Start | Action::Stop => self.fleet.must_do(&order.target),
             // Without a command of its own it is one that the host's configuration names.
             Action::Command { command, .. } if command.is_empty() => {
-                self.fleet.host_of(&order.target)
+                self.fleet.must_do(&order.target)
             }
             Action::Command { .. } | Action::Webhook { .. } | Action::HandOver { .. } => None,
         }
@@ -164,7 +161,10 @@ impl Couriers {
                     at: clock.now(),
                     detail: "it was given by another server, which can't be asked".to_owned(),
                 },
-                None => hands.actuators.reconcile(&order).await,
+                None => {
+                    let given = Given::exactly(order.given_at);
+                    hands.actuators.reconcile(&order, given).await
+                }
             };
             let known = tokio::time::timeout(TARGETS_GRACE, until_known(&inbox, &order)).await;
             if known.is_err() {

@@ -77,7 +77,6 @@ impl Following {
     /// Makes it so: the engine first, then who is told, what is found and what runs.
     pub(crate) async fn apply(&mut self, production: Arc<Production>) {
         self.receivers.replace(Notifier::new(&production.receivers));
-        self.fleet.set_sources(&production.sources);
         self.inbox.event(Event::Production(Arc::clone(&production)));
         self.find(production.sources.clone());
         self.agents.clone_from(&production.sources);

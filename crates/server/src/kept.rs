@@ -23,6 +23,8 @@ pub enum KeptError {
 #[derive(Clone)]
 pub(crate) enum Kept {
     Directory(PathBuf),
+    /// Of a server that follows and needs none of it.
+    Nowhere,
     Shared(Arc<Mutex<SharedFiles>>),
 }
 
@@ -35,6 +37,7 @@ impl Kept {
     /// `None` where there is none.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, KeptError> {
         let directory = match self {
+            Self::Nowhere => return Ok(None),
             Self::Shared(files) => return ask(files, |files| files.read(name)),
             Self::Directory(directory) => directory,
         };
@@ -49,6 +52,7 @@ impl Kept {
     /// Replaces it whole, for its owner only; durable on return.
     pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<(), KeptError> {
         let directory = match self {
+            Self::Nowhere => unreachable!("a server that follows writes nothing"),
             Self::Shared(files) => return ask(files, |files| files.write(name, content)),
             Self::Directory(directory) => directory,
         };
@@ -62,6 +66,7 @@ impl Kept {
     /// All whose name begins with `folder`, which ends with a slash.
     pub(crate) fn in_folder(&self, folder: &str) -> Result<Vec<(String, Vec<u8>)>, KeptError> {
         match self {
+            Self::Nowhere => Ok(Vec::new()),
             Self::Shared(files) => ask(files, |files| files.beginning_with(folder)),
             Self::Directory(directory) => files_in(directory, folder),
         }

@@ -164,17 +164,18 @@ impl Running {
         let read_clock: Arc<dyn Fn() -> Timestamp + Send + Sync> =
             Arc::new(move || clock_reading.now());
 
+        let processes = Arc::new(Processes(supervisor.clone()));
+        let scheduler = start_scheduler(&settings, &processes, &read_clock, &inbox, &metrics);
         let around = Surroundings {
             clock: clock.clone(),
             inbox: inbox.clone(),
             metrics: Arc::clone(&metrics),
             notices: notices.clone(),
             leadership: Arc::clone(&leadership),
+            scheduler: scheduler.clone(),
         };
         let agents = settings.agents.as_ref();
         let fleet = Arc::new(Fleet::open(agents, &kept, &installation, around)?);
-        let processes = Arc::new(Processes(supervisor.clone()));
-        let scheduler = start_scheduler(&settings, &processes, &read_clock, &inbox, &metrics);
         let actuators = Actuators::new(supervisor.clone(), read_clock);
         if let Err(why) = actuators.admit(fence) {
             // Each order is checked again and refused for the same reason.
@@ -323,6 +324,8 @@ impl Running {
         self.tasks
             .push(tokio::spawn(Arc::clone(&fleet).keep_settled()));
         self.tasks
+            .push(tokio::spawn(Arc::clone(&fleet).keep_saved()));
+        self.tasks
             .push(tokio::spawn(fleet::listen(listener, acceptor, fleet)));
         Ok(())
     }
@@ -369,6 +372,9 @@ impl Running {
             .is_err()
         {
             tracing::warn!("notices that were still on their way are given up");
+        }
+        if leads {
+            Arc::clone(&self.desk.fleet).save().await;
         }
         if self.records.work.send(Work::Stop).is_err() {
             tracing::error!("the ledger's thread had ended before its time");

@@ -14,7 +14,7 @@ pub struct OutOfBounds {
 }
 
 pub(crate) const OBSERVATIONS_MAX: usize = 1_000;
-pub(crate) const TARGETS_MAX: usize = 2_000;
+pub(crate) const TARGETS_MAX: usize = 1_000;
 pub(crate) const TESTS_MAX: usize = 1_000;
 /// A name, a version or an id.
 const WORD_BYTES_MAX: usize = 128;
@@ -45,6 +45,10 @@ pub(crate) fn to_server(message: &mut ToServer) -> Result<(), OutOfBounds> {
         }
         ToServer::Outcome { outcome, .. } => {
             cut(outcome);
+            Ok(())
+        }
+        ToServer::Forged { reason, .. } => {
+            *reason = one_line(reason);
             Ok(())
         }
         ToServer::Enrol { .. }

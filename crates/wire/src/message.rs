@@ -92,6 +92,12 @@ pub enum ToServer {
         operation: OperationId,
         outcome: Outcome,
     },
+    /// An order that this host was given is not its server's, and why: it has certainly had no effect.
+    Forged {
+        /// As the order itself says, which nobody vouches for.
+        operation: Option<OperationId>,
+        reason: String,
+    },
     /// A certificate for a new key, PEM.
     Renew {
         request: String,

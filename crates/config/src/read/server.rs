@@ -1,6 +1,8 @@
 //! `server`: where it listens and keeps its records.
 
-use pitcrew_model::{AgentSettings, PostgresSettings, ServerSettings};
+use std::time::Duration;
+
+use pitcrew_model::{AgentSettings, AuthorityFiles, PostgresSettings, ServerSettings};
 
 use crate::{
     fields::Fields,
@@ -113,6 +115,30 @@ const AGENTS: Shape = Shape::new(
             "2",
             "How many other hosts ask each target over the network, beside the server.",
         ),
+        defaulted(
+            "trust_addresses",
+            Kind::Flag,
+            "false",
+            "Whether tests that hold a secret may be asked at any address that a host names for what runs on it; otherwise only at the IP address that its agent connects from.",
+        ),
+        optional(
+            "authority",
+            Kind::Shape(&AUTHORITY),
+            "Your own authority, which signs the hosts' certificates instead of one that the server makes.",
+        ),
+    ],
+);
+
+const AUTHORITY: Shape = Shape::new(
+    "authority",
+    "An authority that may sign certificates, for example an intermediate of yours.",
+    &[
+        required(
+            "certificate_file",
+            values::PATH,
+            "Its certificate, PEM. Hosts trust it, and must be enrolled again when it changes.",
+        ),
+        required("key_file", values::PATH, "Its private key, PEM, PKCS #8."),
     ],
 );
 
@@ -128,9 +154,13 @@ pub(crate) fn server(reader: &mut Reader<'_>, fields: &Fields<'_>) -> ServerSett
     }
     let data = fields.or_default(reader, "data", values::not_empty);
     let agents = fields.inner(reader, "agents").and_then(|fields| {
-        let lifetime = fields.or_default(reader, "certificate_lifetime", values::some_duration);
+        let lifetime = fields.or_default(reader, "certificate_lifetime", certificate_lifetime);
         Some(AgentSettings {
             observers: fields.whole_or_default(reader, "observers"),
+            trust_addresses: fields.flag(reader, "trust_addresses"),
+            authority: fields
+                .inner(reader, "authority")
+                .and_then(|fields| authority(reader, &fields)),
             listen: fields.value(reader, "listen", values::listen)?,
             certificate_lifetime: lifetime,
         })
@@ -199,6 +229,27 @@ fn is_postgres(url: &str) -> bool {
         .or_else(|| url.strip_prefix("postgres://"));
     let user = rest.and_then(|rest| rest.split_once('@'));
     user.is_some_and(|(user, place)| !user.is_empty() && !place.is_empty())
+}
+
+fn authority(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<AuthorityFiles> {
+    let mut file = |name| {
+        let text = fields.value(reader, name, values::not_empty)?;
+        Some(reader.path(fields.place_of(name), &text))
+    };
+    let (certificate_file, key_file) = (file("certificate_file"), file("key_file"));
+    Some(AuthorityFiles {
+        certificate_file: certificate_file?,
+        key_file: key_file?,
+    })
+}
+
+fn certificate_lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = values::some_duration(text)?;
+    let min = AgentSettings::CERTIFICATE_LIFETIME_MIN;
+    if lifetime < min {
+        return Err(format!("it must be {} s or longer", min.as_secs()));
+    }
+    Ok(lifetime)
 }
 
 /// The settings of a configuration that has no `server`.

@@ -41,7 +41,7 @@ impl Tokens {
         let open = match kept.read(TOKENS)? {
             Some(bytes) => {
                 serde_json::from_slice(&bytes).map_err(|error| AuthorityError::Broken {
-                    name: TOKENS,
+                    name: TOKENS.to_owned(),
                     why: error.to_string(),
                 })?
             }
@@ -99,6 +99,14 @@ impl Tokens {
                 return Err(unknown.to_owned());
             }
             Ok(found.host)
+        })
+    }
+
+    /// What is open for this host is for nobody.
+    pub(crate) fn strike(&self, host: &HostName) -> Result<(), String> {
+        self.change(|open| {
+            open.retain(|open| open.host != *host);
+            Ok(())
         })
     }
 

@@ -33,7 +33,7 @@ pub(crate) async fn turn_away(
     let acceptor = loop {
         let installation = standing.status().installation;
         let office = Office::open(&kept, &installation, &settings, &clock);
-        let config = office.and_then(|office| office.authority.server_config(clock.now()));
+        let config = office.and_then(|office| office.authority.server_config(&clock));
         match config {
             Ok(config) => break TlsAcceptor::from(Arc::new(config)),
             Err(error) => tracing::debug!("agents can't be answered yet: {error}"),

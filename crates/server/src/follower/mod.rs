@@ -153,14 +153,6 @@ fn desk(
 ) -> Result<Desk, ServeError> {
     let metrics = Arc::new(Metrics::new());
     let (notices, _) = tokio::sync::mpsc::unbounded_channel();
-    let around = Surroundings {
-        clock: clock.clone(),
-        inbox: inbox.clone(),
-        metrics: Arc::clone(&metrics),
-        notices,
-        leadership: Arc::new(Leadership::new(0, None)),
-    };
-    let nowhere = Kept::Directory(std::path::PathBuf::new());
     let (accepted, _) = tokio::sync::mpsc::unbounded_channel();
     let reading = clock.clone();
     let scheduler = Scheduler::start(
@@ -170,13 +162,21 @@ fn desk(
         Arc::new(move || reading.now()),
         |_observations| {},
     );
+    let around = Surroundings {
+        clock: clock.clone(),
+        inbox: inbox.clone(),
+        metrics: Arc::clone(&metrics),
+        notices,
+        leadership: Arc::new(Leadership::new(0, None)),
+        scheduler: scheduler.clone(),
+    };
     let place = Arc::new(place);
     Ok(Desk {
         inbox,
         clock,
         standing,
         roster: Arc::new(Roster::default()),
-        fleet: Arc::new(Fleet::open(None, &nowhere, "", around)?),
+        fleet: Arc::new(Fleet::open(None, &Kept::Nowhere, "", around)?),
         metrics,
         feed: Arc::new(Feed::new()),
         readers: Readers::new(Arc::clone(&place)),
