@@ -80,11 +80,11 @@ fn build(release: bool) -> anyhow::Result<PathBuf> {
         .context("failed to run cargo")?;
     ensure!(output.status.success(), "the build failed");
     let said = String::from_utf8(output.stdout)?;
-    let executables = said.lines().filter_map(|line| {
+    let mut executables = said.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         message["executable"].as_str().map(PathBuf::from)
     });
-    executables.last().context("cargo built no executable")
+    executables.next_back().context("cargo built no executable")
 }
 
 fn package(binary: &Path, version: &str, out: &Path) -> anyhow::Result<PathBuf> {

@@ -12,7 +12,7 @@ fn cut_off(cut: &[&str]) {
         .on(1, "cut", &[&["--peer", "server"], cut].concat());
     fleet.wait_until_connected(1, false);
     fleet.wait_for_health(&name(1), "unknown");
-    fleet.rounds(10);
+    fleet.rounds(5);
     let seen_by = |observer| fleet.verdict(&web(1), "answers", observer);
     assert_eq!(seen_by("local").as_deref(), Some("fail"));
     assert_eq!(seen_by("h2").as_deref(), Some("pass"));
@@ -62,7 +62,7 @@ fn a_cable_that_loses_frames_is_no_reason_to_repair_what_is_behind_it() {
     // A lost hello of TCP comes again after a second, so each loss fails a test; three in a row, for most
     // observers, are too unlikely to wait for.
     fleet.lab.on(1, "loss", &["3"]);
-    fleet.rounds(20);
+    fleet.rounds(12);
     assert_eq!(fleet.orders(), Vec::<String>::new());
     fleet.lab.on(1, "heal", &[]);
     fleet.wait_until_seen(1);
