@@ -197,8 +197,8 @@ fn kind(reader: &mut Reader<'_>, fields: &Fields<'_>, entry: &Entry<'_>) -> Opti
         "memory" => TestKind::Host(host::memory(reader, &inner)),
         "load" => TestKind::Host(host::load(reader, &inner)),
         "failed_units" => TestKind::Host(HostTest::FailedUnits),
-        "clock_offset" => TestKind::Host(host::clock_offset(reader, &fields)),
-        "kernel_errors" => TestKind::Host(host::kernel_errors(reader, &fields)),
+        "clock_offset" => TestKind::Host(host::clock_offset(reader, &inner)),
+        "kernel_errors" => TestKind::Host(host::kernel_errors(reader, &inner)),
         _ => TestKind::Push,
     })
 }
