@@ -47,6 +47,8 @@ pub(super) fn start(lab: &str, switch: u32, host: u8, ms: u32) -> anyhow::Result
         .args([host.to_string(), ms.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        // Whoever reads what this process says must not wait for the relay's end.
+        .stderr(Stdio::null())
         .spawn()
         .context("failed to run nsenter")?;
     let said = owner.stdout.take().context("it has an output")?;
