@@ -16,5 +16,6 @@ mod identities;
 mod lab;
 mod network;
 mod packages;
+mod privileges;
 mod servers;
 mod units;
