@@ -15,9 +15,9 @@ use pitcrew_model::{
 use tokio::sync::watch;
 
 use crate::{
-    Answer, Supervisor, command,
+    Answer, Given, Supervisor, command,
     journal::Known,
-    power,
+    power, process,
     reboot::{self, boot_id},
     runner::can_run,
     supervise::Verb,
@@ -99,8 +99,16 @@ impl Actuators {
         })
     }
 
-    /// What became of an order whose outcome is not known, after a restart of Pitcrew.
-    pub async fn reconcile(&self, order: &Order) -> Outcome {
+    /// What became of an order whose outcome is not known. What was never begun doesn't begin any more.
+    pub async fn reconcile(&self, order: &Order, given: Given) -> Outcome {
+        let never = Answer::failed("it was never begun");
+        let never = self.inner.outcome(order, never);
+        let journal = self.inner.supervisor.journal();
+        match journal.deny(&order.operation, given.earliest(), &never) {
+            Known::Ended(outcome) => return outcome,
+            Known::Never => return never,
+            Known::Begun | Known::Forgotten => {}
+        }
         let joined = self.under_way().get(&order.operation).cloned();
         if let Some(mut ends) = joined
             && let Ok(ended) = ends.wait_for(Option::is_some).await
@@ -108,11 +116,11 @@ impl Actuators {
         {
             return outcome;
         }
-        let answer = match self.inner.known(order) {
-            Known::Ended(outcome) => return outcome,
-            Known::Never => Answer::failed("it was never begun"),
-            Known::Begun | Known::Forgotten => self.inner.find_out(order).await,
-        };
+        // It may have ended between the two looks.
+        if let Known::Ended(outcome) = journal.look_up(&order.operation, given.earliest()) {
+            return outcome;
+        }
+        let answer = self.inner.find_out(order, given).await;
         let outcome = self.inner.outcome(order, answer);
         if outcome.kind != OutcomeKind::Unknown {
             self.inner.write_end(order, &outcome);
@@ -176,7 +184,9 @@ impl Actuators {
 
 impl Inner {
     async fn take(&self, order: &Order) -> Outcome {
-        match self.known(order) {
+        let journal = self.supervisor.journal();
+        // Whether it is forgotten or was never begun makes no difference here.
+        match journal.look_up(&order.operation, order.given_at) {
             Known::Ended(outcome) => return outcome,
             Known::Begun => {
                 let why = "it was begun before Pitcrew's last start; it is not done again";
@@ -186,8 +196,7 @@ impl Inner {
         }
         if let Err(why) = self.may_begin(order) {
             let outcome = self.outcome(order, Answer::failed(why));
-            let journal = self.supervisor.journal();
-            journal.refuse(&order.operation, outcome.at, &outcome);
+            journal.refuse(&order.operation, process::now(), &outcome);
             return outcome;
         }
         let acting = tokio::time::timeout(self.limit(order), self.act(order)).await;
@@ -210,7 +219,7 @@ impl Inner {
         };
         self.supervisor
             .journal()
-            .begin(&order.operation, now, boot)
+            .begin(&order.operation, process::now(), boot)
             .map_err(|error| format!("the operation can't be written down: {error}"))
     }
 
@@ -242,11 +251,6 @@ impl Inner {
             },
             Action::HandOver { .. } => Answer::done("a person goes on from here"),
         }
-    }
-
-    fn known(&self, order: &Order) -> Known {
-        let journal = self.supervisor.journal();
-        journal.look_up(&order.operation, order.given_at)
     }
 
     /// That a machine goes down is no end: what became of it shows when it is back.

@@ -59,6 +59,17 @@ struct Entry {
     outcome: Option<Outcome>,
 }
 
+impl Entry {
+    /// Without having begun.
+    fn ended(at: Timestamp, outcome: &Outcome) -> Self {
+        Self {
+            at,
+            boot: None,
+            outcome: Some(outcome.clone()),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Operations {
     since: Timestamp,
@@ -98,18 +109,21 @@ impl Journal {
         })
     }
 
-    /// What is known of an operation that was given at `given_at`.
+    /// What is known of an operation that was given at `given_at`, by this host's clock as every time here.
     pub(crate) fn look_up(&self, id: &OperationId, given_at: Timestamp) -> Known {
-        let operations = self.lock();
-        match operations.entries.get(id) {
-            Some(Entry {
-                outcome: Some(outcome),
-                ..
-            }) => Known::Ended(outcome.clone()),
-            Some(_) => Known::Begun,
-            None if given_at < operations.since => Known::Forgotten,
-            None => Known::Never,
+        known(&self.lock(), id, given_at)
+    }
+
+    /// What is known of it, and from now on nothing else will be: what was never begun ends with `outcome` and can't
+    /// begin any more. As with [`Journal::refuse`] memory is enough, because an order doesn't outlive the connection and the
+    /// process that it came to.
+    pub(crate) fn deny(&self, id: &OperationId, given_at: Timestamp, outcome: &Outcome) -> Known {
+        let mut operations = self.lock();
+        let known = known(&operations, id, given_at);
+        if known == Known::Never {
+            remember(&mut operations, id, Entry::ended(outcome.at, outcome));
         }
+        known
     }
 
     /// On the disk when it returns; only then may the operation begin.
@@ -120,6 +134,10 @@ impl Journal {
         boot: Option<String>,
     ) -> io::Result<()> {
         let mut operations = self.lock();
+        if operations.entries.contains_key(id) {
+            let why = "what became of it was asked before it began; it doesn't begin any more";
+            return Err(io::Error::other(why));
+        }
         if operations.lines >= 4 * REMEMBERED_MAX {
             rewrite(&self.path, &mut operations)?;
         }
@@ -132,12 +150,7 @@ impl Journal {
             },
         )?;
         let outcome = None;
-        let entry = Entry { at, boot, outcome };
-        operations.entries.insert(id.clone(), entry);
-        operations.order.push_back(id.clone());
-        if operations.order.len() > REMEMBERED_MAX {
-            forget_oldest(&mut operations);
-        }
+        remember(&mut operations, id, Entry { at, boot, outcome });
         Ok(())
     }
 
@@ -151,15 +164,8 @@ impl Journal {
     /// the same answer. After a restart it was never begun, which is as true.
     pub(crate) fn refuse(&self, id: &OperationId, at: Timestamp, outcome: &Outcome) {
         let mut operations = self.lock();
-        let outcome = Some(outcome.clone());
-        let boot = None;
-        let entry = Entry { at, boot, outcome };
-        let known = operations.entries.insert(id.clone(), entry);
-        if known.is_none() {
-            operations.order.push_back(id.clone());
-        }
-        if operations.order.len() > REMEMBERED_MAX {
-            forget_oldest(&mut operations);
+        if !operations.entries.contains_key(id) {
+            remember(&mut operations, id, Entry::ended(at, outcome));
         }
     }
 
@@ -219,6 +225,27 @@ fn read(text: &str, now: Timestamp) -> Read {
         since = now;
     }
     (since, entries, order)
+}
+
+fn known(operations: &Operations, id: &OperationId, given_at: Timestamp) -> Known {
+    match operations.entries.get(id) {
+        Some(Entry {
+            outcome: Some(outcome),
+            ..
+        }) => Known::Ended(outcome.clone()),
+        Some(_) => Known::Begun,
+        None if given_at < operations.since => Known::Forgotten,
+        None => Known::Never,
+    }
+}
+
+/// `id` is not known yet.
+fn remember(operations: &mut Operations, id: &OperationId, entry: Entry) {
+    operations.entries.insert(id.clone(), entry);
+    operations.order.push_back(id.clone());
+    if operations.order.len() > REMEMBERED_MAX {
+        forget_oldest(operations);
+    }
 }
 
 fn forget_oldest(operations: &mut Operations) {
@@ -315,6 +342,22 @@ mod tests {
         assert_eq!(journal.look_up(&id("b"), at(3)), Known::Begun);
         assert_eq!(journal.look_up(&id("c"), at(3)), Known::Never);
         assert_eq!(journal.look_up(&id("c"), at(0)), Known::Forgotten);
+    }
+
+    #[test]
+    fn what_was_denied_does_not_begin_and_what_was_begun_is_not_denied() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::open(directory.path(), at(1)).unwrap();
+        assert_eq!(journal.deny(&id("a"), at(2), &outcome()), Known::Never);
+        assert!(journal.begin(&id("a"), at(2), None).is_err());
+        assert_eq!(journal.look_up(&id("a"), at(2)), Known::Ended(outcome()));
+        journal.begin(&id("b"), at(3), None).unwrap();
+        assert_eq!(journal.deny(&id("b"), at(3), &outcome()), Known::Begun);
+        assert!(
+            journal.begin(&id("b"), at(3), None).is_err(),
+            "a second time"
+        );
+        assert_eq!(journal.deny(&id("c"), at(0), &outcome()), Known::Forgotten);
     }
 
     #[test]

@@ -35,9 +35,8 @@ pub(crate) async fn begin(bus: Option<&str>) -> Answer {
             &false,
         )
         .await;
-    let without = match logind {
-        Ok(_) => return begun("logind"),
-        Err(error) => error,
+    let Err(without) = logind else {
+        return begun("logind");
     };
     let manager = connection
         .call_method(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pitcrew_model::{Action, Order, OutcomeKind, Runner};
 
 use crate::{
-    Answer, actuators::Inner, command, container, listener::Listener, power, reboot,
+    Answer, Given, actuators::Inner, command, container, listener::Listener, power, reboot,
     supervise::Verb, unit,
 };
 
@@ -52,7 +52,7 @@ impl Inner {
     }
 
     /// What the target itself shows of an order.
-    pub(crate) async fn find_out(&self, order: &Order) -> Answer {
+    pub(crate) async fn find_out(&self, order: &Order, given: Given) -> Answer {
         let verb = match &order.action {
             Action::Restart => Verb::Restart,
             Action::Start => Verb::Start,
@@ -66,7 +66,7 @@ impl Inner {
             }
             Action::HandOver { .. } => return Answer::done("a person goes on from here"),
         };
-        let (id, given_at) = (&order.operation, order.given_at);
+        let id = &order.operation;
         let asking = async {
             match &order.runner {
                 None => Answer::failed("nothing is known that runs it"),
@@ -74,13 +74,13 @@ impl Inner {
                     self.supervisor.reconcile(&order.target.id, verb, id).await
                 }
                 Some(Runner::Unit { name, bus }) => {
-                    unit::reconcile(name, bus.as_deref(), verb, given_at).await
+                    unit::reconcile(name, bus.as_deref(), verb, given).await
                 }
                 Some(Runner::Container { name, socket }) => {
-                    container::reconcile(name, socket.as_deref(), verb, given_at).await
+                    container::reconcile(name, socket.as_deref(), verb, given).await
                 }
                 Some(runner @ Runner::Listener { .. }) => match self.listener(runner) {
-                    Some(listener) => listener.reconcile(verb, id, given_at).await,
+                    Some(listener) => listener.reconcile(verb, id, given).await,
                     None => Answer::failed("not a listener"),
                 },
                 Some(Runner::Command { .. }) => {

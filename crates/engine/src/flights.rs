@@ -7,13 +7,16 @@ use std::{
 
 use pitcrew_model::{Labels, Order, OrderId, TargetId};
 
+/// Its name and value.
+type Label = (Arc<str>, Arc<str>);
+
 #[derive(Debug, Default)]
 pub(crate) struct Flights {
     all: BTreeSet<OrderId>,
     on: BTreeMap<TargetId, BTreeSet<OrderId>>,
     /// By label name and value of what they touch, as it was when the order was given or that was found again.
     with: BTreeMap<Arc<str>, BTreeMap<Arc<str>, u32>>,
-    counted: BTreeMap<OrderId, BTreeSet<(Arc<str>, Arc<str>)>>,
+    counted: BTreeMap<OrderId, BTreeSet<Label>>,
 }
 
 impl Flights {

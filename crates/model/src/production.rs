@@ -276,6 +276,23 @@ pub struct ServerSettings {
     /// Where agents connect; without it there are none.
     #[serde(default)]
     pub agents: Option<AgentSettings>,
+    /// With it the ledger is there instead of in `data`, and several servers can share it.
+    #[serde(default)]
+    pub postgres: Option<PostgresSettings>,
+    /// URL of the API as the other servers and people reach it; as it listens when absent.
+    #[serde(default)]
+    pub advertise: Option<String>,
+}
+
+/// The database that holds the ledger of several servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostgresSettings {
+    /// `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`
+    pub url: Secret,
+    /// Read at each login, when the URL has no password.
+    pub password_file: Option<PathBuf>,
+    /// PEM; the system's authorities when absent.
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -286,6 +303,25 @@ pub struct AgentSettings {
     pub certificate_lifetime: Duration,
     /// How many other hosts ask what a host or the server asks over the network.
     pub observers: u8,
+    /// Tests that hold a secret may be asked at any address that a host names, and not only at the one that it connects
+    /// from.
+    #[serde(default)]
+    pub trust_addresses: bool,
+    /// Who signs the certificates of hosts instead of an authority of the server's own.
+    #[serde(default)]
+    pub authority: Option<AuthorityFiles>,
+}
+
+impl AgentSettings {
+    /// Below this a certificate could end before a lost answer to its renewal is noticed.
+    pub const CERTIFICATE_LIFETIME_MIN: Duration = Duration::from_secs(20);
+}
+
+/// An authority for certificates: PEM files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorityFiles {
+    pub certificate_file: PathBuf,
+    pub key_file: PathBuf,
 }
 
 impl Default for ServerSettings {
@@ -296,6 +332,8 @@ impl Default for ServerSettings {
             token_file: None,
             concurrency: 512,
             agents: None,
+            postgres: None,
+            advertise: None,
         }
     }
 }

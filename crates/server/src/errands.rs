@@ -4,11 +4,12 @@
 //! ledger's thread calls them, after the commit.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
-use pitcrew_act::{Actuators, Notifier};
+use pitcrew_act::{Actuators, Given, Notifier};
 use pitcrew_model::{Action, Effect, Event, Fact, Notice, Order, Outcome, OutcomeKind};
 use pitcrew_probe::Scheduler;
 use pitcrew_wire::HostName;
@@ -19,7 +20,8 @@ use tokio::{
 };
 
 use crate::{
-    clock::Clock, core::Inbox, fleet::Fleet, metrics::Metrics, recorder::Records, roster::Roster,
+    clock::Clock, core::Inbox, fleet::Fleet, leadership::Leadership, metrics::Metrics,
+    recorder::Records, roster::Roster,
 };
 
 pub(crate) struct Errands {
@@ -33,13 +35,10 @@ impl Errands {
     pub(crate) fn run(&self, effect: Effect) {
         match effect {
             Effect::Watch { target, service } => {
-                let runner = service.runner_for(&target);
-                let tests = self.fleet.watch(&target, &service);
-                self.roster.watch(Arc::clone(&target), service);
-                self.scheduler.watch(target, runner, tests);
+                self.fleet.watch(&target, &service);
+                self.roster.watch(target, service);
             }
             Effect::Unwatch { target } => {
-                self.scheduler.unwatch(&target);
                 self.fleet.unwatch(&target);
                 self.roster.unwatch(&target);
             }
@@ -64,6 +63,9 @@ impl Errands {
 pub(crate) struct Hands {
     pub(crate) actuators: Actuators,
     pub(crate) fleet: Arc<Fleet>,
+    pub(crate) clock: Clock,
+    /// Fences of orders that were given here; nothing where all were.
+    pub(crate) own_fences: Option<Arc<BTreeSet<u64>>>,
 }
 
 impl Hands {
@@ -71,11 +73,11 @@ impl Hands {
     fn host_of(&self, order: &Order) -> Option<HostName> {
         match &order.action {
             Action::Restart | Action::Start | Action::Stop | Action::Reboot => {
-                self.fleet.host_of(order.acts_on())
+                self.fleet.must_do(order.acts_on())
             }
             // Without a command of its own it is one that the host's configuration names.
             Action::Command { command, .. } if command.is_empty() => {
-                self.fleet.host_of(&order.target)
+                self.fleet.must_do(&order.target)
             }
             Action::PowerCycle
             | Action::Command { .. }
@@ -100,12 +102,34 @@ impl Hands {
     async fn reconcile(&self, order: &Order) -> Outcome {
         let said = match self.host_of(order) {
             Some(host) => self.fleet.reconcile(&host, order).await,
-            None => self.actuators.reconcile(order).await,
+            None if self.is_foreign(order) => {
+                let why = "it was given by another server, which can't be asked";
+                self.outcome(order, OutcomeKind::Unknown, why)
+            }
+            None => {
+                let given = Given::exactly(order.given_at);
+                self.actuators.reconcile(order, given).await
+            }
         };
         match order.action.is_on_host() {
             true => self.fleet.prove_later(order, said).await,
             false => said,
         }
+    }
+
+    fn outcome(&self, order: &Order, kind: OutcomeKind, why: &str) -> Outcome {
+        Outcome {
+            order: order.id,
+            kind,
+            at: self.clock.now(),
+            detail: why.to_owned(),
+        }
+    }
+
+    /// Whether it was another server's to do, so that nothing here knows whether it was begun.
+    fn is_foreign(&self, order: &Order) -> bool {
+        let own = self.own_fences.as_ref();
+        own.is_some_and(|own| !own.contains(&order.fence))
     }
 }
 
@@ -115,6 +139,7 @@ pub(crate) struct Couriers {
     inbox: Inbox,
     metrics: Arc<Metrics>,
     clock: Clock,
+    leadership: Arc<Leadership>,
     runtime: Handle,
     under_way: Arc<watch::Sender<usize>>,
     stopping: watch::Receiver<bool>,
@@ -126,6 +151,7 @@ impl Couriers {
         inbox: Inbox,
         metrics: Arc<Metrics>,
         clock: Clock,
+        leadership: Arc<Leadership>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
         Self {
@@ -133,6 +159,7 @@ impl Couriers {
             inbox,
             metrics,
             clock,
+            leadership,
             runtime: Handle::current(),
             under_way: Arc::new(watch::Sender::new(0)),
             stopping,
@@ -149,7 +176,16 @@ impl Couriers {
         self.metrics
             .order_given_seconds
             .observe(waited.as_secs_f64());
-        self.run(order, Hands::carry_out);
+        let leadership = Arc::clone(&self.leadership);
+        self.run(order, |hands, order| async move {
+            match leadership.is_sure() {
+                true => hands.carry_out(order).await,
+                false => {
+                    let why = "it was not given: another server may lead by now";
+                    hands.outcome(&order, OutcomeKind::Failed, why)
+                }
+            }
+        });
     }
 
     /// Finds out what became of an order that a former run gave. The outcome is told when the engine knows the

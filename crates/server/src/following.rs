@@ -79,7 +79,6 @@ impl Following {
     pub(crate) async fn apply(&mut self, production: Arc<Production>) {
         self.receivers.replace(Notifier::new(&production.receivers));
         self.actuators.set_power(&production.power);
-        self.fleet.set_sources(&production.sources);
         self.inbox.event(Event::Production(Arc::clone(&production)));
         self.find(production.sources.clone());
         self.agents.clone_from(&production.sources);
@@ -283,6 +282,8 @@ fn fixed_settings_changed(before: &ServerSettings, after: &ServerSettings) -> Ve
             before.concurrency != after.concurrency,
         ),
         ("server.agents", before.agents != after.agents),
+        ("server.state", before.postgres != after.postgres),
+        ("server.advertise", before.advertise != after.advertise),
     ];
     let changed = fixed.into_iter().filter(|(_, changed)| *changed);
     changed

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use pitcrew_act::Supervisor;
-use pitcrew_model::{Authority, HostLimits, HostSettings, OrderId, Rate};
+use pitcrew_model::{Authority, HostLimits, HostSettings, OrderId, Rate, Timestamp};
 use pitcrew_wire::OrderSigner;
 
 use super::*;
@@ -45,7 +45,7 @@ impl Host {
         let orders = Orders {
             installation: "i1".into(),
             boot_id: "boot-1".into(),
-            key: signer.key(),
+            key: Mutex::new(signer.key()),
             inventory: Arc::new(Inventory::of(&host, &HostSettings::default())),
             host,
             commands: vec![mark],
@@ -137,6 +137,18 @@ async fn what_another_key_has_signed_is_nobodys_order() {
         Err(Forged::Signature)
     ));
     assert_eq!(host.marks(), 0);
+}
+
+#[tokio::test]
+async fn a_host_that_is_enrolled_again_obeys_the_new_key_and_no_longer_the_old() {
+    let host = Host::new();
+    let new = signer();
+    host.orders.replace_key(new.key());
+    let old = host.signer.sign(&host.addressed("op-1")).unwrap();
+    assert!(host.orders.carry_out(&old).await.is_err());
+    let signed = new.sign(&host.addressed("op-1")).unwrap();
+    let (_, outcome) = host.orders.carry_out(&signed).await.unwrap();
+    assert_eq!((outcome.kind, host.marks()), (OutcomeKind::Done, 1));
 }
 
 #[tokio::test]
@@ -252,8 +264,9 @@ async fn asking_what_became_of_an_order_begins_nothing() {
     let host = Host::new();
     let signed = |operation| host.signer.sign(&host.addressed(operation)).unwrap();
     let (_, never) = host.orders.reconcile(&signed("op-1")).await.unwrap();
-    assert_ne!(never.kind, OutcomeKind::Done);
-    assert_eq!(host.marks(), 0);
+    assert_eq!(never.kind, OutcomeKind::Failed);
+    // The order itself arrives after the question.
+    host.refuses(&host.addressed("op-1"), "never begun").await;
     host.give(&host.addressed("op-2")).await;
     let (_, done) = host.orders.reconcile(&signed("op-2")).await.unwrap();
     assert_eq!((done.kind, host.marks()), (OutcomeKind::Done, 1));

@@ -8,14 +8,23 @@ use std::time::Duration;
 use pitcrew_model::{Order, Outcome, OutcomeKind};
 use pitcrew_wire::HostName;
 
-use super::{Fleet, boots::Boot};
+use super::{Fleet, inventories::Boot};
 
 /// Longer than any machine boots, shorter than what is overdue.
 const BOOT_MAX: Duration = Duration::from_secs(12 * 60);
 
 impl Fleet {
-    pub(crate) fn boot_of(&self, host: &HostName) -> Option<Boot> {
-        self.boots().of(host).cloned()
+    /// A connected host has said which boot it runs.
+    pub(super) fn has_booted(&self, host: &HostName) {
+        let line = self.sessions().line(host);
+        let now = self.clock.now();
+        if line.is_some_and(|line| self.inventories().booted(host, line.boot_id, now)) {
+            self.unsaved.notify_one();
+        }
+    }
+
+    fn boot_of(&self, host: &HostName) -> Option<Boot> {
+        self.inventories().boot(host).cloned()
     }
 
     /// What became of an order that was carried out by `acting`.
