@@ -6,7 +6,7 @@
 
 use std::{fs, io, time::Duration};
 
-use zbus::{Connection, connection::Builder};
+use zbus::{Connection, connection::Builder, fdo};
 
 use crate::Answer;
 
@@ -53,9 +53,22 @@ pub(crate) async fn begin(bus: Option<&str>) -> Answer {
             "systemd refuses: {}; logind: {without}",
             why.unwrap_or_else(|| name.to_string())
         )),
+        Err(zbus::Error::FDO(error)) if never_came(&error) => Answer::failed(format!(
+            "there is no systemd to ask: {error}; logind: {without}"
+        )),
         // A bus that goes down while it is asked may be the reboot itself.
         Err(error) => Answer::unknown(format!("systemd did not answer: {error}")),
     }
+}
+
+/// The bus itself says so, and nobody else has heard of the call.
+fn never_came(error: &fdo::Error) -> bool {
+    matches!(
+        error,
+        fdo::Error::ServiceUnknown(_)
+            | fdo::Error::SpawnChildExited(_)
+            | fdo::Error::AccessDenied(_)
+    )
 }
 
 fn begun(by: &str) -> Answer {

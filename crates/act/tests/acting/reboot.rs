@@ -9,19 +9,29 @@ use std::{
     },
 };
 
-use pitcrew_act::{Actuators, Reboot, boot_id};
+use futures_util::StreamExt as _;
+use pitcrew_act::{Actuators, Given, Reboot, boot_id};
 use pitcrew_model::{Action, OutcomeKind, Runner};
 
 use crate::support::{Home, Peer, now, order, program, wait_for};
 
-/// Counts how often it was asked to reboot.
-struct Logind(Arc<AtomicU32>);
-
-#[zbus::interface(name = "org.freedesktop.login1.Manager")]
-impl Logind {
-    fn reboot(&self, _interactive: bool) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
+/// Takes the name of logind, and counts how often it is asked to reboot.
+async fn logind(bus: &str, asked: Arc<AtomicU32>) {
+    let connection = zbus::connection::Builder::address(bus)
+        .name("org.freedesktop.login1")
+        .build()
+        .await
+        .unwrap();
+    let mut calls = zbus::MessageStream::from(&connection);
+    tokio::spawn(async move {
+        while let Some(Ok(call)) = calls.next().await {
+            let header = call.header();
+            if header.member().is_some_and(|member| member == "Reboot") {
+                asked.fetch_add(1, Ordering::SeqCst);
+                connection.reply(&header, &()).await.unwrap();
+            }
+        }
+    });
 }
 
 struct Bus {
@@ -65,12 +75,7 @@ async fn a_reboot_is_asked_for_once_and_done_only_when_the_boot_id_is_another() 
     let home = Home::new();
     let Some(bus) = Bus::start(&home) else { return };
     let asked = Arc::new(AtomicU32::new(0));
-    let _logind = zbus::connection::Builder::address(&*bus.address)
-        .name("org.freedesktop.login1")
-        .serve_at("/org/freedesktop/login1", Logind(Arc::clone(&asked)))
-        .build()
-        .await
-        .unwrap();
+    logind(&bus.address, Arc::clone(&asked)).await;
     let reboot = order("op-1", "web-7", Action::Reboot, Runner::Supervised);
     let actuators = agent(&home, &bus.address);
     let outcome = actuators.carry_out(&reboot).await;
@@ -80,7 +85,9 @@ async fn a_reboot_is_asked_for_once_and_done_only_when_the_boot_id_is_another() 
     assert_eq!(outcome.kind, OutcomeKind::Unknown, "{outcome:?}");
     assert_eq!(asked.load(Ordering::SeqCst), 1);
     drop(actuators);
-    let found = agent(&home, &bus.address).reconcile(&reboot).await;
+    let found = agent(&home, &bus.address)
+        .reconcile(&reboot, Given::exactly(reboot.given_at))
+        .await;
     assert_eq!(found.kind, OutcomeKind::Unknown, "{found:?}");
     // As it is when the machine has booted since: what was written down is of another boot.
     let journal = home.run_directory().join("operations.jsonl");
@@ -91,7 +98,9 @@ async fn a_reboot_is_asked_for_once_and_done_only_when_the_boot_id_is_another() 
         "the boot id is written down before the act"
     );
     fs::write(&journal, earlier).unwrap();
-    let found = agent(&home, &bus.address).reconcile(&reboot).await;
+    let found = agent(&home, &bus.address)
+        .reconcile(&reboot, Given::exactly(reboot.given_at))
+        .await;
     assert_eq!(found.kind, OutcomeKind::Done, "{found:?}");
     assert!(found.detail.contains("an-earlier-boot"), "{found:?}");
 }
