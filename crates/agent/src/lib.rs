@@ -19,8 +19,8 @@ mod inventory;
 mod orders;
 mod processes;
 mod run;
+mod servers;
 mod session;
-
 mod tls;
 
 use std::{io, path::PathBuf};
@@ -34,8 +34,8 @@ pub use run::run;
 
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// `HOST:PORT` of the server's listener for agents.
-    pub server: String,
+    /// `HOST:PORT` of each server's listener for agents; at least one. One of them leads, and is stayed with.
+    pub servers: Vec<String>,
     /// With the token of `pitcrew enroll`; needed until the host is enrolled.
     pub token_file: Option<PathBuf>,
     pub data: PathBuf,

@@ -6,24 +6,25 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use pitcrew_probe::ProcessStates;
-use pitcrew_wire::HostName;
+use pitcrew_wire::{Hello, HostName, Protocol};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     AgentError, Options, Processes,
-    backoff::Backoff,
     clock::ServerTime,
     enrol::{self, EnrolError, ReadToken},
     hands::{Apart, Hands, Principal, Seen},
     identity::Identity,
     inventory::Inventory,
     orders::Orders,
-    session, tls,
+    servers::Servers,
+    session::{self, SessionError},
+    tls,
 };
 
 pub(crate) struct Agent {
@@ -37,6 +38,8 @@ pub(crate) struct Agent {
     /// New with each start.
     pub(crate) instance: String,
     identity: Mutex<Identity>,
+    /// Of the servers that have taken this host in.
+    newest_fence: AtomicU64,
     /// The identity on the disk is an older one.
     is_unsaved: AtomicBool,
 }
@@ -91,9 +94,9 @@ async fn enrol_first(options: &Options) -> Result<Identity, AgentError> {
         .as_deref()
         .ok_or(AgentError::NotEnrolled)?;
     let token = enrol::read_token(path)?;
-    let mut backoff = Backoff::default();
+    let mut servers = Servers::new(&options.servers);
     loop {
-        match enrol::enrol(&options.server, &token).await {
+        let it_follows = match enrol::enrol(servers.current(), &token).await {
             Ok(identity) => {
                 identity.save(&options.data)?;
                 tracing::info!(host = %identity.host, "this host is enrolled");
@@ -105,9 +108,12 @@ async fn enrol_first(options: &Options) -> Result<Identity, AgentError> {
                     why: error.to_string(),
                 });
             }
-            Err(error) => tracing::warn!("not enrolled yet: {error}"),
-        }
-        tokio::time::sleep(backoff.next()).await;
+            Err(error) => {
+                tracing::warn!("not enrolled yet: {error}");
+                matches!(error, EnrolError::NotLeading(_))
+            }
+        };
+        tokio::time::sleep(servers.failed(it_follows)).await;
     }
 }
 
@@ -139,6 +145,7 @@ impl Agent {
             time,
             instance: format!("{:016x}", RandomState::new().hash_one(())),
             identity: Mutex::new(identity),
+            newest_fence: AtomicU64::new(0),
             is_unsaved: AtomicBool::new(false),
             options,
         })
@@ -169,38 +176,67 @@ impl Agent {
     }
 
     async fn keep_connected(self: Arc<Self>) -> Result<(), AgentError> {
-        let mut backoff = Backoff::default();
+        let mut servers = Servers::new(&self.options.servers);
         let mut tried = self.identity().token;
         loop {
-            self.enrol_again(&mut tried).await?;
+            let server = servers.current().to_owned();
+            self.enrol_again(&server, &mut tried).await?;
             let identity = self.identity();
             let config = tls::as_host(&identity, &self.time);
             let connected = match config {
-                Ok(config) => tls::connect(&self.options.server, config).await,
+                Ok(config) => tls::connect(&server, config).await,
                 Err(error) => Err(error),
             };
-            match connected {
+            let pause = match connected {
                 Ok(stream) => {
-                    let server = &self.options.server;
                     let welcomed = || {
-                        backoff.succeeded();
+                        servers.succeeded();
                         tracing::info!(server, host = %identity.host, "connected");
                     };
-                    let ended = Box::pin(session::run(&self, stream, welcomed)).await;
-                    tracing::warn!("the connection to the server ended: {ended}");
+                    let ended = Box::pin(session::run(&self, &server, stream, welcomed)).await;
+                    tracing::warn!(server, "the connection to the server ended: {ended}");
+                    match ended {
+                        SessionError::LeadsInstead(server) => {
+                            servers.turn_to(&server);
+                            continue;
+                        }
+                        ended => servers.failed(matches!(ended, SessionError::NotLeading(_))),
+                    }
                 }
-                Err(error) => tracing::warn!("{error}"),
-            }
-            tokio::time::sleep(backoff.next()).await;
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    servers.failed(false)
+                }
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 
+    pub(crate) fn hello(&self) -> Hello {
+        Hello {
+            protocol: Protocol::OURS,
+            version: self.options.version.clone(),
+            instance: self.instance.clone(),
+            boot_id: self.boot_id.clone(),
+        }
+    }
+
+    /// From here on every server before this one is sent away. Where there is one server, it may have been restored
+    /// from a copy: then its tests are still good, and whoever carries orders out refuses them.
+    pub(crate) fn admit(&self, fence: u64) -> Result<(), SessionError> {
+        let newest = self.newest_fence.fetch_max(fence, Ordering::Relaxed);
+        if fence < newest && self.options.servers.len() > 1 {
+            return Err(SessionError::Older { own: fence, newest });
+        }
+        Ok(())
+    }
+
     /// A person has put a new token into the file, because the certificate has expired or the server is another.
-    async fn enrol_again(&self, tried: &mut String) -> Result<(), AgentError> {
+    async fn enrol_again(&self, server: &str, tried: &mut String) -> Result<(), AgentError> {
         let Some(token) = self.new_token(tried) else {
             return Ok(());
         };
-        match enrol::enrol(&self.options.server, &token).await {
+        match enrol::enrol(server, &token).await {
             Ok(identity)
                 if identity.host == self.host
                     && identity.installation == self.identity().installation =>

@@ -10,8 +10,8 @@ use pitcrew_model::{
 };
 use pitcrew_probe::{Scheduler, Tools};
 use pitcrew_wire::{
-    FRAME_BYTES_MAX, Hello, Outgoing, Protocol, SignedOrder, ToAgent, ToServer, ToWrite, Welcome,
-    WireError, outgoing,
+    FRAME_BYTES_MAX, Outgoing, SignedOrder, ToAgent, ToServer, ToWrite, Welcome, WireError,
+    outgoing,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, split},
@@ -25,6 +25,7 @@ use crate::{
     clock::boot_ms,
     identity::{self, Requested},
     run::Agent,
+    servers::leads_instead,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,12 @@ pub(crate) enum SessionError {
     Wire(#[from] WireError),
     #[error("the server refused this host: {0}")]
     Refused(String),
+    #[error("it follows{}", .0.as_ref().map_or_else(String::new, |leader| format!(": {leader} leads")))]
+    NotLeading(Option<String>),
+    #[error("it may not lead any more, and {0} does")]
+    LeadsInstead(String),
+    #[error("it leads no more: its fence is {own}, and {newest} was seen")]
+    Older { own: u64, newest: u64 },
     #[error("the server has said nothing for {} s", .0.as_secs())]
     Silent(Duration),
     #[error("the server said something else than was its turn")]
@@ -50,6 +57,9 @@ const FIRST_MAX: usize = 64;
 const REST_MAX: usize = 256;
 /// The longest make half a frame.
 const OBSERVATIONS_AT_ONCE: usize = 300;
+/// Another server leads within three of these, or not for long; and each look costs it a handshake for every host.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
+const LOOKS_AT_FIRST: u32 = 3;
 /// Tests under way at once.
 const CONCURRENCY: usize = 64;
 
@@ -58,6 +68,7 @@ type Incoming = mpsc::Receiver<Result<ToAgent, WireError>>;
 /// `welcomed` is called when the server has taken this host in. It always ends with an error: of whom it was.
 pub(crate) async fn run(
     agent: &Arc<Agent>,
+    server: &str,
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
     welcomed: impl FnOnce(),
 ) -> SessionError {
@@ -87,6 +98,11 @@ pub(crate) async fn run(
         agent,
         outgoing,
         scheduler: scheduler.clone(),
+        server,
+        fence: welcome.fence,
+        looking: JoinSet::new(),
+        looks: 0,
+        look_next: Instant::now(),
         beat_ms,
         unadmitted: Vec::new(),
         requested: None,
@@ -100,6 +116,7 @@ pub(crate) async fn run(
 async fn hear(incoming: &mut Incoming) -> Result<ToAgent, SessionError> {
     match incoming.recv().await {
         Some(Ok(ToAgent::Refused { reason })) => Err(SessionError::Refused(reason)),
+        Some(Ok(ToAgent::NotLeading { leader })) => Err(SessionError::NotLeading(leader)),
         Some(message) => Ok(message?),
         None => Err(WireError::Closed.into()),
     }
@@ -125,18 +142,13 @@ async fn greet(
     incoming: &mut Incoming,
     outgoing: &Outgoing<ToServer>,
 ) -> Result<(Welcome, u64), SessionError> {
-    let hello = Hello {
-        protocol: Protocol::OURS,
-        version: agent.options.version.clone(),
-        instance: agent.instance.clone(),
-        boot_id: agent.boot_id.clone(),
-    };
-    say(outgoing, ToServer::Hello(hello)).await?;
+    say(outgoing, ToServer::Hello(agent.hello())).await?;
     let ToAgent::Welcome(welcome) = hear(incoming).await? else {
         return Err(SessionError::OutOfTurn);
     };
+    agent.admit(welcome.fence)?;
     say(outgoing, ToServer::Beat { sent_ms: boot_ms() }).await?;
-    let ToAgent::Beat { sent_ms, now } = hear(incoming).await? else {
+    let ToAgent::Beat { sent_ms, now, .. } = hear(incoming).await? else {
         return Err(SessionError::OutOfTurn);
     };
     agent.time.begin_anew();
@@ -175,6 +187,13 @@ fn report(outgoing: &mpsc::Sender<ToServer>, mut observations: Vec<Observation>)
 
 struct Session<'a> {
     agent: &'a Arc<Agent>,
+    server: &'a str,
+    /// Of the server; 0 where it is too old to say.
+    fence: u64,
+    /// While the server is unsure: whether another one leads.
+    looking: JoinSet<Option<String>>,
+    looks: u32,
+    look_next: Instant,
     outgoing: Outgoing<ToServer>,
     scheduler: Scheduler,
     /// Of the last beat that was sent. No two are alike.
@@ -212,6 +231,9 @@ impl Session<'_> {
                     if let Err(error) = self.beat() {
                         return error;
                     }
+                }
+                Some(Ok(Some(server))) = self.looking.join_next() => {
+                    return SessionError::LeadsInstead(server);
                 }
                 heard = timeout_at(silent_at, hear(&mut incoming)) => {
                     let heard = match heard {
@@ -281,7 +303,17 @@ impl Session<'_> {
             } => self.watch(target, runner, tests),
             ToAgent::Unwatch { target } => self.scheduler.unwatch(&target),
             ToAgent::Probe { target, test } => self.scheduler.probe_now(&target, &test),
-            ToAgent::Beat { sent_ms, now } => self.hear_beat(sent_ms, now),
+            ToAgent::Beat {
+                sent_ms,
+                now,
+                unsure,
+            } => {
+                self.hear_beat(sent_ms, now);
+                match unsure {
+                    true => self.look_elsewhere(),
+                    false => self.looks = 0,
+                }
+            }
             ToAgent::Order(signed) => self.order(signed)?,
             ToAgent::Reconcile(signed) => {
                 let hands = Arc::clone(&self.agent.hands);
@@ -292,11 +324,27 @@ impl Session<'_> {
             ToAgent::Unknown => {
                 tracing::debug!("a kind of message that this version does not know")
             }
-            ToAgent::Welcome(_) | ToAgent::Enrolled(_) | ToAgent::Refused { .. } => {
+            ToAgent::Welcome(_)
+            | ToAgent::Enrolled(_)
+            | ToAgent::Refused { .. }
+            | ToAgent::NotLeading { .. } => {
                 return Err(SessionError::OutOfTurn);
             }
         }
         Ok(())
+    }
+
+    /// Nothing is given up before another server is found that leads.
+    fn look_elsewhere(&mut self) {
+        let is_due = self.looks == 0 || Instant::now() >= self.look_next;
+        if self.looking.is_empty() && is_due && self.agent.options.servers.len() > 1 {
+            let pause =
+                LOOK_AGAIN.saturating_mul(1 << self.looks.saturating_sub(LOOKS_AT_FIRST).min(4));
+            self.look_next = Instant::now() + pause;
+            self.looks += 1;
+            let (agent, here) = (Arc::clone(self.agent), self.server.to_owned());
+            self.looking.spawn(leads_instead(agent, here, self.fence));
+        }
     }
 
     fn watch(&self, target: Arc<Target>, runner: Option<Runner>, tests: Vec<Arc<Test>>) {

@@ -23,6 +23,7 @@ pub(crate) fn check(reader: &mut Reader<'_>, draft: &Draft) {
     check_receivers(reader, draft);
     check_settles(reader, draft);
     check_agents(reader, draft);
+    check_several_servers(reader, draft);
     let index = Index::new(&draft.services);
     let overlaps = check_selectors(reader, &draft.services, &index);
     let claims = Claims::new(draft, &index);
@@ -113,6 +114,17 @@ fn check_ports(reader: &mut Reader<'_>, draft: &Draft) {
                 ),
             );
         }
+    }
+}
+
+/// What a server runs itself would run on every host whose server has led, and nobody would look after the others.
+fn check_several_servers(reader: &mut Reader<'_>, draft: &Draft) {
+    if let (Some(_), Some(run)) = (&draft.server.postgres, draft.runs.first()) {
+        reader.error_with_help(
+            run.name_at,
+            "with `server.state.postgres` no server runs processes itself: another one may lead",
+            "give the host an agent, and write `run` into that host's configuration",
+        );
     }
 }
 

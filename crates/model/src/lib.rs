@@ -33,8 +33,8 @@ pub use observation::{Evidence, Health, Observation, Verdict};
 pub use order::{Action, Authority, Objection, Order, OrderState, Outcome, OutcomeKind};
 pub use production::{
     AgentSettings, AuthorityFiles, Autonomy, Destination, FleetLimits, LogPolicy, Ports,
-    Production, Receiver, Repair, Run, Secret, ServerSettings, Service, Source, SourceKind, Step,
-    StopPolicy, Window,
+    PostgresSettings, Production, Receiver, Repair, Run, Secret, ServerSettings, Service, Source,
+    SourceKind, Step, StopPolicy, Window,
 };
 pub use target::{Address, Runner, RunnerTemplate, Target};
 pub use test::{

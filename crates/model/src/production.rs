@@ -273,6 +273,23 @@ pub struct ServerSettings {
     /// Where agents connect; without it there are none.
     #[serde(default)]
     pub agents: Option<AgentSettings>,
+    /// With it the ledger is there instead of in `data`, and several servers can share it.
+    #[serde(default)]
+    pub postgres: Option<PostgresSettings>,
+    /// URL of the API as the other servers and people reach it; as it listens when absent.
+    #[serde(default)]
+    pub advertise: Option<String>,
+}
+
+/// The database that holds the ledger of several servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostgresSettings {
+    /// `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`
+    pub url: Secret,
+    /// Read at each login, when the URL has no password.
+    pub password_file: Option<PathBuf>,
+    /// PEM; the system's authorities when absent.
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -312,6 +329,8 @@ impl Default for ServerSettings {
             token_file: None,
             concurrency: 512,
             agents: None,
+            postgres: None,
+            advertise: None,
         }
     }
 }

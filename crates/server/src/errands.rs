@@ -4,6 +4,7 @@
 //! ledger's thread calls them, after the commit.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -19,7 +20,8 @@ use tokio::{
 };
 
 use crate::{
-    clock::Clock, core::Inbox, fleet::Fleet, metrics::Metrics, recorder::Records, roster::Roster,
+    clock::Clock, core::Inbox, fleet::Fleet, leadership::Leadership, metrics::Metrics,
+    recorder::Records, roster::Roster,
 };
 
 pub(crate) struct Errands {
@@ -61,6 +63,8 @@ impl Errands {
 pub(crate) struct Hands {
     pub(crate) actuators: Actuators,
     pub(crate) fleet: Arc<Fleet>,
+    /// Fences of orders that were given here; nothing where all were.
+    pub(crate) own_fences: Option<Arc<BTreeSet<u64>>>,
 }
 
 impl Hands {
@@ -75,6 +79,12 @@ impl Hands {
             Action::Command { .. } | Action::Webhook { .. } | Action::HandOver { .. } => None,
         }
     }
+
+    /// Whether it was another server's to do, so that nothing here knows whether it was begun.
+    fn is_foreign(&self, order: &Order) -> bool {
+        let own = self.own_fences.as_ref();
+        own.is_some_and(|own| !own.contains(&order.fence))
+    }
 }
 
 #[derive(Clone)]
@@ -83,6 +93,7 @@ pub(crate) struct Couriers {
     inbox: Inbox,
     metrics: Arc<Metrics>,
     clock: Clock,
+    leadership: Arc<Leadership>,
     runtime: Handle,
     under_way: Arc<watch::Sender<usize>>,
     stopping: watch::Receiver<bool>,
@@ -94,6 +105,7 @@ impl Couriers {
         inbox: Inbox,
         metrics: Arc<Metrics>,
         clock: Clock,
+        leadership: Arc<Leadership>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
         Self {
@@ -101,6 +113,7 @@ impl Couriers {
             inbox,
             metrics,
             clock,
+            leadership,
             runtime: Handle::current(),
             under_way: Arc::new(watch::Sender::new(0)),
             stopping,
@@ -117,7 +130,16 @@ impl Couriers {
         self.metrics
             .order_given_seconds
             .observe(waited.as_secs_f64());
+        let (leadership, clock) = (Arc::clone(&self.leadership), self.clock.clone());
         self.run(order, |hands, order| async move {
+            if !leadership.is_sure() {
+                return Outcome {
+                    order: order.id,
+                    kind: OutcomeKind::Failed,
+                    at: clock.now(),
+                    detail: "it was not given: another server may lead by now".to_owned(),
+                };
+            }
             match hands.host_of(&order) {
                 Some(host) => hands.fleet.carry_out(&host, &order).await,
                 None => hands.actuators.carry_out(&order).await,
@@ -129,10 +151,16 @@ impl Couriers {
     /// target again: only then can it go on with the case from there.
     pub(crate) fn reconcile(&self, order: Order) {
         tracing::info!(order = %order.id, target = %order.target.id, "finding out what became of it");
-        let inbox = self.inbox.clone();
+        let (inbox, clock) = (self.inbox.clone(), self.clock.clone());
         self.run(order, |hands, order| async move {
             let outcome = match hands.host_of(&order) {
                 Some(host) => hands.fleet.reconcile(&host, &order).await,
+                None if hands.is_foreign(&order) => Outcome {
+                    order: order.id,
+                    kind: OutcomeKind::Unknown,
+                    at: clock.now(),
+                    detail: "it was given by another server, which can't be asked".to_owned(),
+                },
                 None => {
                     let given = Given::exactly(order.given_at);
                     hands.actuators.reconcile(&order, given).await

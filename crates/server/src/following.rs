@@ -280,6 +280,8 @@ fn fixed_settings_changed(before: &ServerSettings, after: &ServerSettings) -> Ve
             before.concurrency != after.concurrency,
         ),
         ("server.agents", before.agents != after.agents),
+        ("server.state", before.postgres != after.postgres),
+        ("server.advertise", before.advertise != after.advertise),
     ];
     let changed = fixed.into_iter().filter(|(_, changed)| *changed);
     changed

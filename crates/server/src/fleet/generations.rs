@@ -1,43 +1,41 @@
 //! Which certificates of a host are good: those of its newest enrolment.
 //!
-//! `agents/generations.json` in the data directory: a number for each host, which each of its certificates bears. An
+//! `agents/generations.json`, as the installation keeps it: a number for each host, which each of its certificates bears. An
 //! enrolment makes it the next one, on the disk before the certificate is issued, and so does a person who revokes
 //! the host; what bears an earlier number is then nobody's. No clock has a part in it.
 
 use std::{
     collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use pitcrew_act::write_durably;
 use pitcrew_wire::HostName;
 
 use super::authority::AuthorityError;
+use crate::kept::Kept;
+
+const GENERATIONS: &str = "agents/generations.json";
 
 pub(crate) struct Generations {
-    file: PathBuf,
+    kept: Kept,
     current: Mutex<BTreeMap<HostName, u64>>,
     /// Held while the file is written, so that whoever only reads waits for no disk.
     changing: Mutex<()>,
 }
 
 impl Generations {
-    pub(crate) fn open(directory: &Path) -> Result<Self, AuthorityError> {
-        let file = directory.join("generations.json");
-        let current = match fs::read(&file) {
-            Ok(bytes) => {
+    pub(crate) fn open(kept: &Kept) -> Result<Self, AuthorityError> {
+        let current = match kept.read(GENERATIONS)? {
+            Some(bytes) => {
                 serde_json::from_slice(&bytes).map_err(|error| AuthorityError::Broken {
-                    path: file.clone(),
+                    name: GENERATIONS.to_owned(),
                     why: error.to_string(),
                 })?
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(source) => return Err(AuthorityError::File { path: file, source }),
+            None => BTreeMap::new(),
         };
         Ok(Self {
-            file,
+            kept: kept.clone(),
             current: Mutex::new(current),
             changing: Mutex::new(()),
         })
@@ -63,8 +61,9 @@ impl Generations {
         *generation += 1;
         let generation = *generation;
         let bytes = serde_json::to_vec(&changed).map_err(|error| error.to_string())?;
-        write_durably(&self.file, &bytes)
-            .map_err(|error| format!("{} can't be written: {error}", self.file.display()))?;
+        self.kept
+            .write(GENERATIONS, &bytes)
+            .map_err(|error| format!("{GENERATIONS} can't be written: {error}"))?;
         *self.lock() = changed;
         Ok(generation)
     }
@@ -77,12 +76,13 @@ mod tests {
     #[test]
     fn only_the_newest_enrolment_counts_also_after_a_restart() {
         let directory = tempfile::tempdir().unwrap();
+        let kept = Kept::Directory(directory.path().to_owned());
         let host = HostName::new("web-1").unwrap();
-        let generations = Generations::open(directory.path()).unwrap();
+        let generations = Generations::open(&kept).unwrap();
         assert!(!generations.knows(&host) && !generations.is_current(&host, 0));
         let first = generations.advance(&host).unwrap();
         let second = generations.advance(&host).unwrap();
-        let generations = Generations::open(directory.path()).unwrap();
+        let generations = Generations::open(&kept).unwrap();
         assert!(generations.knows(&host));
         assert!(generations.is_current(&host, second) && !generations.is_current(&host, first));
     }

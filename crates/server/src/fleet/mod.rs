@@ -13,13 +13,12 @@ mod orders;
 mod session;
 mod sessions;
 mod tokens;
+mod turned_away;
 
 use std::{
-    fs,
     net::IpAddr,
-    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pitcrew_model::{
@@ -40,9 +39,10 @@ use self::{
     sessions::Sessions,
     tokens::Tokens,
 };
-pub(crate) use self::{listen::listen, tokens::GOOD_FOR};
+pub(crate) use self::{listen::listen, tokens::GOOD_FOR, turned_away::turn_away};
 use crate::{
-    api::HostStatus, clock::Clock, control::local_observer, core::Inbox, metrics::Metrics,
+    api::HostStatus, clock::Clock, control::local_observer, core::Inbox, kept::Kept,
+    leadership::Leadership, metrics::Metrics,
 };
 
 /// How often an agent beats, and after what silence either side gives the connection up.
@@ -70,7 +70,11 @@ pub(crate) struct Fleet {
     clock: Clock,
     inbox: Inbox,
     metrics: Arc<Metrics>,
-    notices: mpsc::UnboundedSender<Notice>,
+    /// Weak, because whoever delivers notices ends when nobody can send one any more.
+    notices: mpsc::WeakUnboundedSender<Notice>,
+    /// When this server began to take agents in.
+    began: Instant,
+    leadership: Arc<Leadership>,
     sessions: Mutex<Sessions>,
     inventories: Mutex<Inventories>,
     /// Counts hosts that came or went.
@@ -96,33 +100,32 @@ pub(crate) struct Surroundings {
     pub(crate) inbox: Inbox,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) notices: mpsc::UnboundedSender<Notice>,
+    pub(crate) leadership: Arc<Leadership>,
     pub(crate) scheduler: Scheduler,
 }
 
 impl Fleet {
     pub(crate) fn open(
         settings: Option<&AgentSettings>,
-        data: &Path,
+        kept: &Kept,
         installation: &str,
         around: Surroundings,
     ) -> Result<Self, AuthorityError> {
-        let directory = data.join("agents");
-        let office = settings
-            .map(|settings| Office::open(&directory, installation, settings, &around.clock));
+        let office =
+            settings.map(|settings| Office::open(kept, installation, settings, &around.clock));
         let office = office.transpose()?;
+        let inventories = Inventories::open(kept)?;
         // Also without an office: an order of a former run may be a host's.
-        let has_hosts = directory.exists();
-        let inventories = match has_hosts {
-            true => Inventories::open(directory.join("hosts"))?,
-            false => Inventories::default(),
-        };
+        let has_hosts = office.is_some() || !inventories.is_empty();
         Ok(Self {
             has_hosts,
             scheduler: around.scheduler,
             clock: around.clock,
             inbox: around.inbox,
             metrics: around.metrics,
-            notices: around.notices,
+            notices: around.notices.downgrade(),
+            began: Instant::now(),
+            leadership: around.leadership,
             sessions: Mutex::new(Sessions::new(
                 office
                     .as_ref()
@@ -397,6 +400,11 @@ impl Fleet {
         }
     }
 
+    /// No host stays, and none may come: another server leads, or this one stops.
+    pub(crate) fn close(&self) {
+        self.sessions().close();
+    }
+
     /// Writes inventories as they change, until the task is ended.
     pub(crate) async fn keep_saved(self: Arc<Self>) {
         loop {
@@ -448,7 +456,8 @@ impl Fleet {
             summary,
             evidence,
         };
-        if self.notices.send(notice).is_err() {
+        let notices = self.notices.upgrade();
+        if notices.is_none_or(|notices| notices.send(notice).is_err()) {
             tracing::error!("a notice found nobody to deliver it");
         }
     }
@@ -456,19 +465,15 @@ impl Fleet {
 
 impl Office {
     fn open(
-        directory: &Path,
+        kept: &Kept,
         installation: &str,
         settings: &AgentSettings,
         clock: &Clock,
     ) -> Result<Self, AuthorityError> {
-        fs::create_dir_all(directory).map_err(|source| AuthorityError::File {
-            path: directory.to_owned(),
-            source,
-        })?;
         Ok(Self {
-            authority: Authority::open(directory, installation, settings, clock.now())?,
-            tokens: Tokens::open(directory)?,
-            generations: Generations::open(directory)?,
+            authority: Authority::open(kept, installation, settings, clock.now())?,
+            tokens: Tokens::open(kept)?,
+            generations: Generations::open(kept)?,
             settings: settings.clone(),
         })
     }

@@ -117,6 +117,7 @@ async fn hello(
         version: VERSION.to_owned(),
         beat: BEAT,
         lease: LEASE,
+        fence: fleet.leadership.fence,
     });
     if let Err(error) = pitcrew_wire::write(stream, &welcome).await {
         fleet.sessions().leave(&proven.host, joined.serial);
@@ -244,7 +245,12 @@ impl Heard<'_> {
         match message {
             ToServer::Beat { sent_ms } => {
                 let now = self.fleet.clock.now();
-                self.say(ToAgent::Beat { sent_ms, now })
+                let unsure = !self.fleet.leadership.is_sure();
+                self.say(ToAgent::Beat {
+                    sent_ms,
+                    now,
+                    unsure,
+                })
             }
             ToServer::Observations { observations } => {
                 self.observations(observations).await;

@@ -2,7 +2,7 @@
 //! watched and who is there, and only the difference to what it was told is sent.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -37,6 +37,9 @@ pub(crate) struct Sessions {
     /// Agents that were refused because another has their name.
     claims: BTreeMap<HostName, Claim>,
     next_serial: u64,
+    /// Hosts that have been connected since this server began.
+    seen: HashSet<HostName>,
+    is_closed: bool,
 }
 
 /// What a host says of an order. The error: it refuses it as forged, certainly without effect, and why.
@@ -155,6 +158,16 @@ impl Sessions {
             waiting: HashMap::new(),
             claims: BTreeMap::new(),
             next_serial: 0,
+            seen: HashSet::new(),
+            is_closed: false,
+        }
+    }
+
+    /// For good: every connection ends, and no other is taken.
+    pub(crate) fn close(&mut self) {
+        self.is_closed = true;
+        for session in self.by_host.values() {
+            session.end.send_replace(true);
         }
     }
 
@@ -170,6 +183,12 @@ impl Sessions {
         hello: Hello,
         now: Timestamp,
     ) -> Result<Joined, Taken> {
+        if self.is_closed {
+            return Err(Taken {
+                reason: "this server does not lead any more".to_owned(),
+                are_two: false,
+            });
+        }
         if let Some(there) = self.by_host.get(host)
             && there.hello.instance != hello.instance
             && !*there.end.borrow()
@@ -258,8 +277,13 @@ impl Sessions {
             && session.serial == serial
         {
             session.is_settled = true;
+            self.seen.insert(host.clone());
             self.ring.insert(host);
         }
+    }
+
+    pub(crate) fn has_seen(&self, host: &HostName) -> bool {
+        self.seen.contains(host)
     }
 
     pub(crate) fn line(&self, host: &HostName) -> Option<Line> {

@@ -61,8 +61,10 @@ impl Base {
             metrics: Arc::new(Metrics::new()),
             notices,
             scheduler,
+            leadership: Arc::new(Leadership::new(1, None)),
         };
-        let fleet = Fleet::open(Some(settings), directory.path(), "i1", around).unwrap();
+        let kept = Kept::Directory(directory.path().to_owned());
+        let fleet = Fleet::open(Some(settings), &kept, "i1", around).unwrap();
         Self {
             fleet: Arc::new(fleet),
             messages,
@@ -426,9 +428,10 @@ async fn an_order_that_nobody_waits_for_any_more_leaves_nothing_behind() {
 #[test]
 fn an_authority_that_is_none_is_refused_with_what_is_wrong() {
     let directory = tempfile::tempdir().unwrap();
+    let kept = Kept::Directory(directory.path().to_owned());
     let file = |name: &str, text: String| {
         let path = directory.path().join(name);
-        fs::write(&path, text).unwrap();
+        std::fs::write(&path, text).unwrap();
         path
     };
     let (key, other) = (
@@ -449,7 +452,7 @@ fn an_authority_that_is_none_is_refused_with_what_is_wrong() {
             ..settings()
         };
         let now = Clock::start().now();
-        let opened = Authority::open(directory.path(), "i1", &settings, now);
+        let opened = Authority::open(&kept, "i1", &settings, now);
         opened
             .err()
             .map_or_else(String::new, |error| error.to_string())

@@ -122,6 +122,8 @@ fn server() -> Schemas {
             object(&[
                 ("version", text()),
                 ("installation", text()),
+                ("role", one_of(&["leads", "follows"])),
+                ("leader", or_null(text())),
                 ("started_at", time()),
                 ("ready", truth()),
                 ("troubles", list(text())),
