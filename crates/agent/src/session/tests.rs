@@ -137,6 +137,7 @@ impl Server {
                 operation: "op-1".parse().unwrap(),
                 case: None,
                 target: Arc::new(agent.inventory.targets().remove(0)),
+                host: None,
                 service: None,
                 action: Action::Command {
                     name: "mark".into(),

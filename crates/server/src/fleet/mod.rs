@@ -9,6 +9,7 @@ mod authority;
 mod generations;
 mod inventories;
 mod listen;
+mod machines;
 mod orders;
 mod session;
 mod sessions;

@@ -335,6 +335,7 @@ impl Heard<'_> {
         }
         self.fleet.hear(host, self.proven.peer, targets);
         self.fleet.sessions().settled(host, self.serial);
+        self.fleet.has_booted(host);
         self.fleet.has_moved();
         Ok(())
     }
