@@ -98,7 +98,7 @@ async fn enrol_first(options: &Options) -> Result<Identity, AgentError> {
             }
             Err(error) => tracing::warn!("not enrolled yet: {error}"),
         }
-        tokio::time::sleep(backoff.next()).await;
+        tokio::time::sleep(backoff.next_wait()).await;
     }
 }
 
@@ -175,8 +175,8 @@ impl Agent {
             match connected {
                 Ok(stream) => {
                     let server = &self.options.server;
-                    let welcomed = || {
-                        backoff.succeeded();
+                    let welcomed = |return_within| {
+                        backoff.succeeded(return_within);
                         tracing::info!(server, host = %identity.host, "connected");
                     };
                     let ended = Box::pin(session::run(&self, stream, welcomed)).await;
@@ -184,7 +184,7 @@ impl Agent {
                 }
                 Err(error) => tracing::warn!("{error}"),
             }
-            tokio::time::sleep(backoff.next()).await;
+            tokio::time::sleep(backoff.next_wait()).await;
         }
     }
 

@@ -52,6 +52,9 @@ pub struct Welcome {
     /// Whoever has heard nothing for so long takes the connection for lost.
     #[serde(with = "pitcrew_model::duration_text")]
     pub lease: Duration,
+    /// Over which time the agent chooses when to come back, after this connection is lost.
+    #[serde(with = "pitcrew_model::duration_text", default)]
+    pub return_within: Duration,
 }
 
 /// What a new host gets for its token.

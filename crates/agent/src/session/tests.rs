@@ -64,7 +64,7 @@ impl Server {
         let agent = agent(&signer, directory.path()).await;
         let (stream, theirs) = duplex(1 << 16);
         let host = Arc::clone(&agent);
-        let session = tokio::spawn(async move { run(&host, theirs, || {}).await });
+        let session = tokio::spawn(async move { run(&host, theirs, |_| {}).await });
         let mut server = Self {
             stream,
             signer,
@@ -78,6 +78,7 @@ impl Server {
             version: "0".into(),
             beat: Duration::from_secs(3_600),
             lease: Duration::from_secs(7_200),
+            return_within: Duration::from_secs(1),
         };
         server.say(&ToAgent::Welcome(welcome)).await;
         server.answer_beat(NOW).await;

@@ -1,8 +1,8 @@
 //! Which certificates of a host are good: those of its newest enrolment.
 //!
-//! `agents/generations.json` in the data directory: a number for each host, which each of its certificates bears. An
-//! enrolment makes it the next one, on the disk before the certificate is issued, and so does a person who revokes
-//! the host; what bears an earlier number is then nobody's. No clock has a part in it.
+//! `agents/generations/HOST.json` in the data directory: a number, which each of the host's certificates
+//! bears. An enrolment makes it the next one, on the disk before the certificate is issued, and so does a person who
+//! revokes the host; what bears an earlier number is then nobody's. No clock has a part in it.
 
 use std::{
     collections::BTreeMap,
@@ -17,27 +17,32 @@ use pitcrew_wire::HostName;
 use super::authority::AuthorityError;
 
 pub(crate) struct Generations {
-    file: PathBuf,
+    directory: PathBuf,
     current: Mutex<BTreeMap<HostName, u64>>,
-    /// Held while the file is written, so that whoever only reads waits for no disk.
+    /// Held while a file is written, so that whoever only reads waits for no disk.
     changing: Mutex<()>,
 }
 
 impl Generations {
-    pub(crate) fn open(directory: &Path) -> Result<Self, AuthorityError> {
-        let file = directory.join("generations.json");
-        let current = match fs::read(&file) {
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|error| AuthorityError::Broken {
-                    path: file.clone(),
-                    why: error.to_string(),
-                })?
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(source) => return Err(AuthorityError::File { path: file, source }),
+    /// A number that can't be read is an error: with a wrong one, what was revoked would be good again.
+    pub(crate) fn open(directory: PathBuf) -> Result<Self, AuthorityError> {
+        let file = |source| AuthorityError::File {
+            path: directory.clone(),
+            source,
         };
+        fs::create_dir_all(&directory).map_err(file)?;
+        let mut current = BTreeMap::new();
+        for entry in fs::read_dir(&directory).map_err(file)? {
+            let entry = entry.map_err(file)?;
+            // What was cut off while it was written, `HOST.json.new`, is nobody's yet.
+            let name = entry.file_name();
+            let name = name.to_str().and_then(|name| name.strip_suffix(".json"));
+            if let Some(host) = name.and_then(|name| HostName::new(name).ok()) {
+                current.insert(host, read(&entry.path())?);
+            }
+        }
         Ok(Self {
-            file,
+            directory,
             current: Mutex::new(current),
             changing: Mutex::new(()),
         })
@@ -51,6 +56,10 @@ impl Generations {
         self.lock().contains_key(host)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
     pub(crate) fn is_current(&self, host: &HostName, generation: u64) -> bool {
         self.lock().get(host) == Some(&generation)
     }
@@ -58,16 +67,24 @@ impl Generations {
     /// Whatever the host has is no longer good. Gives the number that is.
     pub(crate) fn advance(&self, host: &HostName) -> Result<u64, String> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = self.lock().clone();
-        let generation = changed.entry(host.clone()).or_insert(0);
-        *generation += 1;
-        let generation = *generation;
-        let bytes = serde_json::to_vec(&changed).map_err(|error| error.to_string())?;
-        write_durably(&self.file, &bytes)
-            .map_err(|error| format!("{} can't be written: {error}", self.file.display()))?;
-        *self.lock() = changed;
+        let generation = self.lock().get(host).map_or(1, |generation| generation + 1);
+        let file = self.directory.join(format!("{host}.json"));
+        write_durably(&file, generation.to_string().as_bytes())
+            .map_err(|error| format!("{} can't be written: {error}", file.display()))?;
+        self.lock().insert(host.clone(), generation);
         Ok(generation)
     }
+}
+
+fn read(path: &Path) -> Result<u64, AuthorityError> {
+    let text = fs::read_to_string(path).map_err(|source| AuthorityError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    text.trim().parse().map_err(|error| AuthorityError::Broken {
+        path: path.to_owned(),
+        why: format!("{error}"),
+    })
 }
 
 #[cfg(test)]
@@ -77,13 +94,16 @@ mod tests {
     #[test]
     fn only_the_newest_enrolment_counts_also_after_a_restart() {
         let directory = tempfile::tempdir().unwrap();
+        let open = || Generations::open(directory.path().to_owned());
         let host = HostName::new("web-1").unwrap();
-        let generations = Generations::open(directory.path()).unwrap();
+        let generations = open().unwrap();
         assert!(!generations.knows(&host) && !generations.is_current(&host, 0));
         let first = generations.advance(&host).unwrap();
         let second = generations.advance(&host).unwrap();
-        let generations = Generations::open(directory.path()).unwrap();
+        let generations = open().unwrap();
         assert!(generations.knows(&host));
         assert!(generations.is_current(&host, second) && !generations.is_current(&host, first));
+        fs::write(directory.path().join("web-1.json"), "x").unwrap();
+        assert!(open().is_err());
     }
 }

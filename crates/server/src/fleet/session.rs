@@ -117,6 +117,7 @@ async fn hello(
         version: VERSION.to_owned(),
         beat: BEAT,
         lease: LEASE,
+        return_within: fleet.return_within(),
     });
     if let Err(error) = pitcrew_wire::write(stream, &welcome).await {
         fleet.sessions().leave(&proven.host, joined.serial);
