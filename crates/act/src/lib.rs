@@ -36,3 +36,4 @@ pub use fence::write_durably;
 pub use given::Given;
 pub use notify::Notifier;
 pub use supervise::{Change, ChangeKind, ProcessState, SuperviseError, Supervisor};
+pub use user::user_id;

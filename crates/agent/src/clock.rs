@@ -14,12 +14,17 @@ use std::{
 use pitcrew_act::Given;
 use pitcrew_model::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+/// The year 5138: nobody's clock, and still far from the end of numbers.
+const SERVER_MS_MAX: u64 = 100_000_000_000_000;
 
 #[derive(Debug, Default)]
 pub(crate) struct ServerTime(Mutex<Option<Exchange>>);
 
-#[derive(Clone, Copy, Debug)]
-struct Exchange {
+/// A beat and its answer.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Exchange {
     sent_ms: u64,
     answered_ms: u64,
     server_ms: u64,
@@ -59,6 +64,18 @@ impl ServerTime {
             server_ms: server.as_millis(),
             given_ms,
         });
+    }
+
+    pub(crate) fn exchange(&self) -> Option<Exchange> {
+        *self.lock()
+    }
+
+    /// The same from another process of this boot, which may say anything.
+    pub(crate) fn learn_exchange(&self, said: Exchange) {
+        if said.answered_ms <= boot_ms() && said.server_ms <= SERVER_MS_MAX {
+            let server = Timestamp::from_millis(said.server_ms);
+            self.learn(said.sent_ms, said.answered_ms, server);
+        }
     }
 
     /// `None` before the first answer.

@@ -5,7 +5,7 @@
 use std::{fs, io, path::Path, time::Duration};
 
 use pitcrew_model::Timestamp;
-use pitcrew_wire::{Enrolled, HostName, OrderKey};
+use pitcrew_wire::{Enrolled, HostName};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use serde::{Deserialize, Serialize};
 use x509_parser::{pem::parse_x509_pem, time::ASN1Time};
@@ -92,13 +92,6 @@ impl Identity {
             doing: "write",
             path,
             source,
-        })
-    }
-
-    pub(crate) fn order_key(&self) -> Result<OrderKey, AgentError> {
-        OrderKey::parse(&self.order_key).ok_or_else(|| AgentError::Content {
-            path: "identity.json".into(),
-            why: "its key of orders is none: remove it and enrol this host again".to_owned(),
         })
     }
 

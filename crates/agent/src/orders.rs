@@ -3,18 +3,24 @@
 //! What is done is looked up here, in the host's own inventory and commands; of the order only the name of the target
 //! and of the action is obeyed. A refusal is an outcome, certainly without effect, that says why.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use pitcrew_act::Actuators;
+use pitcrew_act::{Actuators, Supervisor};
 use pitcrew_model::{
-    Action, HostCommand, OperationId, Order, Outcome, OutcomeKind, Runner, Target,
+    Action, HostCommand, HostSettings, OperationId, Order, Outcome, OutcomeKind, Runner, Target,
 };
 use pitcrew_wire::{Addressed, Forged, HostName, OrderKey, SignedOrder};
 
 use crate::{
+    AgentError,
     caps::Caps,
     clock::{ServerTime, boot_ms, wall_now},
+    hands::Principal,
     inventory::{Inventory, local_name},
+    run::boot_id,
 };
 
 pub(crate) struct Orders {
@@ -31,6 +37,38 @@ pub(crate) struct Orders {
 }
 
 impl Orders {
+    /// For a host and its server, with what it supervises already looked after.
+    pub(crate) async fn open(
+        data: &Path,
+        settings: &HostSettings,
+        principal: &Principal,
+        time: Arc<ServerTime>,
+    ) -> Result<(Self, Supervisor), AgentError> {
+        let Principal {
+            installation, host, ..
+        } = principal;
+        // Unique on this host, also beside a server's own supervisor.
+        let supervisor = Supervisor::new(data.join("run"), format!("{installation}-{host}"))?;
+        let changes = supervisor.set(&settings.runs).await;
+        for change in &changes {
+            tracing::info!("process {}: {}", change.name, change.detail);
+        }
+        let for_actuators = Arc::clone(&time);
+        let clock = move || for_actuators.latest(boot_ms()).unwrap_or_else(wall_now);
+        let orders = Self {
+            installation: installation.clone(),
+            host: host.clone(),
+            boot_id: boot_id()?,
+            key: Mutex::new(principal.order_key()?),
+            inventory: Arc::new(Inventory::of(host, settings)),
+            commands: settings.commands.clone(),
+            caps: Caps::open(data, settings.limits.clone())?,
+            actuators: Actuators::new(supervisor.clone(), Arc::new(clock)),
+            time,
+        };
+        Ok((orders, supervisor))
+    }
+
     /// What became of it; an error when it is not the server's at all, and so nobody's.
     pub(crate) async fn carry_out(
         &self,
@@ -71,7 +109,7 @@ impl Orders {
         *self.key.lock().unwrap_or_else(PoisonError::into_inner) = key;
     }
 
-    fn verify(&self, signed: &SignedOrder) -> Result<Addressed, Forged> {
+    pub(crate) fn verify(&self, signed: &SignedOrder) -> Result<Addressed, Forged> {
         let key = self.key.lock().unwrap_or_else(PoisonError::into_inner);
         key.verify(signed)
     }

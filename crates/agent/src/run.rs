@@ -10,16 +10,16 @@ use std::{
     },
 };
 
-use pitcrew_act::{Actuators, Supervisor};
+use pitcrew_probe::ProcessStates;
 use pitcrew_wire::HostName;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     AgentError, Options, Processes,
     backoff::Backoff,
-    caps::Caps,
-    clock::{ServerTime, boot_ms, wall_now},
+    clock::ServerTime,
     enrol::{self, EnrolError, ReadToken},
+    hands::{Apart, Hands, Principal, Seen},
     identity::Identity,
     inventory::Inventory,
     orders::Orders,
@@ -28,8 +28,11 @@ use crate::{
 
 pub(crate) struct Agent {
     pub(crate) options: Options,
-    pub(crate) orders: Arc<Orders>,
-    pub(crate) processes: Arc<Processes>,
+    pub(crate) host: HostName,
+    pub(crate) boot_id: String,
+    pub(crate) inventory: Arc<Inventory>,
+    pub(crate) hands: Arc<Hands>,
+    pub(crate) processes: Arc<dyn ProcessStates>,
     pub(crate) time: Arc<ServerTime>,
     /// New with each start.
     pub(crate) instance: String,
@@ -40,6 +43,12 @@ pub(crate) struct Agent {
 
 /// Runs until SIGTERM or SIGINT; `ready` is told the host's name once it has one. What it supervises lives on.
 pub async fn run(options: Options, ready: impl FnOnce(&HostName)) -> Result<(), AgentError> {
+    until_a_signal(Box::pin(serve(options, ready))).await
+}
+
+pub(crate) async fn until_a_signal(
+    served: impl Future<Output = Result<(), AgentError>>,
+) -> Result<(), AgentError> {
     let mut signals = [SignalKind::terminate(), SignalKind::interrupt()]
         .into_iter()
         .map(signal)
@@ -52,7 +61,7 @@ pub async fn run(options: Options, ready: impl FnOnce(&HostName)) -> Result<(), 
         unreachable!("two signals are caught");
     };
     let name = tokio::select! {
-        ended = Box::pin(serve(options, ready)) => return ended,
+        ended = served => return ended,
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     };
@@ -105,30 +114,28 @@ async fn enrol_first(options: &Options) -> Result<Identity, AgentError> {
 impl Agent {
     pub(crate) async fn start(options: Options, identity: Identity) -> Result<Self, AgentError> {
         let settings = &options.settings;
-        // Unique on this host, also beside a server's own supervisor.
-        let installation = format!("{}-{}", identity.installation, identity.host);
-        let supervisor = Supervisor::new(options.data.join("run"), installation)?;
-        let changes = supervisor.set(&settings.runs).await;
-        for change in &changes {
-            tracing::info!("process {}: {}", change.name, change.detail);
-        }
+        let principal = Principal::of(&identity);
         let time = Arc::new(ServerTime::default());
-        let for_actuators = Arc::clone(&time);
-        let clock = move || for_actuators.latest(boot_ms()).unwrap_or_else(wall_now);
-        let orders = Orders {
-            installation: identity.installation.clone(),
-            host: identity.host.clone(),
-            boot_id: boot_id()?,
-            key: Mutex::new(identity.order_key()?),
-            inventory: Arc::new(Inventory::of(&identity.host, settings)),
-            commands: settings.commands.clone(),
-            caps: Caps::open(&options.data, settings.limits.clone())?,
-            actuators: Actuators::new(supervisor.clone(), Arc::new(clock)),
-            time: Arc::clone(&time),
+        let (hands, processes): (Hands, Arc<dyn ProcessStates>) = match &options.hands {
+            None => {
+                let (orders, supervisor) =
+                    Orders::open(&options.data, settings, &principal, Arc::clone(&time)).await?;
+                let processes = Arc::new(Processes(supervisor));
+                (Hands::Here(Arc::new(orders)), processes)
+            }
+            Some(socket) => {
+                let apart = Apart::new(socket.clone(), principal, Arc::clone(&time));
+                let apart = Arc::new(apart);
+                let seen = Seen::kept(Arc::clone(&apart));
+                (Hands::Apart(apart), seen)
+            }
         };
         Ok(Self {
-            orders: Arc::new(orders),
-            processes: Arc::new(Processes(supervisor)),
+            host: identity.host.clone(),
+            boot_id: boot_id()?,
+            inventory: Arc::new(Inventory::of(&identity.host, settings)),
+            hands: Arc::new(hands),
+            processes,
             time,
             instance: format!("{:016x}", RandomState::new().hash_one(())),
             identity: Mutex::new(identity),
@@ -144,7 +151,7 @@ impl Agent {
 
     /// What can't be saved is good until the agent ends, and saved as soon as it can be.
     pub(crate) fn replace_identity(&self, new: Identity) -> Result<(), AgentError> {
-        self.orders.replace_key(new.order_key()?);
+        self.hands.replace_key(Principal::of(&new).order_key()?);
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = new;
         self.is_unsaved.store(true, Ordering::Relaxed);
         self.save_identity();
@@ -195,8 +202,8 @@ impl Agent {
         };
         match enrol::enrol(&self.options.server, &token).await {
             Ok(identity)
-                if identity.host == self.orders.host
-                    && identity.installation == self.orders.installation =>
+                if identity.host == self.host
+                    && identity.installation == self.identity().installation =>
             {
                 tracing::info!("this host is enrolled again");
                 *tried = token.digest;
@@ -208,8 +215,8 @@ impl Agent {
                     "the new token is for {} of installation {}, this host is {} of {}",
                     identity.host,
                     identity.installation,
-                    self.orders.host,
-                    self.orders.installation
+                    self.host,
+                    self.identity().installation
                 );
             }
             Err(error @ EnrolError::Refused(_)) => {
@@ -228,7 +235,7 @@ impl Agent {
     }
 }
 
-fn boot_id() -> Result<String, AgentError> {
+pub(crate) fn boot_id() -> Result<String, AgentError> {
     let path = Path::new("/proc/sys/kernel/random/boot_id");
     let text = fs::read_to_string(path).map_err(|source| AgentError::File {
         doing: "read",

@@ -10,8 +10,8 @@ use pitcrew_model::{
 };
 use pitcrew_probe::{Scheduler, Tools};
 use pitcrew_wire::{
-    FRAME_BYTES_MAX, Forged, Hello, Outgoing, Protocol, SignedOrder, ToAgent, ToServer, ToWrite,
-    Welcome, WireError, outgoing,
+    FRAME_BYTES_MAX, Hello, Outgoing, Protocol, SignedOrder, ToAgent, ToServer, ToWrite, Welcome,
+    WireError, outgoing,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, split},
@@ -129,7 +129,7 @@ async fn greet(
         protocol: Protocol::OURS,
         version: agent.options.version.clone(),
         instance: agent.instance.clone(),
-        boot_id: agent.orders.boot_id.clone(),
+        boot_id: agent.boot_id.clone(),
     };
     say(outgoing, ToServer::Hello(hello)).await?;
     let ToAgent::Welcome(welcome) = hear(incoming).await? else {
@@ -141,7 +141,7 @@ async fn greet(
     };
     agent.time.begin_anew();
     agent.time.learn(sent_ms, boot_ms(), now);
-    let targets = agent.orders.inventory.targets();
+    let targets = agent.inventory.targets();
     say(outgoing, ToServer::Inventory { targets }).await?;
     Ok((welcome, sent_ms))
 }
@@ -153,8 +153,10 @@ fn start_scheduler(agent: &Arc<Agent>, outgoing: &Outgoing<ToServer>) -> Schedul
     let reference = Arc::new(move || time.now());
     let outgoing = outgoing.rest.clone();
     Scheduler::start(
-        agent.orders.host.observer(),
-        Tools::new(agent.processes.clone()).beside(reference).sparing(),
+        agent.host.observer(),
+        Tools::new(agent.processes.clone())
+            .beside(reference)
+            .sparing(),
         CONCURRENCY,
         Arc::new(clock),
         move |observations| report(&outgoing, observations),
@@ -256,9 +258,9 @@ impl Session<'_> {
             .unadmitted
             .extract_if(.., |order| order.beat_ms < sent_ms);
         for Unadmitted { signed, .. } in late.collect::<Vec<_>>() {
-            let orders = Arc::clone(&self.agent.orders);
+            let hands = Arc::clone(&self.agent.hands);
             let claimed = signed.claimed();
-            self.answer(claimed, async move { orders.carry_out(&signed).await });
+            self.answer(claimed, async move { hands.carry_out(signed).await });
         }
     }
 
@@ -284,9 +286,9 @@ impl Session<'_> {
             ToAgent::Beat { sent_ms, now } => self.hear_beat(sent_ms, now),
             ToAgent::Order(signed) => self.order(signed)?,
             ToAgent::Reconcile(signed) => {
-                let orders = Arc::clone(&self.agent.orders);
+                let hands = Arc::clone(&self.agent.hands);
                 let claimed = signed.claimed();
-                self.answer(claimed, async move { orders.reconcile(&signed).await });
+                self.answer(claimed, async move { hands.reconcile(signed).await });
             }
             ToAgent::Certificate { certificate } => self.renewed(certificate)?,
             ToAgent::Unknown => {
@@ -301,7 +303,7 @@ impl Session<'_> {
 
     fn watch(&self, target: Arc<Target>, runner: Option<Runner>, tests: Vec<Arc<Test>>) {
         let plugins = &self.agent.options.settings.plugins;
-        let assigned = assigned::judge(&self.agent.orders.inventory, plugins, target, tests);
+        let assigned = assigned::judge(&self.agent.inventory, plugins, target, tests);
         let own = assigned.target.runner.clone();
         let refused = assigned.refused.into_iter();
         let unanswered: Vec<Observation> = refused
@@ -318,7 +320,7 @@ impl Session<'_> {
         Some(Observation {
             target: target.id.clone(),
             test,
-            observer: self.agent.orders.host.observer(),
+            observer: self.agent.host.observer(),
             asked_at: now,
             answered_at: now,
             took: Duration::ZERO,
@@ -331,7 +333,7 @@ impl Session<'_> {
     fn answer(
         &self,
         claimed: Option<OperationId>,
-        acting: impl Future<Output = Result<(OperationId, Outcome), Forged>> + Send + 'static,
+        acting: impl Future<Output = Result<(OperationId, Outcome), String>> + Send + 'static,
     ) {
         let outgoing = self.outgoing.first.clone();
         tokio::spawn(async move {
@@ -340,11 +342,11 @@ impl Session<'_> {
                     tracing::info!(%operation, outcome = %outcome.kind, detail = outcome.detail, "order ended");
                     ToServer::Outcome { operation, outcome }
                 }
-                Err(forged) => {
-                    tracing::error!("an order was refused: {forged}");
+                Err(reason) => {
+                    tracing::error!("an order was refused: {reason}");
                     ToServer::Forged {
                         operation: claimed,
-                        reason: forged.to_string(),
+                        reason,
                     }
                 }
             };

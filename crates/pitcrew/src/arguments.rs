@@ -92,6 +92,14 @@ The first time it needs the token that `pitcrew enroll HOST` prints on the serve
 the host. What it may do is in its own configuration (`pitcrew schema --host`), read at its start: no server can make it
 run another command or exceed its limits. SIGTERM stops it; processes it runs live on.")]
     Agent(AgentOptions),
+    /// Run beside an agent without privileges: carry out what it is ordered, without a network.
+    #[command(after_help = "\
+Example:
+  pitcrew agent-hands --data /var/lib/pitcrew-hands --config host.yaml --socket /run/pitcrew-agent/hands --user pitcrew-agent
+
+Only that user may open the socket; `pitcrew agent --hands FILE` is what asks there. Every order is checked here as if anybody
+could have given it.")]
+    AgentHands(HandsOptions),
     /// Print a token with which a host can enrol, once and within an hour.
     #[command(after_help = "\
 Example:
@@ -275,6 +283,27 @@ pub(crate) struct AgentOptions {
     /// File that says what runs on this host and what may be done to it; the host alone when absent.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Socket of `pitcrew agent-hands`, which then carries orders out instead of this process.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hands: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HandsOptions {
+    /// Directory of what was done, and of supervised processes: for root only.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// The host's configuration, the same as the agent's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where the agent asks.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) socket: PathBuf,
+    /// Who may ask there, beside root.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: String,
     #[command(flatten)]
     pub(crate) log: LogOptions,
 }

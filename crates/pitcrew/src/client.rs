@@ -43,12 +43,16 @@ impl Client {
         if is_loopback(&server) {
             http = http.no_proxy();
         }
+        if server.scheme() == "http" {
+            // The system may have no authorities at all, and nobody would be judged by them.
+            http = http.tls_certs_only([]);
+        }
         Ok(Self {
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .map_err(|error| bug("start", &error))?,
-            http: http.build().map_err(|error| bug("set up HTTP", &error))?,
+            http: http.build().map_err(|error| no_http(&error))?,
             server,
             token: token.transpose()?,
             by: whoami(),
@@ -229,6 +233,13 @@ fn server_url(text: &str) -> Result<Url, Failure> {
         return Err(invalid("it is neither http nor https"));
     }
     Ok(url)
+}
+
+fn no_http(error: &reqwest::Error) -> Failure {
+    Failure::Usage(format!(
+        "HTTPS can't be used on this machine: {}; are the system's certificate authorities (ca-certificates) installed?",
+        root_cause(error)
+    ))
 }
 
 fn is_loopback(url: &Url) -> bool {

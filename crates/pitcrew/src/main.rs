@@ -52,6 +52,7 @@ fn run(arguments: Arguments) -> Answered {
         Command::Init(options) => init::init(&options, &general),
         Command::Serve(options) => serve::serve(options),
         Command::Agent(options) => agent::agent(options, &general),
+        Command::AgentHands(options) => agent::hands(options),
         Command::Enroll(options) => hosts::enroll(&options, &general),
         Command::Check(options) => check::check(&options, &general),
         Command::TestPolicy(options) => test_policy::test_policy(&options, &general),

@@ -4,7 +4,7 @@ use std::{env, path::Path, process::Command};
 
 use anyhow::{Context, ensure};
 
-use crate::lab::Leased;
+use crate::lab::ForTests;
 
 /// Debian packages that tests talk to, with a file each that shows it is installed.
 const PACKAGES: &[(&str, &str)] = &[
@@ -26,6 +26,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("dnsmasq", "/usr/sbin/dnsmasq"),
     ("systemd-container", "/usr/bin/systemd-nspawn"),
     ("mmdebstrap", "/usr/bin/mmdebstrap"),
+    ("nftables", "/usr/sbin/nft"),
     ("prometheus", "/usr/bin/prometheus"),
     ("redis-tools", "/usr/bin/redis-cli"),
     ("e2fsprogs", "/sbin/mkfs.ext4"),
@@ -55,12 +56,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
     super::guards::check()
 }
 
-/// On a host with systemd of their own, which ends with this process, however that comes.
+/// With labs of their own, which end with this process, however that comes.
 fn tests() -> anyhow::Result<()> {
-    let host = systemd_host()?;
-    let environment = host
+    let labs = labs()?;
+    let environment = labs
         .as_ref()
-        .map_or(Ok(Vec::new()), |host| host.environment().map(Vec::from))?;
+        .map_or(Ok(Vec::new()), ForTests::environment)?;
     let has_nextest = Command::new(env!("CARGO"))
         .args(["nextest", "--version"])
         .output()
@@ -75,12 +76,12 @@ fn tests() -> anyhow::Result<()> {
     cargo("tests", &arguments, &environment)
 }
 
-fn systemd_host() -> anyhow::Result<Option<Leased>> {
-    println!("== lab: a host with systemd for the tests");
-    match Leased::for_tests() {
-        Ok(host) => Ok(Some(host)),
+fn labs() -> anyhow::Result<Option<ForTests>> {
+    println!("== lab: hosts with systemd for the tests");
+    match ForTests::start() {
+        Ok(labs) => Ok(Some(labs)),
         Err(error) if env::var("CI").as_deref() == Ok("true") => {
-            Err(error.context("CI needs a host with systemd for the tests"))
+            Err(error.context("CI needs hosts with systemd for the tests"))
         }
         Err(error) => {
             eprintln!("tests that need systemd are skipped: {error:#}");

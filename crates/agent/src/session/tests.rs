@@ -51,6 +51,7 @@ async fn agent(signer: &OrderSigner, directory: &std::path::Path) -> Arc<Agent> 
         token_file: None,
         data: directory.to_owned(),
         settings,
+        hands: None,
         version: "0".into(),
     };
     Arc::new(Agent::start(options, identity(signer)).await.unwrap())
@@ -121,16 +122,16 @@ impl Server {
     }
 
     fn addressed(&self) -> Addressed {
-        let orders = &self.agent.orders;
+        let agent = &self.agent;
         Addressed {
             installation: "i1".into(),
-            host: orders.host.clone(),
-            boot_id: orders.boot_id.clone(),
+            host: agent.host.clone(),
+            boot_id: agent.boot_id.clone(),
             order: Order {
                 id: OrderId(1),
                 operation: "op-1".parse().unwrap(),
                 case: None,
-                target: Arc::new(orders.inventory.targets().remove(0)),
+                target: Arc::new(agent.inventory.targets().remove(0)),
                 service: None,
                 action: Action::Command {
                     name: "mark".into(),
