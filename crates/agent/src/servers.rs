@@ -124,7 +124,20 @@ mod tests {
         let pauses: Vec<Duration> = (0..8).map(|_| servers.failed(false)).collect();
         assert!(pauses.iter().all(|pause| !pause.is_zero()));
         assert!(pauses[7] >= Duration::from_secs(6), "{pauses:?}");
-        servers.succeeded();
+        servers.succeeded(Duration::ZERO);
         assert!(servers.failed(false) <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_lost_server_is_left_for_the_next_one_within_the_time_that_it_named() {
+        let mut servers = Servers::new(&["a".to_owned(), "b".to_owned()]);
+        servers.succeeded(Duration::from_secs(40));
+        assert!(servers.failed(false) <= Duration::from_secs(40));
+        assert_eq!(servers.current(), "b");
+        assert_eq!(
+            servers.failed(false),
+            Duration::ZERO,
+            "the rest of the round has no pause"
+        );
     }
 }

@@ -380,7 +380,7 @@ impl Session<'_> {
                 self.orders.push((self.beat_ms, signed));
                 self.beat().await?;
             }
-            ToAgent::Beat { sent_ms, now } => {
+            ToAgent::Beat { sent_ms, now, .. } => {
                 let begun = self.orders.extract_if(.., |(beat, _)| *beat < sent_ms);
                 for (_, signed) in begun.collect::<Vec<_>>() {
                     self.watched.begun(self.host.number);
