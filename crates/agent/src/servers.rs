@@ -40,8 +40,8 @@ impl Servers {
     }
 
     /// The current one took this host in.
-    pub(crate) fn succeeded(&mut self) {
-        self.backoff.succeeded();
+    pub(crate) fn succeeded(&mut self, return_within: Duration) {
+        self.backoff.succeeded(return_within);
         self.tried = 0;
         self.one_follows = false;
     }
@@ -51,13 +51,17 @@ impl Servers {
         self.at = (self.at + 1) % self.all.len();
         self.tried += 1;
         self.one_follows |= it_follows;
+        if self.backoff.is_returning() {
+            // All hosts have lost the same server: the next one is not met by all of them at once.
+            return self.backoff.next_wait();
+        }
         if self.tried < self.all.len() {
             return Duration::ZERO;
         }
         self.tried = 0;
         match std::mem::take(&mut self.one_follows) {
             true => self.backoff.next_below(LONGEST_AMONG_FOLLOWERS),
-            false => self.backoff.next(),
+            false => self.backoff.next_wait(),
         }
     }
 

@@ -232,6 +232,7 @@ fn order() -> Order {
         operation: "op-1".parse().unwrap(),
         case: None,
         target: Arc::new(target("db@web-1", "10.0.0.7:1")),
+        host: None,
         service: None,
         action: Action::Restart,
         runner: None,
