@@ -12,7 +12,7 @@ use std::{
 use pitcrew_act::{Actuators, Reboot, boot_id};
 use pitcrew_model::{Action, OutcomeKind, Runner};
 
-use crate::support::{Home, Peer, now, order, program, wait_for};
+use crate::support::{Home, Peer, given, now, order, program, wait_for};
 
 /// Counts how often it was asked to reboot.
 struct Logind(Arc<AtomicU32>);
@@ -80,7 +80,9 @@ async fn a_reboot_is_asked_for_once_and_done_only_when_the_boot_id_is_another() 
     assert_eq!(outcome.kind, OutcomeKind::Unknown, "{outcome:?}");
     assert_eq!(asked.load(Ordering::SeqCst), 1);
     drop(actuators);
-    let found = agent(&home, &bus.address).reconcile(&reboot).await;
+    let found = agent(&home, &bus.address)
+        .reconcile(&reboot, given(&reboot))
+        .await;
     assert_eq!(found.kind, OutcomeKind::Unknown, "{found:?}");
     // As it is when the machine has booted since: what was written down is of another boot.
     let journal = home.run_directory().join("operations.jsonl");
@@ -91,7 +93,9 @@ async fn a_reboot_is_asked_for_once_and_done_only_when_the_boot_id_is_another() 
         "the boot id is written down before the act"
     );
     fs::write(&journal, earlier).unwrap();
-    let found = agent(&home, &bus.address).reconcile(&reboot).await;
+    let found = agent(&home, &bus.address)
+        .reconcile(&reboot, given(&reboot))
+        .await;
     assert_eq!(found.kind, OutcomeKind::Done, "{found:?}");
     assert!(found.detail.contains("an-earlier-boot"), "{found:?}");
 }
