@@ -29,7 +29,7 @@ services:
     domains: [host]
     autonomy: act
     tests:
-      - {{ name: answers, http: {{ path: / }}, interval: 1s, timeout: 900ms, failure_threshold: 3, success_threshold: 1 }}
+      - {{ name: answers, http: {{ path: / }}, interval: 2s, timeout: 1900ms, failure_threshold: 3, success_threshold: 1 }}
     repairs:
       - name: ladder
         when: [answers]
