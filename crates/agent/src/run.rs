@@ -189,8 +189,8 @@ impl Agent {
             };
             let pause = match connected {
                 Ok(stream) => {
-                    let welcomed = || {
-                        servers.succeeded();
+                    let welcomed = |return_within| {
+                        servers.succeeded(return_within);
                         tracing::info!(server, host = %identity.host, "connected");
                     };
                     let ended = Box::pin(session::run(&self, &server, stream, welcomed)).await;
@@ -272,11 +272,8 @@ impl Agent {
 }
 
 pub(crate) fn boot_id() -> Result<String, AgentError> {
-    let path = Path::new("/proc/sys/kernel/random/boot_id");
-    let text = fs::read_to_string(path).map_err(|source| AgentError::File {
-        doing: "read",
-        path: path.to_owned(),
+    pitcrew_act::boot_id().map_err(|source| AgentError::System {
+        doing: "read the boot id",
         source,
-    })?;
-    Ok(text.trim().to_owned())
+    })
 }

@@ -22,6 +22,7 @@ pub(crate) fn check(reader: &mut Reader<'_>, draft: &Draft) {
     check_ports(reader, draft);
     check_receivers(reader, draft);
     check_settles(reader, draft);
+    check_power(reader, draft);
     check_agents(reader, draft);
     check_several_servers(reader, draft);
     let index = Index::new(&draft.services);
@@ -114,6 +115,18 @@ fn check_ports(reader: &mut Reader<'_>, draft: &Draft) {
                 ),
             );
         }
+    }
+}
+
+fn check_power(reader: &mut Reader<'_>, draft: &Draft) {
+    let ladders = draft.services.iter().flat_map(|read| &read.repairs);
+    let mut steps = ladders.flat_map(|repair| &repair.power_cycles);
+    if let Some(at) = steps.next().filter(|_| draft.power.is_empty()) {
+        reader.warn(
+            *at,
+            "nothing under `power` says which controller a host has",
+            "add it there, or leave the step out",
+        );
     }
 }
 

@@ -166,6 +166,7 @@ fn decision(number: usize) -> Result<(Record, Saved), Failure> {
         case: Some(CaseId(id)),
         target: Arc::new(target.clone()),
         service: Some(ServiceName::new("web")?),
+        host: None,
         action: Action::Restart,
         runner: None,
         authority: Authority::Policy,

@@ -5,8 +5,8 @@ use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DnsRecord, Labels, Limits, Rate, ReceiverName, RepairName, Runner, RunnerTemplate, Selector,
-    ServiceName, SourceName, Target, Test, TestName, Timestamp,
+    DnsRecord, Labels, Limits, PowerRule, Rate, ReceiverName, RepairName, Runner, RunnerTemplate,
+    Selector, ServiceName, SourceName, Target, Test, TestName, Timestamp,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,9 @@ pub struct Production {
     pub services: Vec<Arc<Service>>,
     pub runs: Vec<Run>,
     pub receivers: Vec<Receiver>,
+    /// The first rule that names a host is for it.
+    #[serde(default)]
+    pub power: Vec<PowerRule>,
     pub limits: FleetLimits,
     pub server: ServerSettings,
     /// Hex SHA-256 of the files it was read from, so that records say which configuration decided.

@@ -63,6 +63,7 @@ impl Errands {
 pub(crate) struct Hands {
     pub(crate) actuators: Actuators,
     pub(crate) fleet: Arc<Fleet>,
+    pub(crate) clock: Clock,
     /// Fences of orders that were given here; nothing where all were.
     pub(crate) own_fences: Option<Arc<BTreeSet<u64>>>,
 }
@@ -71,12 +72,57 @@ impl Hands {
     /// The host that must do it. Whatever runs a target there is never looked for here.
     fn host_of(&self, order: &Order) -> Option<HostName> {
         match &order.action {
-            Action::Restart | Action::Start | Action::Stop => self.fleet.must_do(&order.target),
+            Action::Restart | Action::Start | Action::Stop | Action::Reboot => {
+                self.fleet.must_do(order.acts_on())
+            }
             // Without a command of its own it is one that the host's configuration names.
             Action::Command { command, .. } if command.is_empty() => {
                 self.fleet.must_do(&order.target)
             }
-            Action::Command { .. } | Action::Webhook { .. } | Action::HandOver { .. } => None,
+            Action::PowerCycle
+            | Action::Command { .. }
+            | Action::Webhook { .. }
+            | Action::HandOver { .. } => None,
+        }
+    }
+
+    async fn carry_out(self, order: Order) -> Outcome {
+        let acting = async {
+            match self.host_of(&order) {
+                Some(host) => self.fleet.carry_out(&host, &order).await,
+                None => self.actuators.carry_out(&order).await,
+            }
+        };
+        match order.action.is_on_host() {
+            true => self.fleet.prove(&order, acting).await,
+            false => acting.await,
+        }
+    }
+
+    async fn reconcile(&self, order: &Order) -> Outcome {
+        let said = match self.host_of(order) {
+            Some(host) => self.fleet.reconcile(&host, order).await,
+            None if self.is_foreign(order) => {
+                let why = "it was given by another server, which can't be asked";
+                self.outcome(order, OutcomeKind::Unknown, why)
+            }
+            None => {
+                let given = Given::exactly(order.given_at);
+                self.actuators.reconcile(order, given).await
+            }
+        };
+        match order.action.is_on_host() {
+            true => self.fleet.prove_later(order, said).await,
+            false => said,
+        }
+    }
+
+    fn outcome(&self, order: &Order, kind: OutcomeKind, why: &str) -> Outcome {
+        Outcome {
+            order: order.id,
+            kind,
+            at: self.clock.now(),
+            detail: why.to_owned(),
         }
     }
 
@@ -130,19 +176,14 @@ impl Couriers {
         self.metrics
             .order_given_seconds
             .observe(waited.as_secs_f64());
-        let (leadership, clock) = (Arc::clone(&self.leadership), self.clock.clone());
+        let leadership = Arc::clone(&self.leadership);
         self.run(order, |hands, order| async move {
-            if !leadership.is_sure() {
-                return Outcome {
-                    order: order.id,
-                    kind: OutcomeKind::Failed,
-                    at: clock.now(),
-                    detail: "it was not given: another server may lead by now".to_owned(),
-                };
-            }
-            match hands.host_of(&order) {
-                Some(host) => hands.fleet.carry_out(&host, &order).await,
-                None => hands.actuators.carry_out(&order).await,
+            match leadership.is_sure() {
+                true => hands.carry_out(order).await,
+                false => {
+                    let why = "it was not given: another server may lead by now";
+                    hands.outcome(&order, OutcomeKind::Failed, why)
+                }
             }
         });
     }
@@ -151,21 +192,9 @@ impl Couriers {
     /// target again: only then can it go on with the case from there.
     pub(crate) fn reconcile(&self, order: Order) {
         tracing::info!(order = %order.id, target = %order.target.id, "finding out what became of it");
-        let (inbox, clock) = (self.inbox.clone(), self.clock.clone());
+        let inbox = self.inbox.clone();
         self.run(order, |hands, order| async move {
-            let outcome = match hands.host_of(&order) {
-                Some(host) => hands.fleet.reconcile(&host, &order).await,
-                None if hands.is_foreign(&order) => Outcome {
-                    order: order.id,
-                    kind: OutcomeKind::Unknown,
-                    at: clock.now(),
-                    detail: "it was given by another server, which can't be asked".to_owned(),
-                },
-                None => {
-                    let given = Given::exactly(order.given_at);
-                    hands.actuators.reconcile(&order, given).await
-                }
-            };
+            let outcome = hands.reconcile(&order).await;
             let known = tokio::time::timeout(TARGETS_GRACE, until_known(&inbox, &order)).await;
             if known.is_err() {
                 tracing::warn!(order = %order.id, target = %order.target.id, "its target is not found any more");

@@ -182,7 +182,8 @@ impl Running {
             tracing::error!("{why}");
         }
         let hands = Hands {
-            actuators,
+            actuators: actuators.clone(),
+            clock: clock.clone(),
             fleet: Arc::clone(&fleet),
             own_fences: own_fences.map(|mut own| {
                 own.insert(fence);
@@ -247,6 +248,7 @@ impl Running {
             standing: Arc::clone(&standing),
             receivers,
             supervisor: supervisor.clone(),
+            actuators,
             said: fleet.changes(),
             fleet: Arc::clone(&fleet),
             agents: Vec::new(),

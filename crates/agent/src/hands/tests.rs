@@ -117,6 +117,7 @@ impl Host {
                 operation: operation.parse().unwrap(),
                 case: None,
                 target: Arc::new(target.targets().remove(0)),
+                host: None,
                 service: None,
                 action: Action::Command {
                     name: "mark".into(),

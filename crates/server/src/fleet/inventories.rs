@@ -1,7 +1,10 @@
 //! What each enrolled host last said it is and runs, kept over restarts: a host that is away is still a host.
 //!
-//! `agents/hosts/HOST.json`, as the installation keeps it: `{"peer":IP,"targets":[…]}`, replaced whole, at most once a second for
-//! each host and by nobody whom others wait for. What is lost with the last second is said again.
+//! `agents/hosts/HOST.json`, as the installation keeps it: `{"peer":IP,"targets":[…],"boot":{…}}`, replaced whole, at most once a
+//! second for each host and by nobody whom others wait for. What is lost with the last second is said again.
+//!
+//! Which boot a host runs is kept, because a new one is the only proof that it went down and came back, and a server that began
+//! to lead while it was away must still know which boot was to end.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +13,7 @@ use std::{
 };
 
 use pitcrew_find::address;
-use pitcrew_model::{Target, TargetId};
+use pitcrew_model::{Target, TargetId, Timestamp};
 use pitcrew_wire::HostName;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +32,18 @@ struct Said {
     /// Where the host's agent connected from.
     peer: IpAddr,
     targets: Arc<Vec<Target>>,
+    #[serde(default)]
+    boot: Option<Boot>,
+}
+
+/// Of a host, as its agent says with each connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Boot {
+    pub(crate) id: String,
+    /// When a server first heard of it.
+    pub(crate) since: Timestamp,
+    /// The one before; `None`: none was known.
+    pub(crate) before: Option<String>,
 }
 
 struct Known {
@@ -78,9 +93,11 @@ impl Inventories {
     }
 
     pub(crate) fn hear(&mut self, host: &HostName, peer: IpAddr, targets: Vec<Target>) -> Heard {
+        let known = self.by_host.get(host);
         let said = Said {
             peer,
             targets: Arc::new(targets),
+            boot: known.and_then(|known| known.said.boot.clone()),
         };
         let Some(known) = self.by_host.get_mut(host) else {
             self.believe(host, said);
@@ -118,9 +135,32 @@ impl Inventories {
         }) else {
             return false;
         };
-        let peer = known.said.peer;
-        self.believe(host, Said { peer, targets });
+        let said = Said {
+            targets,
+            ..known.said.clone()
+        };
+        self.believe(host, said);
         true
+    }
+
+    /// A known host is connected and says that it runs this boot. Whether that is a new one.
+    pub(crate) fn booted(&mut self, host: &HostName, id: String, now: Timestamp) -> bool {
+        let Some(known) = self.by_host.get_mut(host) else {
+            return false;
+        };
+        let boot = &mut known.said.boot;
+        if boot.as_ref().is_some_and(|boot| boot.id == id) {
+            return false;
+        }
+        let before = boot.take().map(|boot| boot.id);
+        let since = now;
+        *boot = Some(Boot { id, since, before });
+        self.unsaved.insert(host.clone());
+        true
+    }
+
+    pub(crate) fn boot(&self, host: &HostName) -> Option<&Boot> {
+        self.by_host.get(host)?.said.boot.as_ref()
     }
 
     fn believe(&mut self, host: &HostName, said: Said) {
@@ -283,6 +323,32 @@ mod tests {
         assert!(inventories.accept(&host()));
         assert!(!inventories.accept(&host()));
         assert_eq!(inventories.targets().len(), 2);
+    }
+
+    #[test]
+    fn the_boot_of_before_is_known_after_a_restart_of_the_server() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Inventories::open(&Kept::Directory(directory.path().to_owned())).unwrap();
+        let at = Timestamp::from_millis;
+        let mut inventories = open();
+        assert!(
+            !inventories.booted(&host(), "a".into(), at(1)),
+            "an unknown host"
+        );
+        inventories.hear(&host(), peer(), targets(3));
+        assert!(inventories.booted(&host(), "a".into(), at(1)));
+        assert!(!inventories.booted(&host(), "a".into(), at(2)));
+        assert_eq!(inventories.boot(&host()).unwrap().before, None);
+        for unsaved in inventories.take_unsaved() {
+            unsaved.write().unwrap();
+        }
+        let mut inventories = open();
+        assert!(inventories.booted(&host(), "b".into(), at(3)));
+        assert_eq!(inventories.hear(&host(), peer(), targets(3)), Heard::Same);
+        inventories.hear(&host(), peer(), targets(4));
+        let boot = inventories.boot(&host()).unwrap();
+        assert_eq!((&*boot.id, boot.since), ("b", at(3)));
+        assert_eq!(boot.before.as_deref(), Some("a"));
     }
 
     #[test]

@@ -76,6 +76,11 @@ impl Fleet {
                 let why = format!("the agent of {host} went before it was sent");
                 self.outcome(order, OutcomeKind::Failed, why)
             }
+            // It goes down, and what tells of its return is its next boot.
+            Told::Lost if order.action.is_on_host() => {
+                let why = format!("{host} was told to reboot, and the connection ended");
+                self.outcome(order, OutcomeKind::Unknown, why)
+            }
             Told::Lost => {
                 tracing::warn!(order = %order.id, %host, "the connection was lost after it was sent");
                 self.reconcile(host, order).await

@@ -118,6 +118,7 @@ async fn hello(
         beat: BEAT,
         lease: LEASE,
         fence: fleet.leadership.fence,
+        return_within: fleet.return_within(),
     });
     if let Err(error) = pitcrew_wire::write(stream, &welcome).await {
         fleet.sessions().leave(&proven.host, joined.serial);
@@ -335,6 +336,7 @@ impl Heard<'_> {
         }
         self.fleet.hear(host, self.proven.peer, targets);
         self.fleet.sessions().settled(host, self.serial);
+        self.fleet.has_booted(host);
         self.fleet.has_moved();
         Ok(())
     }

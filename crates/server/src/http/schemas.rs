@@ -382,7 +382,7 @@ fn orders() -> Schemas {
         (
             "Action",
             any_of(
-                &["restart", "start", "stop"],
+                &["restart", "start", "stop", "reboot", "power_cycle"],
                 &[
                     (
                         "command",

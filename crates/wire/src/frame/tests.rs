@@ -32,6 +32,7 @@ pub(crate) fn order() -> Order {
         case: None,
         target: Arc::new(target()),
         service: Some("web".parse().unwrap()),
+        host: None,
         action: Action::Restart,
         runner: target().runner,
         authority: Authority::Policy,
