@@ -1,0 +1,311 @@
+//! Series: who is who.
+//!
+//! A series is found three ways: by the hash of the bytes that name it on the wire (nothing is parsed), by its
+//! labels (when those bytes are new), by its number (everywhere inside). Its fingerprint names it across parts
+//! and restarts: a hash of its labels with a secret of the store, so that nobody can make two series collide.
+
+use hashbrown::HashTable;
+use pitcrew_promql::labels::{Label, Labels};
+use roaring::RoaringBitmap;
+use twox_hash::XxHash3_128;
+
+use crate::{
+    batch::RawLabels,
+    bytes::{Put, as_u32},
+    options::Limits,
+    postings::{Postings, Terms},
+    symbols::Symbols,
+};
+
+/// A series that is known by its labels.
+#[derive(Debug)]
+pub(crate) struct Series {
+    /// Symbols of names and values, ascending by name.
+    pub(crate) labels: Box<[(u32, u32)]>,
+    pub(crate) fingerprint: u128,
+    pub(crate) group: u32,
+    pub(crate) column: u32,
+    /// Whom it counts for.
+    pub(crate) source: u32,
+}
+
+/// All series of the head.
+#[derive(Debug)]
+pub(crate) struct SeriesTable {
+    secret: u64,
+    pub(crate) symbols: Symbols,
+    slots: Vec<Option<Series>>,
+    /// Numbers that may be given again.
+    free: Vec<u32>,
+    keys: HashTable<Key>,
+    identities: HashTable<u32>,
+    pub(crate) postings: Postings,
+    bytes: usize,
+}
+
+/// Two words instead of one of 128 bits, which would be padded to 32 bytes.
+#[derive(Debug, Clone, Copy)]
+struct Key {
+    hash: [u64; 2],
+    series: u32,
+}
+
+fn halves(hash: u128) -> [u64; 2] {
+    let bytes = hash.to_le_bytes();
+    let half = |from: usize| {
+        let half: [u8; 8] = bytes[from..from + 8].try_into().expect("eight of sixteen bytes");
+        u64::from_le_bytes(half)
+    };
+    [half(0), half(8)]
+}
+
+/// Labels in their one true form, on their way to a series.
+#[derive(Debug, Default)]
+pub(crate) struct Canonical {
+    /// Each name and value with its length, ascending by name.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) pairs: Vec<(String, String)>,
+}
+
+impl Canonical {
+    /// What fits a record of the log, whatever the limits are.
+    const BYTES_MAX: usize = 4 << 20;
+
+    /// Sorts and checks; says for whoever sent them what is wrong.
+    pub(crate) fn of(raw: &RawLabels, limits: &Limits) -> Result<Self, String> {
+        if raw.len() > limits.labels {
+            let (found, most) = (raw.len(), limits.labels);
+            return Err(format!("{found} labels, more than {most} (limits.labels)"));
+        }
+        let mut pairs: Vec<(&str, &str)> = raw.iter().filter(|(_, value)| !value.is_empty()).collect();
+        pairs.sort_unstable();
+        if let Some(pair) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(format!("label {:?} is there twice", pair[0].0));
+        }
+        let mut canonical = Canonical::default();
+        for (name, value) in pairs {
+            if name.is_empty() {
+                return Err(format!("a label without a name has the value {value:?}"));
+            }
+            for (what, text, most) in [
+                ("name", name, limits.label_name_bytes),
+                ("value", value, limits.label_value_bytes),
+            ] {
+                if text.len() > most {
+                    let start: String = name.chars().take(40).collect();
+                    let length = text.len();
+                    return Err(format!("the {what} of label {start:?} has {length} bytes, more than {most}"));
+                }
+            }
+            canonical.push(name, value);
+        }
+        if canonical.bytes.len() > Self::BYTES_MAX {
+            let (found, most) = (canonical.bytes.len(), Self::BYTES_MAX);
+            return Err(format!("labels of {found} bytes, more than {most}"));
+        }
+        if canonical.pairs.is_empty() {
+            return Err("no labels".to_owned());
+        }
+        Ok(canonical)
+    }
+
+    pub(crate) fn push(&mut self, name: &str, value: &str) {
+        self.bytes.put_text(name);
+        self.bytes.put_text(value);
+        self.pairs.push((name.to_owned(), value.to_owned()));
+    }
+}
+
+impl SeriesTable {
+    pub(crate) fn new(secret: u64) -> Self {
+        SeriesTable {
+            secret,
+            symbols: Symbols::new(secret),
+            slots: Vec::new(),
+            free: Vec::new(),
+            keys: HashTable::new(),
+            identities: HashTable::new(),
+            postings: Postings::default(),
+            bytes: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.identities.len()
+    }
+
+    /// An estimate: tables are as full as they are on average, lists of postings take three bytes a label.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes + self.symbols.bytes() + self.keys.len() * 38
+    }
+
+    fn bytes_of(labels: usize) -> usize {
+        size_of::<Series>() + 16 + 8 + labels * (size_of::<(u32, u32)>() + 3)
+    }
+
+    pub(crate) fn get(&self, series: u32) -> Option<&Series> {
+        self.slots.get(series as usize)?.as_ref()
+    }
+
+    /// One that is known to be there.
+    pub(crate) fn known(&self, series: u32) -> &Series {
+        self.get(series).expect("a number is used only as long as its series is there")
+    }
+
+    /// The series that a key's hash stands for.
+    pub(crate) fn of_key(&self, hash: u128) -> Option<u32> {
+        let hash = halves(hash);
+        self.keys.find(hash[0], |key| key.hash == hash).map(|key| key.series)
+    }
+
+    pub(crate) fn remember_key(&mut self, hash: u128, series: u32) {
+        let hash = halves(hash);
+        // One series can be spelled in many ways; whoever tries them all gains nothing but slowness.
+        if self.keys.len() > 4 * self.len() + 1024 {
+            self.keys.clear();
+        }
+        self.keys.insert_unique(hash[0], Key { hash, series }, |key| key.hash[0]);
+    }
+
+    pub(crate) fn fingerprint(&self, canonical: &Canonical) -> u128 {
+        XxHash3_128::oneshot_with_seed(self.secret, &canonical.bytes)
+    }
+
+    /// The series with these labels.
+    pub(crate) fn of_labels(&self, canonical: &Canonical, fingerprint: u128) -> Option<u32> {
+        self.identities
+            .find(halves(fingerprint)[0], |series| {
+                let series = self.known(*series);
+                series.fingerprint == fingerprint && self.same(&series.labels, canonical)
+            })
+            .copied()
+    }
+
+    fn same(&self, labels: &[(u32, u32)], canonical: &Canonical) -> bool {
+        labels.len() == canonical.pairs.len()
+            && labels.iter().zip(&canonical.pairs).all(|((name, value), pair)| {
+                **self.symbols.text(*name) == *pair.0 && **self.symbols.text(*value) == *pair.1
+            })
+    }
+
+    /// The number that the next new series gets.
+    pub(crate) fn next_number(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| as_u32(self.slots.len()))
+    }
+
+    /// Numbers up to this one are in use, even if nothing is known of them.
+    pub(crate) fn reserve_numbers(&mut self, series: u32) {
+        while self.slots.len() <= series as usize {
+            self.slots.push(None);
+        }
+    }
+
+    /// Adds a series under a number that is free.
+    pub(crate) fn add(
+        &mut self,
+        series: u32,
+        canonical: &Canonical,
+        fingerprint: u128,
+        place: impl FnOnce(&[(u32, u32)], &Symbols) -> (u32, u32),
+        source: u32,
+    ) {
+        let pairs = canonical.pairs.iter();
+        let labels: Box<[(u32, u32)]> = pairs
+            .map(|(name, value)| (self.symbols.intern(name), self.symbols.intern(value)))
+            .collect();
+        let (group, column) = place(&labels, &self.symbols);
+        self.postings.add(series, &labels);
+        self.bytes += Self::bytes_of(labels.len());
+        self.reserve_numbers(series);
+        self.slots[series as usize] = Some(Series {
+            labels,
+            fingerprint,
+            group,
+            column,
+            source,
+        });
+        let slots = &self.slots;
+        self.identities.insert_unique(halves(fingerprint)[0], series, |series| {
+            let series = slots[*series as usize].as_ref();
+            series.map_or(0, |series| halves(series.fingerprint)[0])
+        });
+    }
+
+    /// Forgets series; their numbers stay taken until [`SeriesTable::give_free`].
+    pub(crate) fn remove(&mut self, gone: &RoaringBitmap) -> Vec<Series> {
+        self.keys.retain(|key| !gone.contains(key.series));
+        self.identities.retain(|series| !gone.contains(*series));
+        self.postings.remove(gone);
+        let slots = gone.iter().filter_map(|series| self.slots[series as usize].take());
+        let removed: Vec<Series> = slots.collect();
+        for series in &removed {
+            self.bytes -= Self::bytes_of(series.labels.len());
+        }
+        let mut used = RoaringBitmap::new();
+        for (name, value) in self.iter().flat_map(|(_, series)| series.labels.iter()) {
+            used.insert(*name);
+            used.insert(*value);
+        }
+        self.symbols.retain(|symbol| used.contains(symbol));
+        removed
+    }
+
+    /// Numbers that nothing on disk speaks of any more.
+    pub(crate) fn give_free(&mut self) {
+        let slots = self.slots.iter().enumerate();
+        let free = slots.filter(|(_, slot)| slot.is_none());
+        self.free = free.map(|(number, _)| as_u32(number)).rev().collect();
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Series)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(number, slot)| Some((as_u32(number), slot.as_ref()?)))
+    }
+
+    pub(crate) fn labels(&self, series: &Series) -> Labels {
+        let pairs = series.labels.iter();
+        Labels::from_sorted(
+            pairs
+                .map(|(name, value)| Label {
+                    name: self.symbols.text(*name).clone(),
+                    value: self.symbols.text(*value).clone(),
+                })
+                .collect(),
+        )
+    }
+
+    /// Labels in the form of [`Canonical::bytes`].
+    pub(crate) fn put_labels(&self, series: &Series, out: &mut Vec<u8>) {
+        for (name, value) in &series.labels {
+            out.put_text(self.symbols.text(*name));
+            out.put_text(self.symbols.text(*value));
+        }
+    }
+}
+
+impl Terms for SeriesTable {
+    type Error = std::convert::Infallible;
+
+    fn all(&self) -> Result<RoaringBitmap, Self::Error> {
+        Ok(self.postings.all().clone())
+    }
+
+    fn having(&self, name: &str, value: &str) -> Result<RoaringBitmap, Self::Error> {
+        let symbols = (self.symbols.find(name), self.symbols.find(value));
+        let (Some(name), Some(value)) = symbols else {
+            return Ok(RoaringBitmap::new());
+        };
+        Ok(self.postings.having(name, value))
+    }
+
+    fn having_any(
+        &self,
+        name: &str,
+        fits: &dyn Fn(&str) -> bool,
+    ) -> Result<RoaringBitmap, Self::Error> {
+        let Some(name) = self.symbols.find(name) else {
+            return Ok(RoaringBitmap::new());
+        };
+        Ok(self.postings.having_any(name, |value| fits(self.symbols.text(value))))
+    }
+}
