@@ -70,10 +70,6 @@ impl<'a> Reader<'a> {
         Ok(u128::from_le_bytes(self.array()?))
     }
 
-    pub(crate) fn i64(&mut self) -> Result<i64, Malformed> {
-        Ok(i64::from_le_bytes(self.array()?))
-    }
-
     pub(crate) fn f64(&mut self) -> Result<f64, Malformed> {
         Ok(f64::from_bits(self.u64()?))
     }

@@ -32,17 +32,24 @@
 //! ```
 
 mod append;
+mod backup;
 mod batch;
 mod blob;
 mod bytes;
+mod cache;
 mod column;
 mod error;
 mod exemplars;
 mod head;
+mod list;
 mod losses;
+mod maintain;
+mod merge;
 mod options;
+mod part;
 mod postings;
 mod recover;
+mod seal;
 mod select;
 mod series;
 mod store;
@@ -55,5 +62,7 @@ pub use batch::{
 };
 pub use error::Error;
 pub use exemplars::Exemplar;
+pub use list::Listing;
+pub use maintain::Maintained;
 pub use options::{Limits, Options};
-pub use store::Store;
+pub use store::{Statistics, Store};

@@ -4,21 +4,24 @@
 //! order of the fields, and none is held while the disk is waited for except the writer's own.
 
 use std::{
-    collections::hash_map::RandomState,
+    collections::{BTreeSet, hash_map::RandomState},
     fs::{self, File},
     hash::{BuildHasher, Hasher},
-    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::{
     append::Writer,
+    cache::Cache,
     error::{At, Error},
     exemplars::{Exemplars, Families},
     head::Head,
     losses::Losses,
+    maintain::Upkeep,
     options::Options,
+    part::Part,
     recover,
 };
 
@@ -28,11 +31,17 @@ pub struct Store {
     pub(crate) options: Options,
     /// Keys are hashed with it: random, so that nobody can send keys that collide.
     pub(crate) key_seed: u64,
+    pub(crate) upkeep: Mutex<Upkeep>,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) head: RwLock<Head>,
+    /// Ascending by order.
+    pub(crate) parts: RwLock<Arc<Vec<Arc<Part>>>>,
     pub(crate) exemplars: Mutex<Exemplars>,
     pub(crate) families: Mutex<Families>,
     pub(crate) losses: Mutex<Losses>,
+    /// What of the parts couldn't be read.
+    pub(crate) damage: Mutex<BTreeSet<String>>,
+    pub(crate) cache: Cache,
     notices: Vec<String>,
     /// Locked as long as the store is open.
     _lock: File,
@@ -59,6 +68,10 @@ impl Store {
             exemplars: Mutex::new(recovered.exemplars),
             families: Mutex::new(recovered.families),
             losses: Mutex::new(recovered.losses),
+            damage: Mutex::default(),
+            cache: Cache::new(options.limits.cache_bytes),
+            parts: RwLock::new(Arc::new(recovered.parts)),
+            upkeep: Mutex::new(Upkeep::new(recovered.next_part, recovered.secret)),
             notices: recovered.notices,
             options,
             _lock: lock,
@@ -68,6 +81,26 @@ impl Store {
     /// What was found out of order when the store was opened, and what was done about it.
     pub fn notices(&self) -> &[String] {
         &self.notices
+    }
+
+    /// What of the parts couldn't be read since the store was opened.
+    pub fn damage(&self) -> Vec<String> {
+        lock(&self.damage).iter().cloned().collect()
+    }
+
+    /// How much there is.
+    pub fn statistics(&self) -> Statistics {
+        let parts = read(&self.parts).clone();
+        let head = read(&self.head);
+        let frozen = head.frozen.as_ref().map_or(0, |frozen| frozen.filling.samples);
+        Statistics {
+            series: head.table.len(),
+            head_samples: head.filling.samples + frozen,
+            head_bytes: head.bytes(),
+            parts: parts.len(),
+            part_samples: parts.iter().map(|part| part.footer.samples).sum(),
+            part_bytes: parts.iter().map(|part| part.file.length).sum(),
+        }
     }
 
     /// Makes everything that was appended survive a power cut. Appending goes on meanwhile.
@@ -81,6 +114,23 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// How much a store holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statistics {
+    /// Series that report.
+    pub series: usize,
+    /// Samples that aren't in a part yet.
+    pub head_samples: u64,
+    /// An estimate of what series and samples take in memory.
+    pub head_bytes: usize,
+    /// Files of sealed samples.
+    pub parts: usize,
+    /// Their samples; one that is in two of them counts twice.
+    pub part_samples: u64,
+    /// Their bytes, index included.
+    pub part_bytes: u64,
 }
 
 /// A panic elsewhere leaves data that is consistent: every change under a lock is complete or not begun.

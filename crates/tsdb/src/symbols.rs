@@ -60,6 +60,11 @@ impl Symbols {
         symbol
     }
 
+    /// How many there are, with those that were forgotten.
+    pub(crate) fn count(&self) -> usize {
+        self.texts.len()
+    }
+
     pub(crate) fn text(&self, symbol: u32) -> &Arc<str> {
         &self.texts[symbol as usize]
     }

@@ -22,6 +22,8 @@ use tempfile::TempDir;
 enum Between {
     Nothing,
     Restart,
+    /// Each load becomes a part; all are merged.
+    Seal,
 }
 
 struct OnDisk {
@@ -96,6 +98,10 @@ impl TestStore for OnDisk {
                 self.store = None;
                 self.store = Some(open(self.directory.path()));
             }
+            Between::Seal => {
+                self.store().seal(0).expect("a part is written");
+                while self.store().maintain(i64::MAX / 8).expect("parts are merged").more {}
+            }
         }
     }
 }
@@ -150,4 +156,9 @@ fn queries_agree_with_prometheus_on_the_head() {
 #[test]
 fn queries_agree_with_prometheus_after_a_restart() {
     check(Between::Restart);
+}
+
+#[test]
+fn queries_agree_with_prometheus_on_merged_parts() {
+    check(Between::Seal);
 }

@@ -16,6 +16,7 @@ use crate::{
     symbols::Symbols,
 };
 use group::Group;
+pub(crate) use group::NO_SERIES;
 use row::{Cell, Placed, Row};
 
 #[derive(Debug)]

@@ -35,7 +35,8 @@ pub(crate) fn catalogue_path(directory: &Path) -> PathBuf {
     directory.join("catalogue")
 }
 
-fn segment_path(directory: &Path, number: u64) -> PathBuf {
+/// Path of a segment in a store's directory.
+pub(crate) fn segment_path(directory: &Path, number: u64) -> PathBuf {
     directory.join("log").join(format!("{number:012}"))
 }
 
@@ -148,10 +149,6 @@ impl Wal {
             }
         }
         Ok(())
-    }
-
-    pub(crate) fn segment_bytes(&self) -> u64 {
-        self.segment.length()
     }
 
     pub(crate) fn catalogue_bytes(&self) -> u64 {

@@ -25,6 +25,8 @@ pub(crate) struct Replayed {
     pub(crate) number: Option<u64>,
     /// Where the whole records end.
     pub(crate) length: u64,
+    /// Whether more is missing than an append that nobody was told had succeeded.
+    pub(crate) is_damaged: bool,
     /// What was wrong, for a person.
     pub(crate) notices: Vec<String>,
 }
@@ -57,17 +59,18 @@ fn file(
 ) -> Result<Replayed, Error> {
     let mut input = BufReader::with_capacity(1 << 20, File::open(path).at("open", path)?);
     let mut header = Vec::new();
-    let limited = input.by_ref().take(HEADER as u64);
-    let mut limited = limited;
-    limited.read_to_end(&mut header).at("read", path)?;
+    let mut start = input.by_ref().take(HEADER as u64);
+    start.read_to_end(&mut header).at("read", path)?;
     let mut replayed = Replayed {
         number: header_number(magic, &header),
         length: HEADER as u64,
+        is_damaged: false,
         notices: Vec::new(),
     };
     if replayed.number.is_none() {
         // A crash between creating a file and writing its header leaves it empty: nothing was in it.
         if !header.is_empty() {
+            replayed.is_damaged = true;
             let problem = format!("{} has no header of a log", path.display());
             replayed.notices.push(put_aside(directory, path, &problem)?);
         }
@@ -104,6 +107,7 @@ fn records(
             },
         };
         if bad {
+            replayed.is_damaged = true;
             let problem = format!("{}: the record at byte {offset} is damaged", path.display());
             replayed.notices.push(put_aside(directory, path, &problem)?);
             if bad_before {
