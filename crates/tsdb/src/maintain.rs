@@ -25,6 +25,8 @@ pub(crate) struct Upkeep {
     merge: Option<Merge>,
     /// Series that had no samples at the last seal.
     idle: RoaringBitmap,
+    /// Those that had none at the one before either.
+    gone: RoaringBitmap,
     next_part: u64,
     secret: u64,
 }
@@ -35,6 +37,7 @@ impl Upkeep {
             unsealed: None,
             merge: None,
             idle: RoaringBitmap::new(),
+            gone: RoaringBitmap::new(),
             next_part,
             secret,
         }
@@ -69,7 +72,7 @@ impl Store {
         lock(&self.losses).forget_before(now_ms.saturating_sub(self.options.retention_ms));
         if self.seal_is_due(&upkeep, now_ms) {
             done.sealed_samples = self.seal_now(&mut upkeep, now_ms)?;
-            done.forgotten_series = self.forget_idle(&mut upkeep)?;
+            done.forgotten_series = self.forget(&mut upkeep)?;
             done.more = true;
             return Ok(done);
         }
@@ -117,6 +120,9 @@ impl Store {
         }
         let part = writer.finish(directory, number)?;
         self.publish(vec![Arc::new(part)], &[]);
+        let idle = read(&self.head).idle();
+        upkeep.gone = &idle & &upkeep.idle;
+        upkeep.idle = idle;
         write(&self.head).frozen = None;
         upkeep.unsealed = None;
         lock(&self.writer).wal.remove_through(segment)?;
@@ -229,18 +235,15 @@ impl Store {
 
     /// Forgets series that had no sample for two seals. The catalogue is written anew without them, and only
     /// then may their numbers stand for others.
-    fn forget_idle(&self, upkeep: &mut Upkeep) -> Result<u64, Error> {
-        let idle = read(&self.head).idle();
-        let gone = &idle & &upkeep.idle;
-        upkeep.idle = idle;
+    fn forget(&self, upkeep: &mut Upkeep) -> Result<u64, Error> {
         let series = read(&self.head).table.len() as u64;
-        if gone.len() < (series / 10).max(Self::FORGET_LEAST) {
+        if upkeep.gone.len() < (series / 10).max(Self::FORGET_LEAST) {
             return Ok(0);
         }
         let mut writer = lock(&self.writer);
         let mut head = write(&self.head);
         // Samples may have come since; only the log's owner makes rows, and it is held now.
-        let gone = gone & head.idle();
+        let gone = std::mem::take(&mut upkeep.gone) & head.idle();
         head.forget(&gone);
         upkeep.idle -= &gone;
         lock(&self.exemplars).retain(|series| !gone.contains(series));
