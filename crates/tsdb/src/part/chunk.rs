@@ -24,7 +24,12 @@ const CONSTANT: u8 = 0;
 const STEPS: u8 = 1;
 /// Whole numbers, each as the distance from the first.
 const OFFSETS: u8 = 2;
-const FLOATS: u8 = 3;
+/// Whole numbers, each step as the distance from the step of the column before: buckets of one histogram move
+/// together.
+const LIKE_BEFORE: u8 = 3;
+const FLOATS: u8 = 4;
+/// Floats of which many are the one before: which ones, and the others.
+const REPEATS: u8 = 5;
 
 const DIGITS_MAX: u8 = 9;
 const POWERS: [f64; 10] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
@@ -56,8 +61,9 @@ pub(crate) fn encode_floats(rows: usize, values: &[f64], starts: &[i64]) -> Vec<
     let mut out = Vec::new();
     let (mut integers, mut floats) = (Vec::new(), Vec::new());
     out.put_count(values.len() / rows);
+    let mut before = vec![0; rows - 1];
     for column in values.chunks(rows) {
-        put_column(&mut out, column, &mut integers, &mut floats);
+        put_column(&mut out, column, &mut before, &mut integers, &mut floats);
     }
     out.put(&[u8::from(!starts.is_empty())]);
     for column in starts.chunks(rows) {
@@ -68,27 +74,33 @@ pub(crate) fn encode_floats(rows: usize, values: &[f64], starts: &[i64]) -> Vec<
     out
 }
 
-fn put_column(out: &mut Vec<u8>, column: &[f64], integers: &mut Vec<i64>, floats: &mut Vec<f64>) {
+/// `before`: the steps of the column before; becomes those of this one.
+fn put_column(
+    out: &mut Vec<u8>,
+    column: &[f64],
+    before: &mut Vec<i64>,
+    integers: &mut Vec<i64>,
+    floats: &mut Vec<f64>,
+) {
     let first = column[0].to_bits();
     if column.iter().all(|value| value.to_bits() == first) {
         out.put(&[CONSTANT]);
         out.put(&first.to_le_bytes());
+        before.fill(0);
         return;
     }
     let Some(decimals) = Decimals::of(column) else {
-        out.put(&[FLOATS]);
-        floats.extend(column);
+        before.fill(0);
+        put_fractions(out, column, floats);
         return;
     };
     let base = decimals.wholes[0];
     let pairs = decimals.wholes.windows(2);
     let steps: Vec<i64> = pairs.map(|pair| pair[1] - pair[0]).collect();
     let offsets: Vec<i64> = decimals.wholes[1..].iter().map(|whole| whole - base).collect();
-    let (kind, distances) = if size(&steps) <= size(&offsets) {
-        (STEPS, steps)
-    } else {
-        (OFFSETS, offsets)
-    };
+    let siblings: Vec<i64> = steps.iter().zip(&*before).map(|(step, other)| step - other).collect();
+    let ways = [(STEPS, &steps), (OFFSETS, &offsets), (LIKE_BEFORE, &siblings)];
+    let (kind, distances) = *ways.iter().min_by_key(|(_, numbers)| size(numbers)).expect("three");
     out.put(&[kind, decimals.digits]);
     out.put_zigzag(base);
     out.put_count(decimals.exceptions.len());
@@ -97,6 +109,27 @@ fn put_column(out: &mut Vec<u8>, column: &[f64], integers: &mut Vec<i64>, floats
         out.put(&bits.to_le_bytes());
     }
     integers.extend(distances);
+    *before = steps;
+}
+
+fn put_fractions(out: &mut Vec<u8>, column: &[f64], floats: &mut Vec<f64>) {
+    let repeats = |row: usize| row > 0 && column[row].to_bits() == column[row - 1].to_bits();
+    let repeated = (0..column.len()).filter(|row| repeats(*row)).count();
+    if repeated < column.len() / 8 {
+        out.put(&[FLOATS]);
+        floats.extend(column);
+        return;
+    }
+    out.put(&[REPEATS]);
+    let mut bits = vec![0u8; column.len().div_ceil(8)];
+    for (row, value) in column.iter().enumerate() {
+        if repeats(row) {
+            bits[row / 8] |= 1 << (row % 8);
+        } else {
+            floats.push(*value);
+        }
+    }
+    out.put(&bits);
 }
 
 /// About how many bits numbers take.
@@ -191,10 +224,9 @@ pub(crate) fn decode_floats(bytes: &[u8], rows: usize) -> Result<Chunk, Malforme
     let mut integers = Stream(&integers);
     let mut floats = Stream(&floats);
     let mut values = Vec::with_capacity(total);
+    let mut before = vec![0; rows - 1];
     for header in headers {
-        let from = values.len();
-        header.decode(rows, &mut integers, &mut floats, &mut values)?;
-        debug_assert_eq!(values.len() - from, rows);
+        header.decode(rows, &mut before, &mut integers, &mut floats, &mut values)?;
     }
     let mut starts = Vec::with_capacity(start_headers.len() * rows);
     for (changes, mut start) in start_headers {
@@ -236,13 +268,15 @@ enum Column {
         exceptions: Vec<(usize, f64)>,
     },
     Floats,
+    Repeats(Vec<u8>),
 }
 
 fn column_header(reader: &mut Reader<'_>, rows: usize) -> Result<Column, Malformed> {
     Ok(match reader.u8()? {
         CONSTANT => Column::Constant(reader.f64()?),
         FLOATS => Column::Floats,
-        kind @ (STEPS | OFFSETS) => {
+        REPEATS => Column::Repeats(reader.bytes(rows.div_ceil(8))?.to_vec()),
+        kind @ (STEPS | OFFSETS | LIKE_BEFORE) => {
             let digits = reader.u8()?;
             if digits > DIGITS_MAX {
                 return Err(Malformed::at("digits"));
@@ -265,22 +299,43 @@ fn column_header(reader: &mut Reader<'_>, rows: usize) -> Result<Column, Malform
 }
 
 impl Column {
+    /// `before`: the steps of the column before; becomes those of this one.
     fn decode(
         self,
         rows: usize,
+        before: &mut [i64],
         integers: &mut Stream<'_, i64>,
         floats: &mut Stream<'_, f64>,
         values: &mut Vec<f64>,
     ) -> Result<(), Malformed> {
         let from = values.len();
         match self {
-            Column::Constant(value) => values.resize(from + rows, value),
-            Column::Floats => values.extend(floats.take(rows)?),
+            Column::Constant(value) => {
+                before.fill(0);
+                values.resize(from + rows, value);
+            }
+            Column::Floats => {
+                before.fill(0);
+                values.extend(floats.take(rows)?);
+            }
+            Column::Repeats(bits) => {
+                before.fill(0);
+                for row in 0..rows {
+                    let repeats = row > 0 && bits[row / 8] >> (row % 8) & 1 == 1;
+                    values.push(if repeats { values[from + row - 1] } else { floats.take(1)?[0] });
+                }
+            }
             Column::Decimal { kind, digits, base, exceptions } => {
                 values.push(float(base, digits));
                 let mut whole = base;
-                for distance in integers.take(rows - 1)? {
-                    whole = if kind == STEPS { whole } else { base }.wrapping_add(*distance);
+                for (distance, step) in integers.take(rows - 1)?.iter().zip(before) {
+                    let next = match kind {
+                        STEPS => whole.wrapping_add(*distance),
+                        OFFSETS => base.wrapping_add(*distance),
+                        _ => whole.wrapping_add(*step).wrapping_add(*distance),
+                    };
+                    *step = next.wrapping_sub(whole);
+                    whole = next;
                     values.push(float(whole, digits));
                 }
                 for (row, value) in exceptions {
@@ -360,7 +415,12 @@ mod tests {
             vec(any::<i32>(), rows)
                 .prop_map(|values| values.into_iter().map(|value| f64::from(value) / 1000.0).collect()),
             vec(prop_oneof![8 => (0i32..9).prop_map(f64::from), 1 => stale, 1 => Just(-0.0)], rows),
-            vec(any_bits, rows),
+            vec(any_bits.clone(), rows),
+            // A sum of durations: it stays where it is as long as nothing is served.
+            vec(prop_oneof![3 => Just(None), 1 => any_bits.prop_map(Some)], rows).prop_map(|values| {
+                let mut last = 0.1;
+                values.into_iter().map(|value| { last = value.unwrap_or(last); last }).collect()
+            }),
         ]
     }
 
