@@ -80,7 +80,13 @@ impl Store {
         self.prepare(&mut writer, batch, now_ms, &mut accepted)?;
         writer.log()?;
         let mut head = write(&self.head);
-        for LoggedSample { series, timestamp_ms, start_ms, cell } in writer.samples.drain(..) {
+        for LoggedSample {
+            series,
+            timestamp_ms,
+            start_ms,
+            cell,
+        } in writer.samples.drain(..)
+        {
             match head.put(series, timestamp_ms, cell, start_ms) {
                 Placed::Stored { .. } => accepted.samples += 1,
                 Placed::Duplicate => accepted.duplicates += 1,
@@ -107,7 +113,8 @@ impl Store {
         let limit = self.options.limits.head_bytes;
         let bytes = head.bytes();
         if bytes > limit + limit / 4 {
-            let what = format!("samples were refused: the head was over its budget of {limit} bytes");
+            let what =
+                format!("samples were refused: the head was over its budget of {limit} bytes");
             lock(&self.losses).add(now_ms, now_ms, &what);
             return Err(Error::Overloaded { bytes, limit });
         }
@@ -129,8 +136,14 @@ impl Store {
         for sample in batch.samples {
             let timestamp_ms = sample.timestamp_ms;
             let cell = match sample.value {
-                _ if timestamp_ms < oldest_ms => Err(Reason::TooOld { timestamp_ms, oldest_ms }),
-                _ if timestamp_ms > newest_ms => Err(Reason::TooNew { timestamp_ms, newest_ms }),
+                _ if timestamp_ms < oldest_ms => Err(Reason::TooOld {
+                    timestamp_ms,
+                    oldest_ms,
+                }),
+                _ if timestamp_ms > newest_ms => Err(Reason::TooNew {
+                    timestamp_ms,
+                    newest_ms,
+                }),
                 Value::Float(value) => Ok(float_cell(value, sample.start_ms)),
                 Value::Histogram(histogram) => match blob::invalid_histogram(histogram) {
                     Some(problem) => Err(Reason::BadHistogram(problem)),
@@ -138,9 +151,18 @@ impl Store {
                 },
             };
             let logged = cell.and_then(|cell| {
-                let start_ms = if matches!(cell, Cell::Blob(_)) { 0 } else { sample.start_ms };
+                let start_ms = if matches!(cell, Cell::Blob(_)) {
+                    0
+                } else {
+                    sample.start_ms
+                };
                 let series = finder.find(sample.key)?;
-                Ok(LoggedSample { series, timestamp_ms, start_ms, cell })
+                Ok(LoggedSample {
+                    series,
+                    timestamp_ms,
+                    start_ms,
+                    cell,
+                })
             });
             match logged {
                 Ok(logged) => writer.samples.push(logged),
@@ -154,13 +176,20 @@ impl Store {
             let fits = exemplar_fits(exemplar);
             match fits.and_then(|()| finder.find(exemplar.key)) {
                 Ok(series) => self.prepare_exemplar(series, exemplar, &mut writer.exemplars),
-                Err(reason) => accepted.refused.add(reason, || finder.describe(exemplar.key)),
+                Err(reason) => accepted
+                    .refused
+                    .add(reason, || finder.describe(exemplar.key)),
             }
         }
         accepted.new_series = finder.new_series;
         let mut families = lock(&self.families);
         for metadata in batch.metadata {
-            let texts = [&metadata.family, &metadata.kind, &metadata.unit, &metadata.help];
+            let texts = [
+                &metadata.family,
+                &metadata.kind,
+                &metadata.unit,
+                &metadata.help,
+            ];
             let fits = texts.iter().map(|text| text.len()).sum::<usize>() < record::BLOB_MAX;
             if fits && families.add(metadata, self.options.limits.families) {
                 record::put_metadata(&mut writer.unwritten, metadata);
@@ -203,7 +232,9 @@ impl Store {
 fn exemplar_fits(exemplar: &IncomingExemplar<'_>) -> Result<(), Reason> {
     const BYTES_MAX: usize = 1024;
     let labels = exemplar.labels.iter();
-    let bytes: usize = labels.map(|label| label.name.len() + label.value.len()).sum();
+    let bytes: usize = labels
+        .map(|label| label.name.len() + label.value.len())
+        .sum();
     if bytes > BYTES_MAX {
         return Err(Reason::BadLabels(format!(
             "an exemplar's labels have {bytes} bytes, more than {BYTES_MAX}"
@@ -214,7 +245,9 @@ fn exemplar_fits(exemplar: &IncomingExemplar<'_>) -> Result<(), Reason> {
 
 fn owned(labels: &Labels) -> Vec<(String, String)> {
     let labels = labels.iter();
-    labels.map(|label| (label.name.to_string(), label.value.to_string())).collect()
+    labels
+        .map(|label| (label.name.to_string(), label.value.to_string()))
+        .collect()
 }
 
 fn float_cell(value: f64, start_ms: i64) -> Cell {
@@ -228,7 +261,9 @@ fn histogram_cell(histogram: &FloatHistogram, start_ms: i64) -> Result<Cell, Rea
     let blob = blob::encode_histogram(histogram, start_ms);
     let (bytes, most) = (blob.len(), record::BLOB_MAX);
     if bytes > most {
-        return Err(Reason::BadHistogram(format!("it takes {bytes} bytes, more than {most}")));
+        return Err(Reason::BadHistogram(format!(
+            "it takes {bytes} bytes, more than {most}"
+        )));
     }
     Ok(Cell::Blob(blob))
 }
@@ -277,17 +312,24 @@ impl<'a> Finder<'a> {
             return Ok(series);
         }
         if self.head.table.len() >= limits.series {
-            return Err(Reason::SeriesLimit { limit: limits.series });
+            return Err(Reason::SeriesLimit {
+                limit: limits.series,
+            });
         }
         if self.head.series_of_source(self.source) >= limits.source_series {
-            return Err(Reason::SourceLimit { limit: limits.source_series });
+            return Err(Reason::SourceLimit {
+                limit: limits.source_series,
+            });
         }
         if self.head.bytes() > limits.head_bytes {
-            return Err(Reason::Memory { limit: limits.head_bytes });
+            return Err(Reason::Memory {
+                limit: limits.head_bytes,
+            });
         }
         let number = self.head.table.next_number();
         let beside = self.last.map(|(_, series)| series);
-        self.head.define(number, &canonical, fingerprint, self.source, beside);
+        self.head
+            .define(number, &canonical, fingerprint, self.source, beside);
         record::put_series(self.unwritten, number, self.batch.source, &canonical.bytes);
         self.new_series += 1;
         Ok(number)
@@ -303,7 +345,9 @@ impl<'a> Finder<'a> {
             Err(_) => String::from_utf8_lossy(&key[..key.len().min(LENGTH_MAX)]).into_owned(),
         };
         if text.len() > LENGTH_MAX {
-            let end = (0..=LENGTH_MAX).rev().find(|end| text.is_char_boundary(*end));
+            let end = (0..=LENGTH_MAX)
+                .rev()
+                .find(|end| text.is_char_boundary(*end));
             text.truncate(end.unwrap_or(0));
             text.push('…');
         }

@@ -30,10 +30,17 @@ impl Store {
             link(&part.file.path, &directory.join("parts"))?;
         }
         let own = &self.options.directory;
-        for number in wal::segments(own)?.into_iter().filter(|number| *number <= last) {
+        for number in wal::segments(own)?
+            .into_iter()
+            .filter(|number| *number <= last)
+        {
             link(&wal::segment_path(own, number), &directory.join("log"))?;
         }
-        copy_start(&wal::catalogue_path(own), &wal::catalogue_path(directory), catalogue)?;
+        copy_start(
+            &wal::catalogue_path(own),
+            &wal::catalogue_path(directory),
+            catalogue,
+        )?;
         for folder in ["log", "parts", ""] {
             wal::sync_directory(&directory.join(folder))?;
         }

@@ -199,16 +199,25 @@ impl fmt::Display for Reason {
         match self {
             Reason::BadLabels(problem) => write!(out, "bad labels: {problem}"),
             Reason::BadHistogram(problem) => write!(out, "bad histogram: {problem}"),
-            Reason::TooOld { timestamp_ms, oldest_ms } => write!(
+            Reason::TooOld {
+                timestamp_ms,
+                oldest_ms,
+            } => write!(
                 out,
                 "timestamp {timestamp_ms} is too old: nothing before {oldest_ms} is taken"
             ),
-            Reason::TooNew { timestamp_ms, newest_ms } => write!(
+            Reason::TooNew {
+                timestamp_ms,
+                newest_ms,
+            } => write!(
                 out,
                 "timestamp {timestamp_ms} is in the future: nothing after {newest_ms} is taken"
             ),
             Reason::SeriesLimit { limit } => {
-                write!(out, "the store holds {limit} series, which is its limit (limits.series)")
+                write!(
+                    out,
+                    "the store holds {limit} series, which is its limit (limits.series)"
+                )
             }
             Reason::SourceLimit { limit } => write!(
                 out,

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use pitcrew_promql::histogram::{Bucket, CUSTOM_SCHEMA, FloatHistogram, ResetHint, SCHEMA_MAX, SCHEMA_MIN};
+use pitcrew_promql::histogram::{
+    Bucket, CUSTOM_SCHEMA, FloatHistogram, ResetHint, SCHEMA_MAX, SCHEMA_MIN,
+};
 
 use crate::bytes::{Malformed, Put, Reader};
 
@@ -77,7 +79,8 @@ pub(crate) fn invalid_histogram(histogram: &FloatHistogram) -> Option<String> {
     if schema != CUSTOM_SCHEMA && !(SCHEMA_MIN..=SCHEMA_MAX).contains(&schema) {
         return Some(format!("unknown schema {schema}"));
     }
-    let ascending = |buckets: &[Bucket]| buckets.is_sorted_by(|left, right| left.index < right.index);
+    let ascending =
+        |buckets: &[Bucket]| buckets.is_sorted_by(|left, right| left.index < right.index);
     if !ascending(&histogram.positive) || !ascending(&histogram.negative) {
         return Some("buckets are not in ascending order".to_owned());
     }
@@ -100,7 +103,9 @@ fn histogram(reader: &mut Reader<'_>) -> Result<FloatHistogram, Malformed> {
     let positive = buckets(reader)?;
     let negative = buckets(reader)?;
     let bounds = reader.count(8)?;
-    let custom_bounds = (0..bounds).map(|_| reader.f64()).collect::<Result<_, _>>()?;
+    let custom_bounds = (0..bounds)
+        .map(|_| reader.f64())
+        .collect::<Result<_, _>>()?;
     Ok(FloatHistogram {
         schema,
         zero_threshold,
@@ -141,7 +146,8 @@ fn buckets(reader: &mut Reader<'_>) -> Result<Vec<Bucket>, Malformed> {
 
 /// Twice a whole number, or 1 and the bits of any other.
 fn put_number(out: &mut Vec<u8>, value: f64) {
-    let whole = (0.0..WHOLE_MAX).contains(&value) && value.fract() == 0.0 && value.is_sign_positive();
+    let whole =
+        (0.0..WHOLE_MAX).contains(&value) && value.fract() == 0.0 && value.is_sign_positive();
     if whole {
         #[expect(
             clippy::cast_possible_truncation,
@@ -186,9 +192,16 @@ mod tests {
         };
         let h = histogram;
         let plain = [h.zero_threshold, h.zero_count, h.count, h.sum].map(f64::to_bits);
-        let bounds: Vec<u64> = h.custom_bounds.iter().map(|bound| bound.to_bits()).collect();
+        let bounds: Vec<u64> = h
+            .custom_bounds
+            .iter()
+            .map(|bound| bound.to_bits())
+            .collect();
         let (positive, negative) = (numbers(&h.positive), numbers(&h.negative));
-        format!("{} {plain:?} {positive:?} {negative:?} {bounds:?} {:?}", h.schema, h.reset_hint)
+        format!(
+            "{} {plain:?} {positive:?} {negative:?} {bounds:?} {:?}",
+            h.schema, h.reset_hint
+        )
     }
 
     proptest! {

@@ -51,7 +51,10 @@ impl Joined {
             self.parts = pieces.iter().map(|piece| piece.times.clone()).collect();
             self.whole = match pieces {
                 [one] => one.times.clone(),
-                _ => pieces.iter().flat_map(|piece| piece.times.iter().copied()).collect(),
+                _ => pieces
+                    .iter()
+                    .flat_map(|piece| piece.times.iter().copied())
+                    .collect(),
             };
         }
         self.whole.clone()
@@ -74,12 +77,16 @@ pub(crate) fn series(labels: Labels, mut pieces: Vec<Piece>, joined: &mut Joined
     }
     pieces.sort_by_key(|piece| piece.times[0]);
     let timestamps = joined.join(&pieces);
-    let has_starts = pieces
-        .iter()
-        .any(|piece| matches!(&piece.values, PieceValues::Floats { starts, .. } if !starts.is_empty()));
+    let has_starts = pieces.iter().any(
+        |piece| matches!(&piece.values, PieceValues::Floats { starts, .. } if !starts.is_empty()),
+    );
     let (mut values, mut starts) = (Vec::new(), Vec::new());
     for piece in pieces {
-        let PieceValues::Floats { values: more, starts: their_starts } = piece.values else {
+        let PieceValues::Floats {
+            values: more,
+            starts: their_starts,
+        } = piece.values
+        else {
             continue;
         };
         if has_starts {
@@ -95,7 +102,11 @@ pub(crate) fn series(labels: Labels, mut pieces: Vec<Piece>, joined: &mut Joined
     }
     Series {
         labels,
-        floats: FloatColumn { timestamps, values, starts },
+        floats: FloatColumn {
+            timestamps,
+            values,
+            starts,
+        },
         histograms: HistogramColumn::default(),
     }
 }
@@ -130,7 +141,9 @@ fn mixed(labels: Labels, pieces: Vec<Piece>) -> Series {
             }
             Blob::Histogram(histogram) => {
                 histogram_times.push(time);
-                histograms.values.push(with_hint(&histogram, before.as_deref()));
+                histograms
+                    .values
+                    .push(with_hint(&histogram, before.as_deref()));
                 histograms.starts.push(start);
                 before = Some(histogram);
             }
@@ -143,11 +156,18 @@ fn mixed(labels: Labels, pieces: Vec<Piece>) -> Series {
     }
     floats.timestamps = float_times.into();
     histograms.timestamps = histogram_times.into();
-    Series { labels, floats, histograms }
+    Series {
+        labels,
+        floats,
+        histograms,
+    }
 }
 
 /// What is known of a reset depends on the sample before it, which its sender may not have seen.
-fn with_hint(histogram: &Arc<FloatHistogram>, before: Option<&FloatHistogram>) -> Arc<FloatHistogram> {
+fn with_hint(
+    histogram: &Arc<FloatHistogram>,
+    before: Option<&FloatHistogram>,
+) -> Arc<FloatHistogram> {
     let reset_hint = histogram.hint_after(before);
     if histogram.reset_hint == reset_hint || reset_hint == ResetHint::Gauge {
         return histogram.clone();

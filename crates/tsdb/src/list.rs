@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeSet, ops::ControlFlow};
 
-use pitcrew_promql::{
-    labels::Labels,
-    storage::Selection,
-};
+use pitcrew_promql::{labels::Labels, storage::Selection};
 
 use crate::{
     batch::Metadata,
@@ -32,18 +29,18 @@ impl<T> Listing<T> {
         let mut items: Vec<T> = items.into_iter().take(limit.saturating_add(1)).collect();
         let truncated = items.len() > limit;
         items.truncate(limit);
-        Listing { items, truncated, warnings }
+        Listing {
+            items,
+            truncated,
+            warnings,
+        }
     }
 }
 
 impl Store {
     /// Names of the labels of series that have samples about that time; with matchers, of those that fulfil
     /// them.
-    pub fn label_names(
-        &self,
-        selection: &Selection<'_>,
-        limit: usize,
-    ) -> Listing<String> {
+    pub fn label_names(&self, selection: &Selection<'_>, limit: usize) -> Listing<String> {
         let mut names = BTreeSet::new();
         if !selection.matchers.is_empty() {
             let warnings = self.each_series(selection, &mut |labels| {
@@ -56,10 +53,20 @@ impl Store {
         {
             let head = read(&self.head);
             let table = &head.table;
-            names.extend(table.postings.names().map(|name| table.symbols.text(name).to_string()));
+            names.extend(
+                table
+                    .postings
+                    .names()
+                    .map(|name| table.symbols.text(name).to_string()),
+            );
         }
         for part in self.parts_of(selection) {
-            match (PartTerms { part: &part, cache: &self.cache }).names() {
+            match (PartTerms {
+                part: &part,
+                cache: &self.cache,
+            })
+            .names()
+            {
                 Ok(found) => names.extend(found),
                 Err(error) => warnings.push(error.to_string()),
             }
@@ -94,7 +101,10 @@ impl Store {
             }
         }
         for part in self.parts_of(selection) {
-            let terms = PartTerms { part: &part, cache: &self.cache };
+            let terms = PartTerms {
+                part: &part,
+                cache: &self.cache,
+            };
             let found = terms.values(name, &mut |value, _| {
                 values.insert(value.to_owned());
                 Ok(true)
@@ -105,11 +115,7 @@ impl Store {
     }
 
     /// Labels of the series that fulfil all matchers, as [`Store::label_names`]. Not in order when truncated.
-    pub fn series(
-        &self,
-        selection: &Selection<'_>,
-        limit: usize,
-    ) -> Listing<Labels> {
+    pub fn series(&self, selection: &Selection<'_>, limit: usize) -> Listing<Labels> {
         let mut found = BTreeSet::new();
         let warnings = self.each_series(selection, &mut |labels| {
             found.insert(labels.clone());
@@ -148,9 +154,17 @@ impl Store {
                     && (selection.start_ms..=selection.end_ms).contains(&time_ms)
             })
             .map(|exemplar| {
-                let labels = Labels::from_pairs(exemplar.labels.iter().map(|(name, value)| (name, value)));
+                let labels =
+                    Labels::from_pairs(exemplar.labels.iter().map(|(name, value)| (name, value)));
                 let (value, timestamp_ms) = (exemplar.value, exemplar.timestamp_ms);
-                (exemplar.series, Exemplar { labels, value, timestamp_ms })
+                (
+                    exemplar.series,
+                    Exemplar {
+                        labels,
+                        value,
+                        timestamp_ms,
+                    },
+                )
             })
             .collect();
         by_series.sort_by_key(|(series, exemplar)| (*series, exemplar.timestamp_ms));
@@ -164,14 +178,22 @@ impl Store {
                 }
             }
         }
-        listed.into_iter().map(|(_, labels, exemplars)| (labels, exemplars)).collect()
+        listed
+            .into_iter()
+            .map(|(_, labels, exemplars)| (labels, exemplars))
+            .collect()
     }
 
     /// What is known of metric families: of one, or of all.
     pub fn metadata(&self, family: Option<&str>, limit: usize) -> Vec<Metadata> {
         let families = lock(&self.families);
         match family {
-            Some(family) => families.get(family).into_iter().take(limit).cloned().collect(),
+            Some(family) => families
+                .get(family)
+                .into_iter()
+                .take(limit)
+                .cloned()
+                .collect(),
             None => families.iter().take(limit).cloned().collect(),
         }
     }

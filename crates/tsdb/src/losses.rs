@@ -46,7 +46,10 @@ impl Losses {
 
     /// What a reader of this time must know.
     pub(crate) fn warnings(&self, from_ms: i64, to_ms: i64) -> Vec<String> {
-        let touched = self.0.iter().filter(|loss| loss.from_ms <= to_ms && loss.to_ms >= from_ms);
+        let touched = self
+            .0
+            .iter()
+            .filter(|loss| loss.from_ms <= to_ms && loss.to_ms >= from_ms);
         touched
             .map(|loss| match loss.times {
                 1 => loss.what.clone(),

@@ -93,9 +93,15 @@ impl Store {
             return true;
         }
         let since_ms = lock(&self.writer).filling_since_ms;
-        let filling = read(&self.head).filling;
+        let (filling, bytes) = {
+            let head = read(&self.head);
+            (head.filling, head.bytes())
+        };
         let old = now_ms.saturating_sub(since_ms) >= self.options.seal_after_ms;
-        filling.samples > 0 && (old || filling.bytes > self.options.limits.head_bytes / 2)
+        let limit = self.options.limits.head_bytes;
+        // Half way to the point where all samples are refused.
+        let pressing = bytes > limit + limit / 8;
+        filling.samples > 0 && (old || pressing || filling.bytes > limit / 2)
     }
 
     fn seal_now(&self, upkeep: &mut Upkeep, now_ms: i64) -> Result<u64, Error> {
@@ -182,7 +188,10 @@ impl Store {
                 gone.push(part.clone());
             }
         }
-        let being_merged = upkeep.merge.as_ref().is_some_and(|merge| merge.reads_any(&gone));
+        let being_merged = upkeep
+            .merge
+            .as_ref()
+            .is_some_and(|merge| merge.reads_any(&gone));
         if being_merged {
             upkeep.merge = None;
         }
@@ -199,7 +208,8 @@ impl Store {
                 return Ok(None);
             };
             let number = upkeep.take_number();
-            upkeep.merge = self.healthy(Merge::begin(directory, number, level, sources, &self.cache))?;
+            upkeep.merge =
+                self.healthy(Merge::begin(directory, number, level, sources, &self.cache))?;
             return Ok(Some(0));
         };
         match self.healthy(merge.step(&self.cache))? {
@@ -221,11 +231,19 @@ impl Store {
     fn healthy<T>(&self, result: Result<T, Error>) -> Result<Option<T>, Error> {
         match result {
             Ok(value) => Ok(Some(value)),
-            Err(Error::Damaged { path, offset, problem }) => {
+            Err(Error::Damaged {
+                path,
+                offset,
+                problem,
+            }) => {
                 if let Some(part) = read(&self.parts).iter().find(|part| part.file.path == path) {
                     part.mark_damaged();
                 }
-                let damage = Error::Damaged { path, offset, problem };
+                let damage = Error::Damaged {
+                    path,
+                    offset,
+                    problem,
+                };
                 lock(&self.damage).insert(damage.to_string());
                 Ok(None)
             }
@@ -252,7 +270,12 @@ impl Store {
         for (number, series) in head.table.iter() {
             labels.clear();
             head.table.put_labels(series, &mut labels);
-            record::put_series(&mut records, number, head.source_name(series.source), &labels);
+            record::put_series(
+                &mut records,
+                number,
+                head.source_name(series.source),
+                &labels,
+            );
         }
         drop(head);
         for metadata in lock(&self.families).iter() {

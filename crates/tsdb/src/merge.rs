@@ -4,15 +4,12 @@
 //! those that were in the same clusters of all sources stay together. Where two sources have a sample of one
 //! instant, that of the lower order stays.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use hashbrown::HashTable;
 
 use crate::{
+    blob,
     cache::Cache,
     error::Error,
     options::Options,
@@ -28,22 +25,35 @@ use crate::{
 /// Samples that are merged in one step.
 const STEP_SAMPLES: usize = 2_000_000;
 
-/// The parts that should be merged next, and the level that the result has.
-pub(crate) fn due(parts: &[Arc<Part>], options: &Options, now_ms: i64) -> Option<(Vec<Arc<Part>>, u8)> {
+/// The parts that should be merged next, and the level that the result has. `parts`: ascending by order.
+///
+/// Only neighbours in that order are merged, or of two samples of one instant the wrong one would count. So a
+/// part belongs to the latest span that it or any part before it reaches.
+pub(crate) fn due(
+    parts: &[Arc<Part>],
+    options: &Options,
+    now_ms: i64,
+) -> Option<(Vec<Arc<Part>>, u8)> {
     for (level, span_ms) in (1u8..).zip(&options.merge_spans_ms) {
         let span_ms = (*span_ms).max(1);
-        let mut spans: BTreeMap<i64, Vec<Arc<Part>>> = BTreeMap::new();
-        for part in parts.iter().filter(|part| part.footer.level < level && !part.is_damaged()) {
-            let span = part.footer.max_ms.div_euclid(span_ms);
-            spans.entry(span).or_default().push(part.clone());
-        }
+        let mut latest_ms = i64::MIN;
+        let placed = parts.iter().map(|part| {
+            latest_ms = latest_ms.max(part.footer.max_ms);
+            let may_merge = part.footer.level < level && !part.is_damaged();
+            (may_merge.then_some(latest_ms.div_euclid(span_ms)), part)
+        });
+        let placed: Vec<(Option<i64>, &Arc<Part>)> = placed.collect();
         let is_over = |span: i64| {
             let end_ms = span.saturating_add(1).saturating_mul(span_ms);
             end_ms.saturating_add(options.seal_after_ms) <= now_ms
         };
-        let mut spans = spans.into_iter();
-        if let Some((_, sources)) = spans.find(|(span, sources)| sources.len() > 1 && is_over(*span)) {
-            return Some((sources, level));
+        let mut runs = placed.chunk_by(|(left, _), (right, _)| left == right);
+        let due = runs.find(|run| run.len() > 1 && run[0].0.is_some_and(is_over));
+        if let Some(run) = due {
+            return Some((
+                run.iter().map(|(_, part)| Arc::clone(part)).collect(),
+                level,
+            ));
         }
     }
     None
@@ -59,7 +69,12 @@ pub(crate) struct Merge {
 
 impl std::fmt::Debug for Merge {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "Merge of {} parts into {}", self.sources.len(), self.number)
+        write!(
+            out,
+            "Merge of {} parts into {}",
+            self.sources.len(),
+            self.number
+        )
     }
 }
 
@@ -86,10 +101,16 @@ impl Merge {
     ) -> Result<Self, Error> {
         let footers = || sources.iter().map(|part| &part.footer);
         let footer = Footer {
-            secret: footers().map(|footer| footer.secret).next().unwrap_or_default(),
+            secret: footers()
+                .map(|footer| footer.secret)
+                .next()
+                .unwrap_or_default(),
             order: footers().map(|footer| footer.order).min().unwrap_or(number),
             level,
-            segment: footers().map(|footer| footer.segment).max().unwrap_or_default(),
+            segment: footers()
+                .map(|footer| footer.segment)
+                .max()
+                .unwrap_or_default(),
             merged: sources.iter().map(|part| part.name.number).collect(),
             ..Footer::default()
         };
@@ -104,14 +125,17 @@ impl Merge {
 
     pub(crate) fn reads_any(&self, parts: &[Arc<Part>]) -> bool {
         let numbers = |part: &Arc<Part>| part.name.number;
-        self.sources.iter().any(|source| parts.iter().any(|part| numbers(part) == numbers(source)))
+        self.sources
+            .iter()
+            .any(|source| parts.iter().any(|part| numbers(part) == numbers(source)))
     }
 
     /// Merges some clusters; true when all are.
     pub(crate) fn step(&mut self, cache: &Cache) -> Result<bool, Error> {
         let sources = self.sources.iter();
-        let mut readers: Vec<PartReader<'_>> =
-            sources.map(|part| PartReader::new(part.clone(), cache)).collect::<Result<_, _>>()?;
+        let mut readers: Vec<PartReader<'_>> = sources
+            .map(|part| PartReader::new(part.clone(), cache))
+            .collect::<Result<_, _>>()?;
         let mut samples = 0;
         while samples < STEP_SAMPLES {
             let Some(planned) = self.plan.next() else {
@@ -132,7 +156,6 @@ impl Merge {
 fn plan(sources: &[Arc<Part>], cache: &Cache) -> Result<Vec<Planned>, Error> {
     let mut series: Vec<(u128, Places)> = Vec::new();
     let mut known: HashTable<usize> = HashTable::new();
-    let mut kinds: Vec<Vec<Kind>> = Vec::new();
     // Any bits of a fingerprint are as good as a hash of it.
     let hash = |fingerprint: u128| {
         let bytes = fingerprint.to_le_bytes();
@@ -140,7 +163,6 @@ fn plan(sources: &[Arc<Part>], cache: &Cache) -> Result<Vec<Planned>, Error> {
     };
     for (source, part) in sources.iter().enumerate() {
         let mut reader = PartReader::new(part.clone(), cache)?;
-        kinds.push(reader.clusters.0.iter().map(|cluster| cluster.kind).collect());
         for number in 0..part.footer.series {
             let fingerprint = reader.fingerprint(number)?;
             let found = known.find(hash(fingerprint), |index| series[*index].0 == fingerprint);
@@ -156,32 +178,31 @@ fn plan(sources: &[Arc<Part>], cache: &Cache) -> Result<Vec<Planned>, Error> {
     }
     drop(known);
     let mut plan: Vec<Planned> = Vec::new();
-    let mut planned: HashMap<(bool, Vec<(usize, usize)>), usize> = HashMap::new();
+    let mut planned: HashMap<Vec<(usize, usize)>, usize> = HashMap::new();
     let clusters = sources.iter().map(|part| part.clusters(cache));
     let clusters: Vec<_> = clusters.collect::<Result<_, _>>()?;
     for (_, places) in series {
-        for wants_blobs in [false, true] {
-            let (mut from, mut members) = (Vec::new(), Vec::new());
-            let mut kind = if wants_blobs { Kind::Blobs } else { Kind::Floats };
-            for (source, number) in &places {
-                let Some((cluster, found)) = clusters[*source].of_series(*number) else {
-                    continue;
-                };
-                if (found.kind == Kind::Blobs) == wants_blobs {
-                    kind = kind.max(found.kind);
-                    from.push((*source, cluster));
-                    members.push(*number);
-                }
+        let mut kind = Kind::Floats;
+        let mut from = Vec::with_capacity(places.len());
+        for (source, number) in &places {
+            if let Some((cluster, found)) = clusters[*source].of_series(*number) {
+                // A series that was ever a histogram stays one: of a float and a histogram of one instant the
+                // first one counts, which only a common column can tell.
+                kind = kind.max(found.kind);
+                from.push((*source, cluster));
             }
-            if from.is_empty() {
-                continue;
-            }
-            let index = *planned.entry((wants_blobs, from.clone())).or_insert_with(|| {
-                plan.push(Planned { kind, from, members: Vec::new() });
-                plan.len() - 1
-            });
-            plan[index].members.extend(members);
         }
+        let index = *planned.entry(from.clone()).or_insert_with(|| {
+            plan.push(Planned {
+                kind,
+                from,
+                members: Vec::new(),
+            });
+            plan.len() - 1
+        });
+        plan[index]
+            .members
+            .extend(places.iter().map(|(_, number)| *number));
     }
     Ok(plan)
 }
@@ -198,7 +219,13 @@ fn write_cluster(
         let reader = &mut readers[*source];
         let cluster = reader.clusters.0[*number];
         let index = reader.index(*number, &cluster)?;
-        cells.extend(index.times.iter().enumerate().map(|(row, time)| (*time, rank, row)));
+        cells.extend(
+            index
+                .times
+                .iter()
+                .enumerate()
+                .map(|(row, time)| (*time, rank, row)),
+        );
     }
     cells.sort_unstable();
     cells.dedup_by_key(|(time, ..)| *time);
@@ -229,7 +256,10 @@ fn write_series(
     if planned.kind == Kind::Blobs {
         let blob = |rank: usize, row: usize| match &*columns[rank].0 {
             Chunk::Blobs(blobs) => blobs[columns[rank].1.start + row].clone(),
-            Chunk::Floats { .. } => Box::default(),
+            Chunk::Floats { values, starts } => {
+                let cell = columns[rank].1.start + row;
+                blob::encode_float(values[cell], starts.get(cell).copied().unwrap_or(0))
+            }
         };
         let blobs = cells.iter().map(|(_, rank, row)| blob(*rank, *row));
         return writer.column(&labels, fingerprint, ColumnValues::Blobs(blobs.collect()));
@@ -237,7 +267,11 @@ fn write_series(
     let (mut values, mut starts) = (Vec::with_capacity(cells.len()), Vec::new());
     for (_, rank, row) in cells {
         let (chunk, range) = &columns[*rank];
-        if let Chunk::Floats { values: from, starts: from_starts } = &**chunk {
+        if let Chunk::Floats {
+            values: from,
+            starts: from_starts,
+        } = &**chunk
+        {
             values.push(from[range.start + row]);
             if planned.kind == Kind::FloatsWithStarts {
                 starts.push(from_starts.get(range.start + row).copied().unwrap_or(0));

@@ -163,6 +163,10 @@ impl Postings {
 
     /// Symbols of all values of a label.
     pub(crate) fn values(&self, name: u32) -> impl Iterator<Item = u32> {
-        self.names.get(&name).into_iter().flatten().map(|(value, _)| *value)
+        self.names
+            .get(&name)
+            .into_iter()
+            .flatten()
+            .map(|(value, _)| *value)
     }
 }

@@ -50,12 +50,26 @@ pub(crate) fn recover(options: &Options, random: u64, now_ms: i64) -> Result<Rec
     })?;
     let whole = found.as_ref().filter(|found| found.number.is_some());
     let of_parts = parts.first().map(|part| part.footer.secret);
-    let secret = whole.and_then(|found| found.number).or(of_parts).unwrap_or(random);
+    let secret = whole
+        .and_then(|found| found.number)
+        .or(of_parts)
+        .unwrap_or(random);
     let length = whole.map(|found| found.length);
-    recovery.notices.extend(found.into_iter().flat_map(|found| found.notices));
-    let next_part = parts.iter().map(|part| part.name.number + 1).max().unwrap_or(0);
+    recovery
+        .notices
+        .extend(found.into_iter().flat_map(|found| found.notices));
+    let next_part = parts
+        .iter()
+        .map(|part| part.name.number + 1)
+        .max()
+        .unwrap_or(0);
     recovery.drop_strangers(&mut parts, secret)?;
-    let sealed = parts.iter().map(|part| part.footer.segment).max().unwrap_or(0);
+    recovery.missing_parts()?;
+    let sealed = parts
+        .iter()
+        .map(|part| part.footer.segment)
+        .max()
+        .unwrap_or(0);
     let mut head = Head::new(secret);
     define(&mut head, definitions);
     let mut exemplars = Exemplars::default();
@@ -88,14 +102,19 @@ impl Recovery<'_> {
         let mut parts = Vec::new();
         for entry in fs::read_dir(&folder).at("read", &folder)? {
             let path = entry.at("read", &folder)?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             if name.ends_with(".tmp") {
                 // A crash came before it was whole; what it was made from is still there.
                 fs::remove_file(&path).at("remove", &path)?;
                 continue;
             }
             let Some(name) = PartName::parse(&name) else {
-                self.notices.push(format!("{} is no part: it is left alone", path.display()));
+                self.notices
+                    .push(format!("{} is no part: it is left alone", path.display()));
                 continue;
             };
             match Part::open(&path, name) {
@@ -105,8 +124,14 @@ impl Recovery<'_> {
             }
         }
         // A crash came before the sources of a merge were deleted.
-        let merged: BTreeSet<u64> = parts.iter().flat_map(|part| part.footer.merged.clone()).collect();
-        for part in parts.iter().filter(|part| merged.contains(&part.name.number)) {
+        let merged: BTreeSet<u64> = parts
+            .iter()
+            .flat_map(|part| part.footer.merged.clone())
+            .collect();
+        for part in parts
+            .iter()
+            .filter(|part| merged.contains(&part.name.number))
+        {
             let path = &part.file.path;
             fs::remove_file(path).at("remove", path)?;
         }
@@ -115,12 +140,29 @@ impl Recovery<'_> {
         Ok(parts)
     }
 
+    /// What was put aside earlier stays missing until somebody takes it away from there.
+    fn missing_parts(&mut self) -> Result<(), Error> {
+        let folder = self.options.directory.join("quarantine");
+        for entry in fs::read_dir(&folder).at("read", &folder)? {
+            let path = entry.at("read", &folder)?.path();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if let Some(name) = PartName::parse(&name) {
+                let what = format!("a part is missing: {} can't be read", path.display());
+                self.losses.add(name.min_ms, name.max_ms, &what);
+            }
+        }
+        Ok(())
+    }
+
     fn put_aside(&mut self, name: PartName, problem: &str) -> Result<(), Error> {
         let directory = &self.options.directory;
         let path = name.path(directory);
         let notice = replay::put_aside(directory, &path, problem)?;
         fs::remove_file(&path).at("remove", &path)?;
-        self.losses.add(name.min_ms, name.max_ms, &notice);
         self.notices.push(notice);
         Ok(())
     }
@@ -136,7 +178,12 @@ impl Recovery<'_> {
     }
 
     /// Reads the segments after `sealed` into the head, and deletes those before. The number of the last one.
-    fn log(&mut self, head: &mut Head, exemplars: &mut Exemplars, sealed: u64) -> Result<u64, Error> {
+    fn log(
+        &mut self,
+        head: &mut Head,
+        exemplars: &mut Exemplars,
+        sealed: u64,
+    ) -> Result<u64, Error> {
         let directory = &self.options.directory;
         let mut unknown = 0;
         let mut last = sealed;
@@ -149,7 +196,9 @@ impl Recovery<'_> {
             last = number;
             let replayed = replay::segment(directory, number, &mut |record| match record {
                 Record::Samples(samples) => unknown += put(head, samples),
-                Record::Exemplar(exemplar) => exemplars.add(exemplar, self.options.limits.exemplars),
+                Record::Exemplar(exemplar) => {
+                    exemplars.add(exemplar, self.options.limits.exemplars)
+                }
                 Record::Series { .. } | Record::Metadata(_) => {}
             })?;
             if replayed.is_damaged {
@@ -179,12 +228,18 @@ impl Recovery<'_> {
 fn define(head: &mut Head, definitions: Vec<Record>) {
     let mut beside = None;
     for record in definitions {
-        let Record::Series { number, source, labels } = record else {
+        let Record::Series {
+            number,
+            source,
+            labels,
+        } = record
+        else {
             continue;
         };
         let fingerprint = head.table.fingerprint(&labels);
         // A definition may be written twice when a write failed half way.
-        let known = head.table.get(number).is_some() || head.table.of_labels(&labels, fingerprint).is_some();
+        let known = head.table.get(number).is_some()
+            || head.table.of_labels(&labels, fingerprint).is_some();
         if !known {
             let source = head.source(&source);
             head.define(number, &labels, fingerprint, source, beside);
@@ -196,7 +251,13 @@ fn define(head: &mut Head, definitions: Vec<Record>) {
 /// How many samples belong to no series.
 fn put(head: &mut Head, samples: Vec<LoggedSample>) -> u64 {
     let mut unknown = 0;
-    for LoggedSample { series, timestamp_ms, start_ms, cell } in samples {
+    for LoggedSample {
+        series,
+        timestamp_ms,
+        start_ms,
+        cell,
+    } in samples
+    {
         if head.table.get(series).is_some() {
             head.put(series, timestamp_ms, cell, start_ms);
         } else {

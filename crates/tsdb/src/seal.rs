@@ -47,7 +47,9 @@ pub(crate) fn identities(head: &Head, group: &FrozenGroup) -> Vec<Option<(Labels
     let columns = group.columns.iter();
     columns
         .map(|number| {
-            let series = (*number != NO_SERIES).then(|| head.table.get(*number)).flatten()?;
+            let series = (*number != NO_SERIES)
+                .then(|| head.table.get(*number))
+                .flatten()?;
             Some((head.table.labels(series), series.fingerprint))
         })
         .collect()
@@ -70,10 +72,16 @@ fn write_column(
         Kind::FloatsWithStarts => {
             let starts: Vec<i64> = rows.iter().map(|row| row.start_ms(column)).collect();
             let values = values();
-            writer.column(labels, fingerprint, ColumnValues::FloatsWithStarts(&values, &starts))
+            writer.column(
+                labels,
+                fingerprint,
+                ColumnValues::FloatsWithStarts(&values, &starts),
+            )
         }
         Kind::Blobs => {
-            let blobs = rows.iter().map(|row| Box::from(row.blob(column).unwrap_or_default()));
+            let blobs = rows
+                .iter()
+                .map(|row| Box::from(row.blob(column).unwrap_or_default()));
             writer.column(labels, fingerprint, ColumnValues::Blobs(blobs.collect()))
         }
     }
@@ -93,9 +101,14 @@ impl Present {
     }
 
     fn rows<'a>(&'a self, rows: &'a [Row]) -> impl Iterator<Item = &'a Row> {
-        let there = |row: usize| self.0.get(row / 64).is_some_and(|word| word >> (row % 64) & 1 == 1);
+        let there = |row: usize| {
+            self.0
+                .get(row / 64)
+                .is_some_and(|word| word >> (row % 64) & 1 == 1)
+        };
         let rows = rows.iter().enumerate();
-        rows.filter(move |(index, _)| there(*index)).map(|(_, row)| row)
+        rows.filter(move |(index, _)| there(*index))
+            .map(|(_, row)| row)
     }
 }
 

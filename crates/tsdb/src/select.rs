@@ -51,7 +51,9 @@ impl Store {
     /// Parts that have samples of that time, ascending by order.
     pub(crate) fn parts_of(&self, selection: &Selection<'_>) -> Vec<Arc<Part>> {
         let parts = read(&self.parts).clone();
-        let overlapping = parts.iter().filter(|part| part.overlaps(selection.start_ms, selection.end_ms));
+        let overlapping = parts
+            .iter()
+            .filter(|part| part.overlaps(selection.start_ms, selection.end_ms));
         overlapping.cloned().collect()
     }
 }
@@ -92,12 +94,16 @@ impl<'a> Finding<'a> {
             warnings: BTreeSet::new(),
             told: BTreeSet::new(),
         };
-        finding.warnings.extend(lock(&store.losses).warnings(start_ms, end_ms));
+        finding
+            .warnings
+            .extend(lock(&store.losses).warnings(start_ms, end_ms));
         // The head first: what is sealed meanwhile is then in the parts, too, and one of both is left out.
         let mut entries = from_head(&read(&store.head), selection);
         let mut known = HashTable::with_capacity(entries.len());
         for (index, entry) in entries.iter().enumerate() {
-            known.insert_unique(hash(entry.fingerprint), index, |index| hash(entries[*index].fingerprint));
+            known.insert_unique(hash(entry.fingerprint), index, |index| {
+                hash(entries[*index].fingerprint)
+            });
         }
         for part in store.parts_of(selection) {
             if let Err(error) = finding.add_part(part, selection, &mut entries, &mut known) {
@@ -121,7 +127,9 @@ impl<'a> Finding<'a> {
         let number = u32::try_from(self.readers.len()).unwrap_or(u32::MAX);
         for series in &found {
             let fingerprint = reader.fingerprint(series)?;
-            let same = known.find(hash(fingerprint), |index| entries[*index].fingerprint == fingerprint);
+            let same = known.find(hash(fingerprint), |index| {
+                entries[*index].fingerprint == fingerprint
+            });
             match same.copied() {
                 Some(index) => entries[index].places.push((number, series)),
                 None => {
@@ -132,7 +140,9 @@ impl<'a> Finding<'a> {
                         head: Vec::new(),
                     });
                     let added = entries.len() - 1;
-                    known.insert_unique(hash(fingerprint), added, |index| hash(entries[*index].fingerprint));
+                    known.insert_unique(hash(fingerprint), added, |index| {
+                        hash(entries[*index].fingerprint)
+                    });
                 }
             }
         }
@@ -188,7 +198,9 @@ impl<'a> Finding<'a> {
             let (start_ms, end_ms) = (self.start_ms, self.end_ms);
             let in_part = entry.places.iter().any(|(reader, series)| {
                 let cluster = self.readers[*reader as usize].cluster_of(*series);
-                cluster.is_ok_and(|(_, cluster)| cluster.min_ms <= end_ms && cluster.max_ms >= start_ms)
+                cluster.is_ok_and(|(_, cluster)| {
+                    cluster.min_ms <= end_ms && cluster.max_ms >= start_ms
+                })
             });
             if !in_part && entry.head.iter().all(|piece| piece.times.is_empty()) {
                 continue;
@@ -226,8 +238,14 @@ fn from_head(head: &Head, selection: &Selection<'_>) -> Vec<Entry> {
     for number in &found {
         let series = head.table.known(number);
         let mut pieces = Vec::new();
-        let frozen = head.frozen.iter().filter_map(|frozen| frozen.groups.get(series.group as usize));
-        for rows in frozen.map(|group| group.rows.as_slice()).chain([head.rows(series.group)]) {
+        let frozen = head
+            .frozen
+            .iter()
+            .filter_map(|frozen| frozen.groups.get(series.group as usize));
+        for rows in frozen
+            .map(|group| group.rows.as_slice())
+            .chain([head.rows(series.group)])
+        {
             reader.read(rows, series.column, selection, &mut pieces);
         }
         if !pieces.is_empty() {
@@ -249,7 +267,13 @@ struct RowReader {
 }
 
 impl RowReader {
-    fn read(&mut self, rows: &[Row], column: u32, selection: &Selection<'_>, pieces: &mut Vec<Piece>) {
+    fn read(
+        &mut self,
+        rows: &[Row],
+        column: u32,
+        selection: &Selection<'_>,
+        pieces: &mut Vec<Piece>,
+    ) {
         let first = rows.partition_point(|row| row.timestamp_ms < selection.start_ms);
         let end = rows.partition_point(|row| row.timestamp_ms <= selection.end_ms);
         let (mut float_times, mut blob_times) = (Vec::new(), Vec::new());

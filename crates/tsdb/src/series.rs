@@ -53,7 +53,9 @@ struct Key {
 fn halves(hash: u128) -> [u64; 2] {
     let bytes = hash.to_le_bytes();
     let half = |from: usize| {
-        let half: [u8; 8] = bytes[from..from + 8].try_into().expect("eight of sixteen bytes");
+        let half: [u8; 8] = bytes[from..from + 8]
+            .try_into()
+            .expect("eight of sixteen bytes");
         u64::from_le_bytes(half)
     };
     [half(0), half(8)]
@@ -77,7 +79,8 @@ impl Canonical {
             let (found, most) = (raw.len(), limits.labels);
             return Err(format!("{found} labels, more than {most} (limits.labels)"));
         }
-        let mut pairs: Vec<(&str, &str)> = raw.iter().filter(|(_, value)| !value.is_empty()).collect();
+        let mut pairs: Vec<(&str, &str)> =
+            raw.iter().filter(|(_, value)| !value.is_empty()).collect();
         pairs.sort_unstable();
         if let Some(pair) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(format!("label {:?} is there twice", pair[0].0));
@@ -94,7 +97,9 @@ impl Canonical {
                 if text.len() > most {
                     let start: String = name.chars().take(40).collect();
                     let length = text.len();
-                    return Err(format!("the {what} of label {start:?} has {length} bytes, more than {most}"));
+                    return Err(format!(
+                        "the {what} of label {start:?} has {length} bytes, more than {most}"
+                    ));
                 }
             }
             canonical.push(name, value);
@@ -149,13 +154,16 @@ impl SeriesTable {
 
     /// One that is known to be there.
     pub(crate) fn known(&self, series: u32) -> &Series {
-        self.get(series).expect("a number is used only as long as its series is there")
+        self.get(series)
+            .expect("a number is used only as long as its series is there")
     }
 
     /// The series that a key's hash stands for.
     pub(crate) fn of_key(&self, hash: u128) -> Option<u32> {
         let hash = halves(hash);
-        self.keys.find(hash[0], |key| key.hash == hash).map(|key| key.series)
+        self.keys
+            .find(hash[0], |key| key.hash == hash)
+            .map(|key| key.series)
     }
 
     pub(crate) fn remember_key(&mut self, hash: u128, series: u32) {
@@ -164,7 +172,8 @@ impl SeriesTable {
         if self.keys.len() > 4 * self.len() + 1024 {
             self.keys.clear();
         }
-        self.keys.insert_unique(hash[0], Key { hash, series }, |key| key.hash[0]);
+        self.keys
+            .insert_unique(hash[0], Key { hash, series }, |key| key.hash[0]);
     }
 
     pub(crate) fn fingerprint(&self, canonical: &Canonical) -> u128 {
@@ -183,9 +192,12 @@ impl SeriesTable {
 
     fn same(&self, labels: &[(u32, u32)], canonical: &Canonical) -> bool {
         labels.len() == canonical.pairs.len()
-            && labels.iter().zip(&canonical.pairs).all(|((name, value), pair)| {
-                **self.symbols.text(*name) == *pair.0 && **self.symbols.text(*value) == *pair.1
-            })
+            && labels
+                .iter()
+                .zip(&canonical.pairs)
+                .all(|((name, value), pair)| {
+                    **self.symbols.text(*name) == *pair.0 && **self.symbols.text(*value) == *pair.1
+                })
     }
 
     /// The number that the next new series gets.
@@ -225,10 +237,11 @@ impl SeriesTable {
             source,
         });
         let slots = &self.slots;
-        self.identities.insert_unique(halves(fingerprint)[0], series, |series| {
-            let series = slots[*series as usize].as_ref();
-            series.map_or(0, |series| halves(series.fingerprint)[0])
-        });
+        self.identities
+            .insert_unique(halves(fingerprint)[0], series, |series| {
+                let series = slots[*series as usize].as_ref();
+                series.map_or(0, |series| halves(series.fingerprint)[0])
+            });
     }
 
     /// Forgets series; their numbers stay taken until [`SeriesTable::give_free`].
@@ -236,7 +249,9 @@ impl SeriesTable {
         self.keys.retain(|key| !gone.contains(key.series));
         self.identities.retain(|series| !gone.contains(*series));
         self.postings.remove(gone);
-        let slots = gone.iter().filter_map(|series| self.slots[series as usize].take());
+        let slots = gone
+            .iter()
+            .filter_map(|series| self.slots[series as usize].take());
         let removed: Vec<Series> = slots.collect();
         for series in &removed {
             self.bytes -= Self::bytes_of(series.labels.len());
@@ -306,6 +321,8 @@ impl Terms for SeriesTable {
         let Some(name) = self.symbols.find(name) else {
             return Ok(RoaringBitmap::new());
         };
-        Ok(self.postings.having_any(name, |value| fits(self.symbols.text(value))))
+        Ok(self
+            .postings
+            .having_any(name, |value| fits(self.symbols.text(value))))
     }
 }

@@ -92,7 +92,10 @@ impl Store {
     pub fn statistics(&self) -> Statistics {
         let parts = read(&self.parts).clone();
         let head = read(&self.head);
-        let frozen = head.frozen.as_ref().map_or(0, |frozen| frozen.filling.samples);
+        let frozen = head
+            .frozen
+            .as_ref()
+            .map_or(0, |frozen| frozen.filling.samples);
         Statistics {
             series: head.table.len(),
             head_samples: head.filling.samples + frozen,

@@ -54,9 +54,10 @@ impl Symbols {
             }
         };
         let (seed, texts) = (self.seed, &self.texts);
-        self.numbers.insert_unique(hash(seed, text), symbol, |symbol| {
-            hash(seed, &texts[*symbol as usize])
-        });
+        self.numbers
+            .insert_unique(hash(seed, text), symbol, |symbol| {
+                hash(seed, &texts[*symbol as usize])
+            });
         symbol
     }
 
@@ -71,7 +72,13 @@ impl Symbols {
 
     /// Forgets all texts but those that are used.
     pub(crate) fn retain(&mut self, is_used: impl Fn(u32) -> bool) {
-        let Symbols { texts, numbers, free, bytes, .. } = self;
+        let Symbols {
+            texts,
+            numbers,
+            free,
+            bytes,
+            ..
+        } = self;
         numbers.retain(|symbol| {
             let used = is_used(*symbol);
             if !used {
@@ -106,7 +113,10 @@ mod tests {
         let (job, zone) = (symbols.intern("job"), symbols.intern("zone"));
         assert_eq!(symbols.intern("job"), job);
         symbols.retain(|symbol| symbol == zone);
-        assert_eq!((symbols.find("job"), symbols.find("zone")), (None, Some(zone)));
+        assert_eq!(
+            (symbols.find("job"), symbols.find("zone")),
+            (None, Some(zone))
+        );
         assert_eq!(symbols.intern("instance"), job);
         assert_eq!(&**symbols.text(job), "instance");
     }

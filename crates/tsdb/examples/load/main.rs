@@ -28,12 +28,17 @@ const START_MS: i64 = 1_700_000_000_000 / 86_400_000 * 86_400_000;
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
     let mut number = |default: usize| -> anyhow::Result<usize> {
-        args.next().map_or(Ok(default), |text| text.parse().context("a number was expected"))
+        args.next().map_or(Ok(default), |text| {
+            text.parse().context("a number was expected")
+        })
     };
     let series = number(10_000)?;
     let scrapes = number(480)?;
     let directory = tempfile::tempdir_in(std::env::var("LOAD_DIR").as_deref().unwrap_or("/tmp"))?;
-    println!("{series} series, {scrapes} scrapes of {} s", SCRAPE_MS / 1000);
+    println!(
+        "{series} series, {scrapes} scrapes of {} s",
+        SCRAPE_MS / 1000
+    );
     let last_ms = load(directory.path(), series, scrapes)?;
     restart(directory.path(), series, last_ms)?;
     Ok(())
@@ -49,7 +54,9 @@ fn options(directory: &Path) -> Options {
 fn load(directory: &Path, series: usize, scrapes: usize) -> anyhow::Result<i64> {
     let before = resident_bytes()?;
     let store = Store::open(options(directory), START_MS)?;
-    let mut targets: Vec<Target> = (0..series.div_ceil(Target::SERIES)).map(Target::new).collect();
+    let mut targets: Vec<Target> = (0..series.div_ceil(Target::SERIES))
+        .map(Target::new)
+        .collect();
     let series = targets.len() * Target::SERIES;
     let of_targets = resident_bytes()?.saturating_sub(before);
     let (mut append, mut upkeep) = (Meter::default(), Meter::default());
@@ -82,10 +89,22 @@ fn load(directory: &Path, series: usize, scrapes: usize) -> anyhow::Result<i64> 
         })?;
         upkeep.count(usize::try_from(sealed)?);
     }
-    row("known series, samples a CPU-second", append.rate(), 3_000_000.0);
-    row("sealed and merged, samples a CPU-second", upkeep.rate(), 3_000_000.0);
+    row(
+        "known series, samples a CPU-second",
+        append.rate(),
+        3_000_000.0,
+    );
+    row(
+        "sealed and merged, samples a CPU-second",
+        upkeep.rate(),
+        3_000_000.0,
+    );
     let own = resident.saturating_sub(before + of_targets);
-    row("bytes a series in memory (goal: at most)", own as f64 / series as f64, 600.0);
+    row(
+        "bytes a series in memory (goal: at most)",
+        own as f64 / series as f64,
+        600.0,
+    );
     let estimate = store.statistics();
     println!("  {estimate:?}");
     query(&store, now_ms, series, scrapes)?;
@@ -93,7 +112,11 @@ fn load(directory: &Path, series: usize, scrapes: usize) -> anyhow::Result<i64> 
     while store.maintain(now_ms + 2 * 86_400_000)?.more {}
     let merged = store.statistics();
     let per_sample = merged.part_bytes as f64 / merged.part_samples.max(1) as f64;
-    row("bytes a sample on disk, merged (goal: at most)", per_sample, 0.6);
+    row(
+        "bytes a sample on disk, merged (goal: at most)",
+        per_sample,
+        0.6,
+    );
     println!("  {merged:?}");
     query(&store, now_ms, series, scrapes)?;
     // Something for the log: a head that isn't sealed.
@@ -118,7 +141,10 @@ fn scrape_target(store: &Store, samples: &[Sample<'_>], now_ms: i64) -> anyhow::
     };
     let accepted = store.append(&batch, now_ms)?;
     let kept = usize::try_from(accepted.samples)?;
-    anyhow::ensure!(kept == samples.len(), "not everything was taken: {accepted:?}");
+    anyhow::ensure!(
+        kept == samples.len(),
+        "not everything was taken: {accepted:?}"
+    );
     Ok(())
 }
 
@@ -137,11 +163,19 @@ fn query(store: &Store, end_ms: i64, series: usize, scrapes: usize) -> anyhow::R
         let mut meter = Meter::default();
         let answer = meter.measure(0, || evaluate(store, &expr, time, &options));
         answer.with_context(|| format!("{which} failed"))?;
-        row(&format!("{which}: CPU-s (goal: at most)"), meter.seconds(), 0.3);
+        row(
+            &format!("{which}: CPU-s (goal: at most)"),
+            meter.seconds(),
+            0.3,
+        );
     }
     let mut meter = Meter::default();
     let matchers = [Matcher::equal("__name__", "up")];
-    let selection = Selection { matchers: &matchers, start_ms, end_ms };
+    let selection = Selection {
+        matchers: &matchers,
+        start_ms,
+        end_ms,
+    };
     let mut samples = 0;
     meter.measure(0, || {
         store.select(&selection, &mut |found| {
@@ -154,7 +188,11 @@ fn query(store: &Store, end_ms: i64, series: usize, scrapes: usize) -> anyhow::R
     println!("  up: {samples} samples in {:.3} CPU-s", meter.seconds());
     let mut meter = Meter::default();
     let matchers: [Matcher; 0] = [];
-    let selection = Selection { matchers: &matchers, start_ms, end_ms };
+    let selection = Selection {
+        matchers: &matchers,
+        start_ms,
+        end_ms,
+    };
     let mut samples = 0;
     meter.measure(0, || {
         store.select(&selection, &mut |found| {
@@ -164,7 +202,10 @@ fn query(store: &Store, end_ms: i64, series: usize, scrapes: usize) -> anyhow::R
             ControlFlow::Continue(())
         })
     })?;
-    println!("  all: {samples} samples read in {:.3} CPU-s", meter.seconds());
+    println!(
+        "  all: {samples} samples read in {:.3} CPU-s",
+        meter.seconds()
+    );
     Ok(())
 }
 
@@ -173,7 +214,10 @@ fn restart(directory: &Path, series: usize, now_ms: i64) -> anyhow::Result<()> {
     let mut meter = Meter::default();
     let store = meter.measure(0, || Store::open(options(directory), now_ms))?;
     let held = store.statistics().head_samples;
-    println!("  restart with {held} samples in the log: {:.2} s", meter.elapsed_seconds());
+    println!(
+        "  restart with {held} samples in the log: {:.2} s",
+        meter.elapsed_seconds()
+    );
     let million = meter.elapsed_seconds() * 1e6 / series as f64;
     row("restart, s a million series (goal: at most)", million, 10.0);
     let own = resident_bytes()?.saturating_sub(before);

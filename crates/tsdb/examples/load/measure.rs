@@ -51,7 +51,10 @@ pub(crate) fn resident_bytes() -> anyhow::Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    let kilobytes: u64 = kilobytes.context("no VmRSS in /proc/self/status")?.trim().parse()?;
+    let kilobytes: u64 = kilobytes
+        .context("no VmRSS in /proc/self/status")?
+        .trim()
+        .parse()?;
     Ok(kilobytes * 1024)
 }
 

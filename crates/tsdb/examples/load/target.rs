@@ -46,7 +46,18 @@ impl Target {
     pub(crate) const SERIES: usize = 1000;
     /// Handlers with a histogram of ten buckets and a sum and a count.
     const HANDLERS: usize = 50;
-    const BOUNDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, f64::INFINITY];
+    const BOUNDS: [f64; 10] = [
+        0.005,
+        0.01,
+        0.025,
+        0.05,
+        0.1,
+        0.25,
+        0.5,
+        1.0,
+        2.5,
+        f64::INFINITY,
+    ];
 
     pub(crate) fn new(number: usize) -> Self {
         let mut target = Target {
@@ -59,10 +70,20 @@ impl Target {
         for handler in 0..Self::HANDLERS {
             let name = format!("/api/v1/handler-{handler}");
             for (bucket, bound) in Self::BOUNDS.iter().enumerate() {
-                let bound = if bound.is_finite() { bound.to_string() } else { "+Inf".to_owned() };
+                let bound = if bound.is_finite() {
+                    bound.to_string()
+                } else {
+                    "+Inf".to_owned()
+                };
                 let labels = [("handler", name.as_str()), ("le", &bound)];
                 let motion = Motion::Served(handler, Part::Bucket(bucket));
-                target.add(number, "http_request_duration_seconds_bucket", &labels, 0.0, motion);
+                target.add(
+                    number,
+                    "http_request_duration_seconds_bucket",
+                    &labels,
+                    0.0,
+                    motion,
+                );
             }
             let labels = [("handler", name.as_str())];
             for (metric, part) in [("sum", Part::Sum), ("count", Part::Count)] {
@@ -86,15 +107,35 @@ impl Target {
         for index in 0..Self::SERIES - target.series.len() {
             let (name, motion) = kinds[index % kinds.len()];
             let shard = (index / kinds.len()).to_string();
-            target.add(number, name, &[("shard", &shard), ("kind", "worker")], 1e5, motion);
+            target.add(
+                number,
+                name,
+                &[("shard", &shard), ("kind", "worker")],
+                1e5,
+                motion,
+            );
         }
         // As in an exposition, series of one metric follow each other.
-        target.series.sort_by(|left, right| left.key.cmp(&right.key));
+        target
+            .series
+            .sort_by(|left, right| left.key.cmp(&right.key));
         target
     }
 
-    fn add(&mut self, target: usize, name: &str, labels: &[(&str, &str)], value: f64, motion: Motion) {
-        let instance = format!("10.{}.{}.{}:9100", target >> 16, (target >> 8) & 255, target & 255);
+    fn add(
+        &mut self,
+        target: usize,
+        name: &str,
+        labels: &[(&str, &str)],
+        value: f64,
+        motion: Motion,
+    ) {
+        let instance = format!(
+            "10.{}.{}.{}:9100",
+            target >> 16,
+            (target >> 8) & 255,
+            target & 255
+        );
         let zone = ["a", "b", "c"][target % 3];
         let common = [
             ("__name__", name),
@@ -105,7 +146,11 @@ impl Target {
             ("namespace", "default"),
         ];
         let labels = Labels::from_pairs(common.into_iter().chain(labels.iter().copied()));
-        self.series.push(Exposed { key: key_of(&labels), value, motion });
+        self.series.push(Exposed {
+            key: key_of(&labels),
+            value,
+            motion,
+        });
     }
 
     /// Between 0 and 1.
@@ -142,7 +187,9 @@ impl Target {
                     *value + within(*handler, Self::BOUNDS[*bucket])
                 }
                 Motion::Served(handler, Part::Count) => *value + within(*handler, f64::INFINITY),
-                Motion::Served(handler, Part::Sum) => *value + self.served[*handler].iter().sum::<f64>(),
+                Motion::Served(handler, Part::Sum) => {
+                    *value + self.served[*handler].iter().sum::<f64>()
+                }
                 Motion::Bytes => (*value + (draw - 0.5) * 65536.0).round().abs(),
                 Motion::Load => (draw * 400.0).round() / 100.0,
                 Motion::Ratio => draw,

@@ -41,12 +41,21 @@ impl Group {
         self.free.push(column);
     }
 
-    pub(crate) fn put(&mut self, column: u32, timestamp_ms: i64, cell: Cell, start_ms: i64) -> Placed {
+    pub(crate) fn put(
+        &mut self,
+        column: u32,
+        timestamp_ms: i64,
+        cell: Cell,
+        start_ms: i64,
+    ) -> Placed {
         let width = self.columns.len();
         let (index, new) = match self.rows.last() {
             Some(last) if last.timestamp_ms == timestamp_ms => (self.rows.len() - 1, false),
             Some(last) if last.timestamp_ms > timestamp_ms => {
-                match self.rows.binary_search_by_key(&timestamp_ms, |row| row.timestamp_ms) {
+                match self
+                    .rows
+                    .binary_search_by_key(&timestamp_ms, |row| row.timestamp_ms)
+                {
                     Ok(index) => (index, false),
                     Err(index) => (index, true),
                 }
@@ -57,7 +66,9 @@ impl Group {
             self.rows.insert(index, Row::new(timestamp_ms));
         }
         match self.rows[index].put(column, width, cell, start_ms) {
-            Placed::Stored { bytes } if new => Placed::Stored { bytes: bytes + Row::BYTES },
+            Placed::Stored { bytes } if new => Placed::Stored {
+                bytes: bytes + Row::BYTES,
+            },
             placed => placed,
         }
     }

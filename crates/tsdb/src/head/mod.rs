@@ -81,7 +81,10 @@ impl Head {
 
     /// An estimate of what series and rows take, frozen ones included.
     pub(crate) fn bytes(&self) -> usize {
-        let frozen = self.frozen.as_ref().map_or(0, |frozen| frozen.filling.bytes);
+        let frozen = self
+            .frozen
+            .as_ref()
+            .map_or(0, |frozen| frozen.filling.bytes);
         self.table.bytes() + self.filling.bytes + frozen
     }
 
@@ -113,8 +116,15 @@ impl Head {
         source: u32,
         beside: Option<u32>,
     ) {
-        let beside = beside.and_then(|series| self.table.get(series)).map(|series| series.group);
-        let Head { table, groups, open_groups, .. } = self;
+        let beside = beside
+            .and_then(|series| self.table.get(series))
+            .map(|series| series.group);
+        let Head {
+            table,
+            groups,
+            open_groups,
+            ..
+        } = self;
         let place = |labels: &[(u32, u32)], symbols: &Symbols| {
             let group = group_for(labels, symbols, groups, open_groups, beside);
             (group, groups[group as usize].join(number))
@@ -124,7 +134,13 @@ impl Head {
     }
 
     /// Puts a sample into the row of its instant.
-    pub(crate) fn put(&mut self, series: u32, timestamp_ms: i64, cell: Cell, start_ms: i64) -> Placed {
+    pub(crate) fn put(
+        &mut self,
+        series: u32,
+        timestamp_ms: i64,
+        cell: Cell,
+        start_ms: i64,
+    ) -> Placed {
         let Series { group, column, .. } = *self.table.known(series);
         let placed = self.groups[group as usize].put(column, timestamp_ms, cell, start_ms);
         if let Placed::Stored { bytes } = placed {
@@ -160,7 +176,10 @@ impl Head {
     pub(crate) fn idle(&self) -> RoaringBitmap {
         let mut idle = self.table.postings.all().clone();
         let frozen = self.frozen.iter().flat_map(|frozen| &frozen.groups);
-        let rows = self.groups.iter().map(|group| (&group.columns, &group.rows));
+        let rows = self
+            .groups
+            .iter()
+            .map(|group| (&group.columns, &group.rows));
         for (columns, rows) in rows.chain(frozen.map(|group| (&group.columns, &group.rows))) {
             for (column, series) in (0..).zip(columns) {
                 if rows.iter().any(|row| row.bits(column).is_some()) {
@@ -191,7 +210,9 @@ fn group_for(
     beside: Option<u32>,
 ) -> u32 {
     let value = |name: &str| {
-        let label = labels.iter().find(|(label, _)| **symbols.text(*label) == *name);
+        let label = labels
+            .iter()
+            .find(|(label, _)| **symbols.text(*label) == *name);
         label.map(|(_, value)| *value)
     };
     let target = match (value("job"), value("instance")) {

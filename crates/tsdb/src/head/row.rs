@@ -77,7 +77,11 @@ impl Row {
             insert(&mut self.rare.get_or_insert_default().blobs, column, blob);
         } else if start_ms != 0 {
             bytes += size_of::<(u32, i64)>();
-            insert(&mut self.rare.get_or_insert_default().starts, column, start_ms);
+            insert(
+                &mut self.rare.get_or_insert_default().starts,
+                column,
+                start_ms,
+            );
         }
         Placed::Stored { bytes }
     }
@@ -99,7 +103,9 @@ impl Row {
     /// When the counter of a float began; 0 where that isn't known.
     pub(crate) fn start_ms(&self, column: u32) -> i64 {
         let rare = self.rare.as_ref();
-        rare.and_then(|rare| find(&rare.starts, column)).copied().unwrap_or(0)
+        rare.and_then(|rare| find(&rare.starts, column))
+            .copied()
+            .unwrap_or(0)
     }
 }
 
@@ -160,9 +166,15 @@ mod tests {
     fn the_first_value_of_a_cell_stays() {
         for width in [1, 4, 100] {
             let mut row = Row::new(0);
-            for column in [2, 0, 3, 1].into_iter().filter(|column| (*column as usize) < width) {
+            for column in [2, 0, 3, 1]
+                .into_iter()
+                .filter(|column| (*column as usize) < width)
+            {
                 let put = |row: &mut Row, bits| row.put(column, width, Cell::Float(bits), 0);
-                assert!(matches!(put(&mut row, 10 + u64::from(column)), Placed::Stored { .. }));
+                assert!(matches!(
+                    put(&mut row, 10 + u64::from(column)),
+                    Placed::Stored { .. }
+                ));
                 assert_eq!(put(&mut row, 99), Placed::Duplicate);
                 assert_eq!(row.bits(column), Some(10 + u64::from(column)));
             }

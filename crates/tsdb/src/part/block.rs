@@ -107,7 +107,9 @@ impl BlockFile {
     /// Bytes that are no block.
     pub(crate) fn raw(&self, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
         let mut bytes = vec![0; length];
-        self.file.read_exact_at(&mut bytes, offset).at("read", &self.path)?;
+        self.file
+            .read_exact_at(&mut bytes, offset)
+            .at("read", &self.path)?;
         Ok(bytes)
     }
 

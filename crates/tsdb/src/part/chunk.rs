@@ -97,10 +97,24 @@ fn put_column(
     let base = decimals.wholes[0];
     let pairs = decimals.wholes.windows(2);
     let steps: Vec<i64> = pairs.map(|pair| pair[1] - pair[0]).collect();
-    let offsets: Vec<i64> = decimals.wholes[1..].iter().map(|whole| whole - base).collect();
-    let siblings: Vec<i64> = steps.iter().zip(&*before).map(|(step, other)| step - other).collect();
-    let ways = [(STEPS, &steps), (OFFSETS, &offsets), (LIKE_BEFORE, &siblings)];
-    let (kind, distances) = *ways.iter().min_by_key(|(_, numbers)| size(numbers)).expect("three");
+    let offsets: Vec<i64> = decimals.wholes[1..]
+        .iter()
+        .map(|whole| whole - base)
+        .collect();
+    let siblings: Vec<i64> = steps
+        .iter()
+        .zip(&*before)
+        .map(|(step, other)| step - other)
+        .collect();
+    let ways = [
+        (STEPS, &steps),
+        (OFFSETS, &offsets),
+        (LIKE_BEFORE, &siblings),
+    ];
+    let (kind, distances) = *ways
+        .iter()
+        .min_by_key(|(_, numbers)| size(numbers))
+        .expect("three");
     out.put(&[kind, decimals.digits]);
     out.put_zigzag(base);
     out.put_count(decimals.exceptions.len());
@@ -134,7 +148,9 @@ fn put_fractions(out: &mut Vec<u8>, column: &[f64], floats: &mut Vec<f64>) {
 
 /// About how many bits numbers take.
 fn size(numbers: &[i64]) -> u64 {
-    let bits = numbers.iter().map(|number| 64 - number.unsigned_abs().leading_zeros());
+    let bits = numbers
+        .iter()
+        .map(|number| 64 - number.unsigned_abs().leading_zeros());
     bits.map(u64::from).sum()
 }
 
@@ -206,13 +222,16 @@ fn float(whole: i64, digits: u8) -> f64 {
 pub(crate) fn decode_floats(bytes: &[u8], rows: usize) -> Result<Chunk, Malformed> {
     let mut reader = Reader::new(bytes);
     let columns = reader.count(1)?;
-    let total = columns.checked_mul(rows).filter(|total| *total <= VALUES_MAX);
+    let total = columns
+        .checked_mul(rows)
+        .filter(|total| *total <= VALUES_MAX);
     let total = total.ok_or_else(|| Malformed::at("count of values"))?;
     if rows == 0 {
         return Err(Malformed::at("count of rows"));
     }
-    let headers: Vec<Column> =
-        (0..columns).map(|_| column_header(&mut reader, rows)).collect::<Result<_, _>>()?;
+    let headers: Vec<Column> = (0..columns)
+        .map(|_| column_header(&mut reader, rows))
+        .collect::<Result<_, _>>()?;
     let start_headers: Vec<(bool, i64)> = match reader.u8()? {
         0 => Vec::new(),
         _ => (0..columns)
@@ -292,7 +311,12 @@ fn column_header(reader: &mut Reader<'_>, rows: usize) -> Result<Column, Malform
                 }
                 exceptions.push((row, value));
             }
-            Column::Decimal { kind, digits, base, exceptions }
+            Column::Decimal {
+                kind,
+                digits,
+                base,
+                exceptions,
+            }
         }
         _ => return Err(Malformed::at("kind of column")),
     })
@@ -322,10 +346,19 @@ impl Column {
                 before.fill(0);
                 for row in 0..rows {
                     let repeats = row > 0 && bits[row / 8] >> (row % 8) & 1 == 1;
-                    values.push(if repeats { values[from + row - 1] } else { floats.take(1)?[0] });
+                    values.push(if repeats {
+                        values[from + row - 1]
+                    } else {
+                        floats.take(1)?[0]
+                    });
                 }
             }
-            Column::Decimal { kind, digits, base, exceptions } => {
+            Column::Decimal {
+                kind,
+                digits,
+                base,
+                exceptions,
+            } => {
                 values.push(float(base, digits));
                 let mut whole = base;
                 for (distance, step) in integers.take(rows - 1)?.iter().zip(before) {
@@ -373,7 +406,8 @@ pub(crate) fn decode_blobs(bytes: &[u8]) -> Result<Chunk, Malformed> {
 pub(crate) fn compress(plain: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     out.put_count(plain.len());
-    let packed = zstd::bulk::compress(plain, BLOB_LEVEL).expect("the level exists and memory takes it");
+    let packed =
+        zstd::bulk::compress(plain, BLOB_LEVEL).expect("the level exists and memory takes it");
     out.put(&packed);
     out
 }
@@ -412,14 +446,29 @@ mod tests {
         prop_oneof![
             any_bits.clone().prop_map(move |value| vec![value; rows]),
             vec(0i32..9, rows).prop_map(|values| values.into_iter().map(f64::from).collect()),
-            vec(any::<i32>(), rows)
-                .prop_map(|values| values.into_iter().map(|value| f64::from(value) / 1000.0).collect()),
-            vec(prop_oneof![8 => (0i32..9).prop_map(f64::from), 1 => stale, 1 => Just(-0.0)], rows),
+            vec(any::<i32>(), rows).prop_map(|values| values
+                .into_iter()
+                .map(|value| f64::from(value) / 1000.0)
+                .collect()),
+            vec(
+                prop_oneof![8 => (0i32..9).prop_map(f64::from), 1 => stale, 1 => Just(-0.0)],
+                rows
+            ),
             vec(any_bits.clone(), rows),
             // A sum of durations: it stays where it is as long as nothing is served.
-            vec(prop_oneof![3 => Just(None), 1 => any_bits.prop_map(Some)], rows).prop_map(|values| {
+            vec(
+                prop_oneof![3 => Just(None), 1 => any_bits.prop_map(Some)],
+                rows
+            )
+            .prop_map(|values| {
                 let mut last = 0.1;
-                values.into_iter().map(|value| { last = value.unwrap_or(last); last }).collect()
+                values
+                    .into_iter()
+                    .map(|value| {
+                        last = value.unwrap_or(last);
+                        last
+                    })
+                    .collect()
             }),
         ]
     }

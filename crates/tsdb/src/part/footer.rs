@@ -94,7 +94,12 @@ impl Footer {
         out.put_varint(self.places.clusters);
         out.put_varint(self.places.terms);
         let places = &self.places;
-        for list in [&self.merged, &places.symbols, &places.series, &places.fingerprints] {
+        for list in [
+            &self.merged,
+            &places.symbols,
+            &places.series,
+            &places.fingerprints,
+        ] {
             out.put_count(list.len());
             let mut before: u64 = 0;
             for number in list {
@@ -206,7 +211,15 @@ impl Clusters {
             let rows = reader.varint_u32()?;
             let (min_ms, max_ms) = (reader.zigzag()?, reader.zigzag()?);
             place = place.wrapping_add(reader.varint()?);
-            clusters.push(Cluster { first_series, series, kind, rows, min_ms, max_ms, place });
+            clusters.push(Cluster {
+                first_series,
+                series,
+                kind,
+                rows,
+                min_ms,
+                max_ms,
+                place,
+            });
             let next = first_series.checked_add(series);
             first_series = next.ok_or_else(|| Malformed::at("count of series"))?;
         }
@@ -215,7 +228,9 @@ impl Clusters {
 
     /// The cluster a series belongs to, by its index.
     pub(crate) fn of_series(&self, series: u32) -> Option<(usize, &Cluster)> {
-        let after = self.0.partition_point(|cluster| cluster.first_series <= series);
+        let after = self
+            .0
+            .partition_point(|cluster| cluster.first_series <= series);
         let index = after.checked_sub(1)?;
         let cluster = &self.0[index];
         (series - cluster.first_series < cluster.series).then_some((index, cluster))

@@ -39,8 +39,14 @@ pub(crate) struct PartName {
 
 impl PartName {
     pub(crate) fn path(&self, directory: &Path) -> PathBuf {
-        let PartName { number, min_ms, max_ms } = self;
-        directory.join("parts").join(format!("{number:010}_{min_ms}_{max_ms}.part"))
+        let PartName {
+            number,
+            min_ms,
+            max_ms,
+        } = self;
+        directory
+            .join("parts")
+            .join(format!("{number:010}_{min_ms}_{max_ms}.part"))
     }
 
     pub(crate) fn parse(name: &str) -> Option<Self> {
@@ -117,7 +123,9 @@ impl Part {
         place: u64,
         decode: impl FnOnce(&[u8]) -> Result<T, Malformed>,
     ) -> Result<Arc<T>, Error> {
-        cache.get((self.name.number, place), || self.file.decode(place, decode))
+        cache.get((self.name.number, place), || {
+            self.file.decode(place, decode)
+        })
     }
 
     pub(crate) fn clusters(&self, cache: &Cache) -> Result<Arc<Clusters>, Error> {

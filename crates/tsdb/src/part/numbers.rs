@@ -18,7 +18,11 @@ pub(crate) fn put_integers(out: &mut Vec<u8>, numbers: &[i64]) {
 
 /// Values of gauges.
 pub(crate) fn put_floats(out: &mut Vec<u8>, numbers: &[f64]) {
-    put(out, numbers, &ChunkConfig::default().with_compression_level(LEVEL));
+    put(
+        out,
+        numbers,
+        &ChunkConfig::default().with_compression_level(LEVEL),
+    );
 }
 
 fn put<T: Number>(out: &mut Vec<u8>, numbers: &[T], config: &ChunkConfig) {
@@ -58,7 +62,10 @@ pub(crate) fn numbers<T: Number + Default>(
 /// Ascending timestamps; equal distances take a few bytes.
 pub(crate) fn put_times(out: &mut Vec<u8>, times: &[i64]) {
     let first = times.first().copied().unwrap_or(0);
-    let steps: Vec<i64> = times.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
+    let steps: Vec<i64> = times
+        .windows(2)
+        .map(|pair| pair[1].wrapping_sub(pair[0]))
+        .collect();
     out.put_zigzag(first);
     match steps.split_first() {
         Some((step, rest)) if rest.iter().all(|other| other == step) => {

@@ -88,14 +88,20 @@ impl<'a> PartReader<'a> {
         Ok((index, *cluster))
     }
 
-    pub(crate) fn index(&mut self, number: usize, cluster: &Cluster) -> Result<Arc<ClusterIndex>, Error> {
+    pub(crate) fn index(
+        &mut self,
+        number: usize,
+        cluster: &Cluster,
+    ) -> Result<Arc<ClusterIndex>, Error> {
         if let Some((known, index)) = &self.cluster
             && *known == number
         {
             return Ok(index.clone());
         }
         let rows = cluster.rows as usize;
-        let index = self.part.decoded(self.cache, cluster.place, |bytes| ClusterIndex::decode(bytes, rows))?;
+        let index = self.part.decoded(self.cache, cluster.place, |bytes| {
+            ClusterIndex::decode(bytes, rows)
+        })?;
         self.cluster = Some((number, index.clone()));
         self.within = None;
         Ok(index)
@@ -118,16 +124,21 @@ impl<'a> PartReader<'a> {
             return Ok((chunk.clone(), at));
         }
         let rows = cluster.rows as usize;
-        let chunk = self.part.decoded(self.cache, place, |bytes| match cluster.kind {
-            Kind::Blobs => chunk::decode_blobs(bytes),
-            Kind::Floats | Kind::FloatsWithStarts => chunk::decode_floats(bytes, rows),
-        })?;
+        let chunk = self
+            .part
+            .decoded(self.cache, place, |bytes| match cluster.kind {
+                Kind::Blobs => chunk::decode_blobs(bytes),
+                Kind::Floats | Kind::FloatsWithStarts => chunk::decode_floats(bytes, rows),
+            })?;
         self.chunk = Some((place, chunk.clone()));
         Ok((chunk, at))
     }
 
     /// All cells of a column.
-    pub(crate) fn cells(&mut self, series: u32) -> Result<(Arc<Chunk>, std::ops::Range<usize>), Error> {
+    pub(crate) fn cells(
+        &mut self,
+        series: u32,
+    ) -> Result<(Arc<Chunk>, std::ops::Range<usize>), Error> {
         let (number, cluster) = self.cluster_of(series)?;
         let index = self.index(number, &cluster)?;
         let (chunk, at) = self.chunk(&index, &cluster, series - cluster.first_series)?;
@@ -148,7 +159,12 @@ impl<'a> PartReader<'a> {
 
     /// A series' samples of some time. Of histograms also the one before it: what is known of a reset depends
     /// on it.
-    pub(crate) fn piece(&mut self, series: u32, start_ms: i64, end_ms: i64) -> Result<Option<Piece>, Error> {
+    pub(crate) fn piece(
+        &mut self,
+        series: u32,
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Option<Piece>, Error> {
         let (number, cluster) = self.cluster_of(series)?;
         if cluster.min_ms > end_ms || cluster.max_ms < start_ms {
             return Ok(None);
@@ -184,16 +200,25 @@ impl<'a> PartReader<'a> {
 
     pub(crate) fn fingerprint(&mut self, series: u32) -> Result<u128, Error> {
         let (block, at) = split(series, footer::FINGERPRINTS);
-        let known = self.fingerprints.take().filter(|(known, _)| *known == block);
+        let known = self
+            .fingerprints
+            .take()
+            .filter(|(known, _)| *known == block);
         let (_, found) = match known {
             Some(known) => self.fingerprints.insert(known),
             None => {
                 let places = &self.part.footer.places.fingerprints;
-                let place = *places.get(block).ok_or_else(|| self.wrong("number of series"))?;
+                let place = *places
+                    .get(block)
+                    .ok_or_else(|| self.wrong("number of series"))?;
                 let found = self.part.decoded(self.cache, place, |bytes| {
                     let mut reader = Reader::new(bytes);
                     let count = bytes.len() / 16;
-                    Ok(FingerprintBlock((0..count).map(|_| reader.u128()).collect::<Result<_, _>>()?))
+                    Ok(FingerprintBlock(
+                        (0..count)
+                            .map(|_| reader.u128())
+                            .collect::<Result<_, _>>()?,
+                    ))
                 })?;
                 self.fingerprints.insert((block, found))
             }
@@ -209,14 +234,22 @@ impl<'a> PartReader<'a> {
             Some(known) => self.series.insert(known),
             None => {
                 let places = &self.part.footer.places;
-                let place = *places.series.get(block).ok_or_else(|| self.wrong("number of series"))?;
+                let place = *places
+                    .series
+                    .get(block)
+                    .ok_or_else(|| self.wrong("number of series"))?;
                 let count = count_in_block(block, footer::SERIES, self.part.footer.series);
-                let found = self.part.decoded(self.cache, place, |bytes| series_block(bytes, count))?;
+                let found = self
+                    .part
+                    .decoded(self.cache, place, |bytes| series_block(bytes, count))?;
                 self.series.insert((block, found))
             }
         };
         let found = found.clone();
-        let symbols = found.0.get(at).ok_or_else(|| self.wrong("number of series"))?;
+        let symbols = found
+            .0
+            .get(at)
+            .ok_or_else(|| self.wrong("number of series"))?;
         let labels = symbols.iter().map(|(name, value)| {
             Ok(Label {
                 name: self.symbol(*name)?,

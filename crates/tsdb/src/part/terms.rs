@@ -60,9 +60,10 @@ impl TermsWriter {
 
     /// Writes lists and map. Where the map is.
     pub(crate) fn finish(self, symbols: &Symbols, out: &mut BlockWriter) -> Result<u64, Error> {
-        let terms = self.0.into_iter().map(|((name, value), series)| {
-            (term(symbols.text(name), symbols.text(value)), series)
-        });
+        let terms = self
+            .0
+            .into_iter()
+            .map(|((name, value), series)| (term(symbols.text(name), symbols.text(value)), series));
         let mut terms: Vec<(Vec<u8>, Vec<u32>)> = terms.collect();
         terms.sort_unstable();
         let mut map = fst::MapBuilder::memory();
@@ -73,11 +74,13 @@ impl TermsWriter {
                     let mut list: RoaringBitmap = many.iter().copied().collect();
                     list.optimize();
                     let mut bytes = Vec::new();
-                    list.serialize_into(&mut bytes).expect("memory takes what is written");
+                    list.serialize_into(&mut bytes)
+                        .expect("memory takes what is written");
                     out.put(&bytes)? << 1
                 }
             };
-            map.insert(term, place).expect("terms are sorted and different");
+            map.insert(term, place)
+                .expect("terms are sorted and different");
         }
         out.put(&map.into_inner().expect("memory takes what is written"))
     }
@@ -103,7 +106,8 @@ impl PartTerms<'_> {
         }
         let list = self.part.decoded(self.cache, value >> 1, |bytes| {
             let list = RoaringBitmap::deserialize_from(bytes);
-            list.map(RoaringList).map_err(|_| Malformed::at("list of series"))
+            list.map(RoaringList)
+                .map_err(|_| Malformed::at("list of series"))
         })?;
         Ok(list.0.clone())
     }
@@ -115,7 +119,10 @@ impl PartTerms<'_> {
         each: &mut dyn FnMut(&str, u64) -> Result<bool, Error>,
     ) -> Result<(), Error> {
         let map = self.map()?;
-        let (from, to) = (term(name, ""), [name.as_bytes(), &[SEPARATOR, SEPARATOR]].concat());
+        let (from, to) = (
+            term(name, ""),
+            [name.as_bytes(), &[SEPARATOR, SEPARATOR]].concat(),
+        );
         let mut stream = map.0.range().ge(&from).lt(&to).into_stream();
         while let Some((term, place)) = stream.next() {
             let value = std::str::from_utf8(&term[from.len()..]).unwrap_or_default();
@@ -133,7 +140,10 @@ impl PartTerms<'_> {
         let mut from = Vec::new();
         // From each name on to the first term of a later one: a step for each name, not for each value.
         while let Some((term, _)) = map.0.range().ge(&from).into_stream().next() {
-            let end = term.iter().position(|byte| *byte == SEPARATOR).unwrap_or(term.len());
+            let end = term
+                .iter()
+                .position(|byte| *byte == SEPARATOR)
+                .unwrap_or(term.len());
             names.push(String::from_utf8_lossy(&term[..end]).into_owned());
             from = [&term[..end], &[SEPARATOR, SEPARATOR]].concat();
         }
@@ -157,11 +167,7 @@ impl Terms for PartTerms<'_> {
         }
     }
 
-    fn having_any(
-        &self,
-        name: &str,
-        fits: &dyn Fn(&str) -> bool,
-    ) -> Result<RoaringBitmap, Error> {
+    fn having_any(&self, name: &str, fits: &dyn Fn(&str) -> bool) -> Result<RoaringBitmap, Error> {
         let mut found = RoaringBitmap::new();
         self.values(name, &mut |value, place| {
             if fits(value) {

@@ -48,7 +48,10 @@ pub(crate) fn put_record(out: &mut Vec<u8>, kind: u8, fill: impl FnOnce(&mut Vec
 /// What comes next in a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next<'a> {
-    Record { kind: u8, payload: &'a [u8] },
+    Record {
+        kind: u8,
+        payload: &'a [u8],
+    },
     /// A record that isn't what was written; the next one is tried.
     Bad,
     /// The file ends within a record.
@@ -98,7 +101,10 @@ impl<R: Read> Frames<R> {
             return Ok(Next::Bad);
         }
         let (kind, payload) = self.body.split_first().expect("not empty");
-        Ok(Next::Record { kind: *kind, payload })
+        Ok(Next::Record {
+            kind: *kind,
+            payload,
+        })
     }
 }
 

@@ -34,7 +34,8 @@ impl Log {
             length: 0,
             unsynced: true,
         };
-        log.append(&frame::header(magic, number)).at("write", path)?;
+        log.append(&frame::header(magic, number))
+            .at("write", path)?;
         Ok(log)
     }
 

@@ -81,7 +81,10 @@ impl Wal {
 
     /// Writes what defines series before the samples that use them.
     pub(crate) fn append(&mut self, catalogue: &[u8], segment: &[u8]) -> Result<(), Error> {
-        for (log, bytes) in [(&mut self.catalogue, catalogue), (&mut self.segment, segment)] {
+        for (log, bytes) in [
+            (&mut self.catalogue, catalogue),
+            (&mut self.segment, segment),
+        ] {
             log.append(bytes).map_err(|source| Error::Log {
                 path: log.path.clone(),
                 source,

@@ -82,7 +82,12 @@ pub(crate) fn put_exemplar(out: &mut Vec<u8>, exemplar: &LoggedExemplar) {
 
 pub(crate) fn put_metadata(out: &mut Vec<u8>, metadata: &Metadata) {
     put_record(out, METADATA, |out| {
-        for text in [&metadata.family, &metadata.kind, &metadata.unit, &metadata.help] {
+        for text in [
+            &metadata.family,
+            &metadata.kind,
+            &metadata.unit,
+            &metadata.help,
+        ] {
             out.put_text(text);
         }
     });
@@ -98,7 +103,11 @@ pub(crate) fn put_samples(out: &mut Vec<u8>, samples: &[LoggedSample]) {
                 let same = |sample: &&LoggedSample| {
                     sample.timestamp_ms == first.timestamp_ms && run_kind(sample) == run_kind(first)
                 };
-                let run_max = if run_kind(first) == BLOBS { BLOB_RUN_MAX } else { RUN_MAX };
+                let run_max = if run_kind(first) == BLOBS {
+                    BLOB_RUN_MAX
+                } else {
+                    RUN_MAX
+                };
                 let run = rest.iter().take(run_max).take_while(same).count();
                 let (run, after) = rest.split_at(run);
                 put_run(out, run, before_ms);
@@ -199,7 +208,10 @@ fn samples(reader: &mut Reader<'_>) -> Result<Vec<LoggedSample>, Malformed> {
         let mut before: i64 = -1;
         for _ in 0..count {
             let step = reader.zigzag()?;
-            before = before.checked_add(1).and_then(|next| next.checked_add(step)).unwrap_or(-1);
+            before = before
+                .checked_add(1)
+                .and_then(|next| next.checked_add(step))
+                .unwrap_or(-1);
             samples.push(LoggedSample {
                 series: u32::try_from(before).map_err(|_| Malformed::at("series"))?,
                 timestamp_ms,
@@ -242,8 +254,17 @@ mod tests {
         let start = prop_oneof![Just(0i64), any::<i64>()];
         (0u32..9, time, start, cell).prop_map(|(series, timestamp_ms, start_ms, cell)| {
             // The start of a blob is within the blob.
-            let start_ms = if matches!(cell, Cell::Blob(_)) { 0 } else { start_ms };
-            LoggedSample { series, timestamp_ms, start_ms, cell }
+            let start_ms = if matches!(cell, Cell::Blob(_)) {
+                0
+            } else {
+                start_ms
+            };
+            LoggedSample {
+                series,
+                timestamp_ms,
+                start_ms,
+                cell,
+            }
         })
     }
 

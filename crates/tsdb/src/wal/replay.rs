@@ -36,7 +36,12 @@ pub(crate) fn segment(
     number: u64,
     each: &mut dyn FnMut(Record),
 ) -> Result<Replayed, Error> {
-    file(directory, &segment_path(directory, number), SEGMENT_MAGIC, each)
+    file(
+        directory,
+        &segment_path(directory, number),
+        SEGMENT_MAGIC,
+        each,
+    )
 }
 
 /// None where there is no catalogue. The number is the store's secret.
@@ -74,6 +79,7 @@ fn file(
             let problem = format!("{} has no header of a log", path.display());
             replayed.notices.push(put_aside(directory, path, &problem)?);
         }
+        fs::remove_file(path).at("remove", path)?;
         return Ok(replayed);
     }
     records(directory, path, input, &mut replayed, each)?;
@@ -131,7 +137,9 @@ fn cut(directory: &Path, path: &Path, offset: u64) -> Result<String, Error> {
     let mut rest = Vec::new();
     file.read_to_end(&mut rest).at("read", path)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let aside = directory.join("quarantine").join(format!("{name}-from-{offset}"));
+    let aside = directory
+        .join("quarantine")
+        .join(format!("{name}-from-{offset}"));
     let mut kept = File::create(&aside).at("create", &aside)?;
     kept.write_all(&rest).at("write", &aside)?;
     kept.sync_all().at("flush", &aside)?;

@@ -1,7 +1,5 @@
 //! Prometheus' own scripts of queries, run against this store: in the head, after a restart, from parts.
 
-#![expect(clippy::print_stderr, reason = "says why a test does nothing")]
-
 use std::{
     fs,
     ops::ControlFlow,
@@ -16,6 +14,8 @@ use pitcrew_promql::{
 };
 use pitcrew_tsdb::{Batch, Options, Sample, Store, Value, key_of, labels_of_key};
 use tempfile::TempDir;
+
+use crate::world::scratch;
 
 /// What is done between loading samples and asking for them.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +35,7 @@ struct OnDisk {
 
 impl OnDisk {
     fn empty(between: Between) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = scratch();
         OnDisk {
             store: Some(open(directory.path())),
             directory,
@@ -63,8 +63,10 @@ fn open(directory: &Path) -> Store {
 impl TestStore for OnDisk {
     fn add(&mut self, labels: &Labels, time_ms: i64, value: SampleValue, start_ms: i64) {
         // As in the store in memory the last value of an instant counts; this store keeps the first.
-        self.samples.retain(|(key, time, ..)| *time != time_ms || *key != key_of(labels));
-        self.samples.push((key_of(labels), time_ms, value, start_ms));
+        self.samples
+            .retain(|(key, time, ..)| *time != time_ms || *key != key_of(labels));
+        self.samples
+            .push((key_of(labels), time_ms, value, start_ms));
     }
 
     fn commit(&mut self) {
@@ -100,7 +102,12 @@ impl TestStore for OnDisk {
             }
             Between::Seal => {
                 self.store().seal(0).expect("a part is written");
-                while self.store().maintain(i64::MAX / 8).expect("parts are merged").more {}
+                while self
+                    .store()
+                    .maintain(i64::MAX / 8)
+                    .expect("parts are merged")
+                    .more
+                {}
             }
         }
     }
@@ -121,7 +128,10 @@ fn scripts(folder: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let paths = entries.map(|entry| entry.path());
     paths
-        .filter(|path| path.extension().is_some_and(|extension| extension == "test"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "test")
+        })
         .collect()
 }
 
@@ -145,7 +155,12 @@ fn check(between: Between) {
         }));
     }
     eprintln!("{between:?}: {passed} evaluations passed");
-    assert!(failures.is_empty(), "{} failed\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} failed\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }
 
 #[test]
