@@ -5,10 +5,12 @@
 //! digits is kept as whole numbers; what doesn't fit (a marker of staleness) is listed beside it.
 
 use crate::{
-    blob::{self, Blob},
     bytes::{Malformed, Put, Reader},
     cache::Decoded,
-    part::numbers,
+    part::{
+        decimals::{DIGITS_MAX, Decimals, float},
+        numbers,
+    },
 };
 
 /// A chunk is closed when it has so many values.
@@ -17,7 +19,6 @@ pub(crate) const VALUES: usize = 4096;
 const VALUES_MAX: usize = 1 << 26;
 /// Bytes of blobs in a chunk before it is closed.
 pub(crate) const BLOB_BYTES: usize = 64 << 10;
-const BLOB_LEVEL: i32 = 3;
 
 const CONSTANT: u8 = 0;
 /// Whole numbers, each as the distance from the one before.
@@ -30,11 +31,6 @@ const LIKE_BEFORE: u8 = 3;
 const FLOATS: u8 = 4;
 /// Floats of which many are the one before: which ones, and the others.
 const REPEATS: u8 = 5;
-
-const DIGITS_MAX: u8 = 9;
-const POWERS: [f64; 10] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
-/// 2^53: up to here every whole number is a float.
-const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// Values of several columns, column by column.
 #[derive(Debug)]
@@ -161,62 +157,6 @@ fn put_starts(out: &mut Vec<u8>, column: &[i64], integers: &mut Vec<i64>) {
     if changes {
         integers.extend(column.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])));
     }
-}
-
-/// A column as whole numbers times a power of ten.
-struct Decimals {
-    digits: u8,
-    wholes: Vec<i64>,
-    /// Rows whose values are none, with their bits.
-    exceptions: Vec<(usize, u64)>,
-}
-
-impl Decimals {
-    fn of(column: &[f64]) -> Option<Self> {
-        let allowed = column.len() / 16 + 1;
-        let mut digits = 0;
-        let mut misfits = 0;
-        for value in column {
-            let fitting = (digits..=DIGITS_MAX).find(|digits| whole(*value, *digits).is_some());
-            match fitting {
-                Some(found) => digits = found,
-                None => misfits += 1,
-            }
-            if misfits > allowed {
-                return None;
-            }
-        }
-        let mut decimals = Decimals {
-            digits,
-            wholes: Vec::with_capacity(column.len()),
-            exceptions: Vec::new(),
-        };
-        let mut before = column.iter().find_map(|value| whole(*value, digits))?;
-        for (row, value) in column.iter().enumerate() {
-            match whole(*value, digits) {
-                Some(number) => before = number,
-                None => decimals.exceptions.push((row, value.to_bits())),
-            }
-            decimals.wholes.push(before);
-        }
-        (decimals.exceptions.len() <= allowed).then_some(decimals)
-    }
-}
-
-/// The whole number that gives exactly this value when it is divided by the power of ten.
-fn whole(value: f64, digits: u8) -> Option<i64> {
-    let power = POWERS[usize::from(digits)];
-    let scaled = (value * power).round();
-    if !(scaled.abs() < WHOLE_MAX) {
-        return None;
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
-    let whole = scaled as i64;
-    (float(whole, digits).to_bits() == value.to_bits()).then_some(whole)
-}
-
-fn float(whole: i64, digits: u8) -> f64 {
-    whole as f64 / POWERS[usize::from(digits)]
 }
 
 pub(crate) fn decode_floats(bytes: &[u8], rows: usize) -> Result<Chunk, Malformed> {
@@ -380,63 +320,10 @@ impl Column {
     }
 }
 
-pub(crate) fn encode_blobs<'a>(blobs: impl ExactSizeIterator<Item = &'a [u8]>) -> Vec<u8> {
-    let mut plain = Vec::new();
-    plain.put_count(blobs.len());
-    for blob in blobs {
-        plain.put_count(blob.len());
-        plain.put(blob);
-    }
-    compress(&plain)
-}
-
-pub(crate) fn decode_blobs(bytes: &[u8]) -> Result<Chunk, Malformed> {
-    let plain = decompress(bytes)?;
-    let mut reader = Reader::new(&plain);
-    let count = reader.count(1)?;
-    let mut blobs = Vec::with_capacity(count);
-    for _ in 0..count {
-        let length = reader.count(1)?;
-        blobs.push(Box::from(reader.bytes(length)?));
-    }
-    Ok(Chunk::Blobs(blobs))
-}
-
-/// Bytes with their length before them, compressed.
-pub(crate) fn compress(plain: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    out.put_count(plain.len());
-    let packed =
-        zstd::bulk::compress(plain, BLOB_LEVEL).expect("the level exists and memory takes it");
-    out.put(&packed);
-    out
-}
-
-pub(crate) fn decompress(bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
-    let mut reader = Reader::new(bytes);
-    let length = usize::try_from(reader.varint()?).unwrap_or(usize::MAX);
-    if length > crate::part::block::BLOCK_MAX {
-        return Err(Malformed::at("length"));
-    }
-    let plain = zstd::bulk::decompress(reader.rest(), length);
-    let plain = plain.map_err(|_| Malformed::at("compressed bytes"))?;
-    if plain.len() == length {
-        Ok(plain)
-    } else {
-        Err(Malformed::at("length"))
-    }
-}
-
-impl Chunk {
-    /// The blobs of a range of cells, decoded.
-    pub(crate) fn samples(blobs: &[Box<[u8]>]) -> Result<Vec<(Blob, i64)>, Malformed> {
-        blobs.iter().map(|blob| blob::decode(blob)).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::part::packed::{decode_blobs, encode_blobs};
     use proptest::{collection::vec, prelude::*};
 
     /// A series as they are met: constant, counters, decimals, anything.

@@ -7,8 +7,10 @@
 
 pub(crate) mod block;
 pub(crate) mod chunk;
+mod decimals;
 pub(crate) mod footer;
 mod numbers;
+mod packed;
 pub(crate) mod read;
 pub(crate) mod terms;
 pub(crate) mod write;

@@ -8,7 +8,7 @@ use super::{
     Part,
     chunk::{self, Chunk},
     footer::{self, Cluster, Clusters, Kind},
-    numbers,
+    numbers, packed,
     terms::{FingerprintBlock, SeriesBlock, SymbolBlock, count_in_block, split},
 };
 use crate::{
@@ -127,7 +127,7 @@ impl<'a> PartReader<'a> {
         let chunk = self
             .part
             .decoded(self.cache, place, |bytes| match cluster.kind {
-                Kind::Blobs => chunk::decode_blobs(bytes),
+                Kind::Blobs => packed::decode_blobs(bytes),
                 Kind::Floats | Kind::FloatsWithStarts => chunk::decode_floats(bytes, rows),
             })?;
         self.chunk = Some((place, chunk.clone()));
@@ -281,7 +281,7 @@ impl<'a> PartReader<'a> {
 }
 
 fn series_block(bytes: &[u8], count: u32) -> Result<SeriesBlock, Malformed> {
-    let plain = chunk::decompress(bytes)?;
+    let plain = packed::decompress(bytes)?;
     let mut reader = Reader::new(&plain);
     let mut series = Vec::new();
     for _ in 0..count {
@@ -293,7 +293,7 @@ fn series_block(bytes: &[u8], count: u32) -> Result<SeriesBlock, Malformed> {
 }
 
 fn symbol_block(bytes: &[u8]) -> Result<SymbolBlock, Malformed> {
-    let plain = chunk::decompress(bytes)?;
+    let plain = packed::decompress(bytes)?;
     let mut reader = Reader::new(&plain);
     let mut symbols = Vec::new();
     while !reader.is_empty() {

@@ -12,7 +12,7 @@ use super::{
     block::BlockWriter,
     chunk,
     footer::{self, Cluster, Clusters, Footer, Kind},
-    numbers,
+    numbers, packed,
     terms::TermsWriter,
 };
 use crate::{
@@ -162,7 +162,7 @@ impl PartWriter {
 
     fn close_series(&mut self) -> Result<(), Error> {
         if !self.series.is_empty() {
-            let place = self.out.put(&chunk::compress(&self.series))?;
+            let place = self.out.put(&packed::compress(&self.series))?;
             self.footer.places.series.push(place);
             self.series.clear();
         }
@@ -184,7 +184,7 @@ impl PartWriter {
         for symbol in from..from + as_u32(count) {
             plain.put_text(self.symbols.text(symbol));
         }
-        let place = self.out.put(&chunk::compress(&plain))?;
+        let place = self.out.put(&packed::compress(&plain))?;
         self.footer.places.symbols.push(place);
         self.symbols_written += as_u32(count);
         Ok(())
@@ -247,7 +247,7 @@ impl OpenCluster {
             return Ok(());
         }
         let bytes = match self.kind {
-            Kind::Blobs => chunk::encode_blobs(self.blobs.iter().map(|blob| &**blob)),
+            Kind::Blobs => packed::encode_blobs(self.blobs.iter().map(|blob| &**blob)),
             Kind::Floats | Kind::FloatsWithStarts => {
                 chunk::encode_floats(self.times.len(), &self.values, &self.starts)
             }

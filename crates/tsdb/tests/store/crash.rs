@@ -1,10 +1,5 @@
 //! kill -9 of a process that writes: everything it was told had been taken is there.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "the writer tells its parent what was taken"
-)]
-
 use std::{
     env,
     io::{BufRead, BufReader, Write},

@@ -15,19 +15,19 @@ use crate::world::{
 /// A store with a part, a merged part and a log, and what is in it.
 fn filled(batches: &[Vec<Written>]) -> (TempDir, Vec<Truth>) {
     let directory = scratch();
-    let store = Store::open(options(directory.path()), NOW_MS).unwrap();
+    let store = Store::open(options(directory.path()), NOW_MS).expect("a store");
     let mut truth = Truth::new();
     let mut states = vec![truth.clone()];
     for (number, batch) in batches.iter().enumerate() {
-        append(&store, batch, &mut truth).unwrap();
+        append(&store, batch, &mut truth).expect("a store that works");
         states.push(truth.clone());
         match number {
             0 | 1 => {
-                store.seal(NOW_MS).unwrap();
+                store.seal(NOW_MS).expect("a store that works");
             }
-            2 => maintain(&store, NOW_MS + 3_600_000).unwrap(),
+            2 => maintain(&store, NOW_MS + 3_600_000).expect("a store that works"),
             3 => {
-                store.seal(NOW_MS).unwrap();
+                store.seal(NOW_MS).expect("a store that works");
             }
             _ => {}
         }

@@ -13,7 +13,7 @@ struct SmallDisk(TempDir);
 
 impl SmallDisk {
     fn mount() -> Option<Self> {
-        let directory = tempdir().unwrap();
+        let directory = tempdir().expect("a directory");
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=4m", "none"])
             .arg(directory.path())

@@ -17,7 +17,7 @@ fn store(change: impl FnOnce(&mut Options)) -> (TempDir, Store) {
     let directory = scratch();
     let mut options = Options::new(directory.path());
     change(&mut options);
-    let store = Store::open(options, NOW_MS).unwrap();
+    let store = Store::open(options, NOW_MS).expect("a store");
     (directory, store)
 }
 
