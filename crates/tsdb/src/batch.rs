@@ -139,7 +139,7 @@ pub fn labels_of_key(key: &[u8], out: &mut RawLabels) -> Result<(), String> {
 /// What became of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Accepted {
-    /// Samples that are stored.
+    /// Samples that are stored. One that a part has already counts, too: that is only found out when it is read.
     pub samples: u64,
     /// Samples that were there already, with the same value or another: the first one stays.
     pub duplicates: u64,

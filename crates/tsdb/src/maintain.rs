@@ -258,16 +258,26 @@ impl Store {
         if upkeep.gone.len() < (series / 10).max(Self::FORGET_LEAST) {
             return Ok(0);
         }
+        // Only the log's owner makes rows, and it is held now: what has no samples gets none.
         let mut writer = lock(&self.writer);
+        let gone = std::mem::take(&mut upkeep.gone) & read(&self.head).idle();
+        writer.replace_catalogue(&self.catalogue_without(&gone))?;
         let mut head = write(&self.head);
-        // Samples may have come since; only the log's owner makes rows, and it is held now.
-        let gone = std::mem::take(&mut upkeep.gone) & head.idle();
         head.forget(&gone);
-        upkeep.idle -= &gone;
+        head.table.give_free();
         lock(&self.exemplars).retain(|series| !gone.contains(series));
-        let mut records = Vec::new();
-        let mut labels = Vec::new();
-        for (number, series) in head.table.iter() {
+        upkeep.idle -= &gone;
+        Ok(gone.len())
+    }
+
+    fn catalogue_without(&self, gone: &RoaringBitmap) -> Vec<u8> {
+        let (mut records, mut labels) = (Vec::new(), Vec::new());
+        let head = read(&self.head);
+        for (number, series) in head
+            .table
+            .iter()
+            .filter(|(number, _)| !gone.contains(*number))
+        {
             labels.clear();
             head.table.put_labels(series, &mut labels);
             record::put_series(
@@ -277,13 +287,10 @@ impl Store {
                 &labels,
             );
         }
-        drop(head);
         for metadata in lock(&self.families).iter() {
             record::put_metadata(&mut records, metadata);
         }
-        writer.replace_catalogue(&records)?;
-        write(&self.head).table.give_free();
-        Ok(gone.len())
+        records
     }
 
     /// Fewer idle series than this aren't worth the work.

@@ -23,13 +23,22 @@ use row::{Cell, Placed, Row};
 pub(crate) struct Head {
     pub(crate) table: SeriesTable,
     groups: Vec<Group>,
-    /// The group that is being filled for each job and instance.
-    open_groups: HashMap<(u32, u32), u32>,
-    /// How many series each source has.
-    sources: HashMap<Box<str>, u32>,
-    source_series: Vec<usize>,
+    /// The group that is being filled for each reporter.
+    open_groups: HashMap<Reporter, u32>,
+    sources: HashMap<Arc<str>, u32>,
+    /// Name of each source, and how many series it has.
+    source_series: Vec<(Arc<str>, usize)>,
     pub(crate) frozen: Option<Arc<Frozen>>,
     pub(crate) filling: Filling,
+}
+
+/// Whose series share a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Reporter {
+    /// Symbols of job and instance, of which one may be absent.
+    Target(Option<u32>, Option<u32>),
+    /// Who sends series without such labels.
+    Source(u32),
 }
 
 /// What the head's rows hold.
@@ -93,18 +102,18 @@ impl Head {
             return *source;
         }
         let source = as_u32(self.source_series.len());
-        self.sources.insert(Box::from(name), source);
-        self.source_series.push(0);
+        let name: Arc<str> = Arc::from(name);
+        self.sources.insert(name.clone(), source);
+        self.source_series.push((name, 0));
         source
     }
 
     pub(crate) fn series_of_source(&self, source: u32) -> usize {
-        self.source_series[source as usize]
+        self.source_series[source as usize].1
     }
 
     pub(crate) fn source_name(&self, source: u32) -> &str {
-        let named = self.sources.iter().find(|(_, number)| **number == source);
-        named.map_or("", |(name, _)| name)
+        &self.source_series[source as usize].0
     }
 
     /// Adds a series. `beside`: the one that came just before it.
@@ -126,11 +135,11 @@ impl Head {
             ..
         } = self;
         let place = |labels: &[(u32, u32)], symbols: &Symbols| {
-            let group = group_for(labels, symbols, groups, open_groups, beside);
+            let group = group_for(labels, symbols, groups, open_groups, source, beside);
             (group, groups[group as usize].join(number))
         };
         table.add(number, canonical, fingerprint, place, source);
-        self.source_series[source as usize] += 1;
+        self.source_series[source as usize].1 += 1;
     }
 
     /// Puts a sample into the row of its instant.
@@ -194,19 +203,20 @@ impl Head {
     pub(crate) fn forget(&mut self, gone: &RoaringBitmap) {
         for series in self.table.remove(gone) {
             self.groups[series.group as usize].leave(series.column);
-            self.source_series[series.source as usize] -= 1;
+            self.source_series[series.source as usize].1 -= 1;
         }
         // Their symbols may stand for other texts from now on.
         self.open_groups.clear();
     }
 }
 
-/// The group of a job's instance; without such labels, that of the series that came before.
+/// The group of a job's instance; without such labels, that of the series that came before, or of the source.
 fn group_for(
     labels: &[(u32, u32)],
     symbols: &Symbols,
     groups: &mut Vec<Group>,
-    open_groups: &mut HashMap<(u32, u32), u32>,
+    open_groups: &mut HashMap<Reporter, u32>,
+    source: u32,
     beside: Option<u32>,
 ) -> u32 {
     let value = |name: &str| {
@@ -215,21 +225,16 @@ fn group_for(
             .find(|(label, _)| **symbols.text(*label) == *name);
         label.map(|(_, value)| *value)
     };
-    let target = match (value("job"), value("instance")) {
-        (None, None) => None,
-        (job, instance) => Some((job.unwrap_or(u32::MAX), instance.unwrap_or(u32::MAX))),
+    let (reporter, beside) = match (value("job"), value("instance")) {
+        (None, None) => (Reporter::Source(source), beside),
+        (job, instance) => (Reporter::Target(job, instance), None),
     };
-    let known = match target {
-        Some(target) => open_groups.get(&target).copied(),
-        None => beside,
-    };
+    let known = beside.or_else(|| open_groups.get(&reporter).copied());
     if let Some(group) = known.filter(|group| groups[*group as usize].has_room()) {
         return group;
     }
     groups.push(Group::default());
     let group = as_u32(groups.len() - 1);
-    if let Some(target) = target {
-        open_groups.insert(target, group);
-    }
+    open_groups.insert(reporter, group);
     group
 }
