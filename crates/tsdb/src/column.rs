@@ -64,18 +64,25 @@ impl Joined {
 /// One series of its pieces.
 pub(crate) fn series(labels: Labels, mut pieces: Vec<Piece>, joined: &mut Joined) -> Series {
     pieces.retain(|piece| !piece.times.is_empty());
-    let mut by_time: Vec<&Piece> = pieces.iter().collect();
-    by_time.sort_by_key(|piece| piece.times[0]);
-    let in_sequence = by_time
-        .windows(2)
-        .all(|pair| pair[0].times.last() < pair[1].times.first());
+    let spans = pieces
+        .iter()
+        .map(|piece| (piece.times[0], piece.times.last().copied()));
+    let follow =
+        |spans: &[(i64, Option<i64>)]| spans.windows(2).all(|pair| pair[0].1 < Some(pair[1].0));
+    let mut spans: Vec<(i64, Option<i64>)> = spans.collect();
+    if !follow(&spans) {
+        spans.sort_unstable();
+        if !follow(&spans) {
+            return mixed(labels, pieces);
+        }
+        pieces.sort_by_key(|piece| piece.times[0]);
+    }
     let only_floats = pieces
         .iter()
         .all(|piece| matches!(piece.values, PieceValues::Floats { .. }));
-    if !in_sequence || !only_floats {
+    if !only_floats {
         return mixed(labels, pieces);
     }
-    pieces.sort_by_key(|piece| piece.times[0]);
     let timestamps = joined.join(&pieces);
     let has_starts = pieces.iter().any(
         |piece| matches!(&piece.values, PieceValues::Floats { starts, .. } if !starts.is_empty()),

@@ -9,6 +9,7 @@ use crate::{
     losses::Losses,
     options::Options,
     part::{Part, PartName},
+    series::Canonical,
     wal::{
         self, Wal,
         record::{LoggedSample, Record},
@@ -39,25 +40,8 @@ pub(crate) fn recover(options: &Options, random: u64, now_ms: i64) -> Result<Rec
         notices: Vec::new(),
     };
     let mut parts = recovery.parts()?;
-    let mut definitions = Vec::new();
-    let mut families = Families::default();
-    let found = replay::catalogue(directory, &mut |record| match record {
-        Record::Series { .. } => definitions.push(record),
-        Record::Metadata(metadata) => {
-            families.add(&metadata, options.limits.families);
-        }
-        Record::Samples(_) | Record::Exemplar(_) => {}
-    })?;
-    let whole = found.as_ref().filter(|found| found.number.is_some());
     let of_parts = parts.first().map(|part| part.footer.secret);
-    let secret = whole
-        .and_then(|found| found.number)
-        .or(of_parts)
-        .unwrap_or(random);
-    let length = whole.map(|found| found.length);
-    recovery
-        .notices
-        .extend(found.into_iter().flat_map(|found| found.notices));
+    let secret = replay::secret(directory)?.or(of_parts).unwrap_or(random);
     let next_part = parts
         .iter()
         .map(|part| part.name.number + 1)
@@ -71,7 +55,8 @@ pub(crate) fn recover(options: &Options, random: u64, now_ms: i64) -> Result<Rec
         .max()
         .unwrap_or(0);
     let mut head = Head::new(secret);
-    define(&mut head, definitions);
+    let mut families = Families::default();
+    let length = recovery.catalogue(&mut head, &mut families)?;
     let mut exemplars = Exemplars::default();
     let last = recovery.log(&mut head, &mut exemplars, sealed)?;
     let wal = Wal::begin(directory, length, last + 1, secret)?;
@@ -177,6 +162,34 @@ impl Recovery<'_> {
         Ok(())
     }
 
+    /// Reads series and metadata. Where the catalogue's whole records end, if there is one.
+    fn catalogue(
+        &mut self,
+        head: &mut Head,
+        families: &mut Families,
+    ) -> Result<Option<u64>, Error> {
+        let mut beside = None;
+        let found = replay::catalogue(&self.options.directory, &mut |record| match record {
+            Record::Series {
+                number,
+                source,
+                labels,
+            } => {
+                define(head, number, &source, &labels, beside);
+                beside = Some(number);
+            }
+            Record::Metadata(metadata) => {
+                families.add(&metadata, self.options.limits.families);
+            }
+            Record::Samples(_) | Record::Exemplar(_) => {}
+        })?;
+        let Some(found) = found else {
+            return Ok(None);
+        };
+        self.notices.extend(found.notices);
+        Ok(found.number.map(|_| found.length))
+    }
+
     /// Reads the segments after `sealed` into the head, and deletes those before. The number of the last one.
     fn log(
         &mut self,
@@ -225,26 +238,14 @@ impl Recovery<'_> {
     }
 }
 
-fn define(head: &mut Head, definitions: Vec<Record>) {
-    let mut beside = None;
-    for record in definitions {
-        let Record::Series {
-            number,
-            source,
-            labels,
-        } = record
-        else {
-            continue;
-        };
-        let fingerprint = head.table.fingerprint(&labels);
-        // A definition may be written twice when a write failed half way.
-        let known = head.table.get(number).is_some()
-            || head.table.of_labels(&labels, fingerprint).is_some();
-        if !known {
-            let source = head.source(&source);
-            head.define(number, &labels, fingerprint, source, beside);
-        }
-        beside = Some(number);
+fn define(head: &mut Head, number: u32, source: &str, labels: &Canonical, beside: Option<u32>) {
+    let fingerprint = head.table.fingerprint(labels);
+    // A definition may be written twice when a write failed half way.
+    let known =
+        head.table.get(number).is_some() || head.table.of_labels(labels, fingerprint).is_some();
+    if !known {
+        let source = head.source(source);
+        head.define(number, labels, fingerprint, source, beside);
     }
 }
 

@@ -66,7 +66,8 @@ fn halves(hash: u128) -> [u64; 2] {
 pub(crate) struct Canonical {
     /// Each name and value with its length, ascending by name.
     pub(crate) bytes: Vec<u8>,
-    pub(crate) pairs: Vec<(String, String)>,
+    /// The same, to be read.
+    pub(crate) labels: RawLabels,
 }
 
 impl Canonical {
@@ -108,7 +109,7 @@ impl Canonical {
             let (found, most) = (canonical.bytes.len(), Self::BYTES_MAX);
             return Err(format!("labels of {found} bytes, more than {most}"));
         }
-        if canonical.pairs.is_empty() {
+        if canonical.labels.len() == 0 {
             return Err("no labels".to_owned());
         }
         Ok(canonical)
@@ -117,7 +118,7 @@ impl Canonical {
     pub(crate) fn push(&mut self, name: &str, value: &str) {
         self.bytes.put_text(name);
         self.bytes.put_text(value);
-        self.pairs.push((name.to_owned(), value.to_owned()));
+        self.labels.push(name, value);
     }
 }
 
@@ -191,13 +192,9 @@ impl SeriesTable {
     }
 
     fn same(&self, labels: &[(u32, u32)], canonical: &Canonical) -> bool {
-        labels.len() == canonical.pairs.len()
-            && labels
-                .iter()
-                .zip(&canonical.pairs)
-                .all(|((name, value), pair)| {
-                    **self.symbols.text(*name) == *pair.0 && **self.symbols.text(*value) == *pair.1
-                })
+        let text = |symbol: &u32| &**self.symbols.text(*symbol);
+        let labels = labels.iter().map(|(name, value)| (text(name), text(value)));
+        labels.eq(canonical.labels.iter())
     }
 
     /// The number that the next new series gets.
@@ -221,7 +218,7 @@ impl SeriesTable {
         place: impl FnOnce(&[(u32, u32)], &Symbols) -> (u32, u32),
         source: u32,
     ) {
-        let pairs = canonical.pairs.iter();
+        let pairs = canonical.labels.iter();
         let labels: Box<[(u32, u32)]> = pairs
             .map(|(name, value)| (self.symbols.intern(name), self.symbols.intern(value)))
             .collect();

@@ -95,6 +95,13 @@ impl Row {
         (bits != ABSENT).then_some(bits)
     }
 
+    /// The bits of a float of which nothing else is known.
+    pub(crate) fn plain(&self, column: u32) -> Option<u64> {
+        let bits = self.bits(column)?;
+        let is_plain = bits != ELSEWHERE && (self.rare.is_none() || self.start_ms(column) == 0);
+        is_plain.then_some(bits)
+    }
+
     pub(crate) fn blob(&self, column: u32) -> Option<&[u8]> {
         let rare = self.rare.as_ref()?;
         find(&rare.blobs, column).map(|blob| &**blob)

@@ -169,7 +169,7 @@ pub(crate) fn read(kind: u8, payload: &[u8]) -> Result<Record, Malformed> {
             series: reader.varint_u32()?,
             timestamp_ms: reader.zigzag()?,
             value: reader.f64()?,
-            labels: canonical(&mut reader)?.pairs,
+            labels: pairs(&mut reader)?,
         }),
         METADATA => {
             let mut text = || reader.text().map(str::to_owned);
@@ -195,6 +195,14 @@ fn canonical(reader: &mut Reader<'_>) -> Result<Canonical, Malformed> {
         canonical.push(reader.text()?, reader.text()?);
     }
     Ok(canonical)
+}
+
+fn pairs(reader: &mut Reader<'_>) -> Result<Vec<(String, String)>, Malformed> {
+    let mut pairs = Vec::new();
+    while !reader.is_empty() {
+        pairs.push((reader.text()?.to_owned(), reader.text()?.to_owned()));
+    }
+    Ok(pairs)
 }
 
 fn samples(reader: &mut Reader<'_>) -> Result<Vec<LoggedSample>, Malformed> {

@@ -44,7 +44,19 @@ pub(crate) fn segment(
     )
 }
 
-/// None where there is no catalogue. The number is the store's secret.
+/// The secret that the catalogue's header holds, if there is a catalogue with a header.
+pub(crate) fn secret(directory: &Path) -> Result<Option<u64>, Error> {
+    let path = catalogue_path(directory);
+    match File::open(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        opened => Ok(header_number(
+            CATALOGUE_MAGIC,
+            &header(&mut opened.at("open", &path)?, &path)?,
+        )),
+    }
+}
+
+/// None where there is no catalogue.
 pub(crate) fn catalogue(
     directory: &Path,
     each: &mut dyn FnMut(Record),
@@ -56,6 +68,14 @@ pub(crate) fn catalogue(
     file(directory, &path, CATALOGUE_MAGIC, each).map(Some)
 }
 
+/// As much of the header as there is.
+fn header(input: &mut impl Read, path: &Path) -> Result<Vec<u8>, Error> {
+    let mut header = Vec::new();
+    let mut start = input.take(HEADER as u64);
+    start.read_to_end(&mut header).at("read", path)?;
+    Ok(header)
+}
+
 fn file(
     directory: &Path,
     path: &Path,
@@ -63,9 +83,7 @@ fn file(
     each: &mut dyn FnMut(Record),
 ) -> Result<Replayed, Error> {
     let mut input = BufReader::with_capacity(1 << 20, File::open(path).at("open", path)?);
-    let mut header = Vec::new();
-    let mut start = input.by_ref().take(HEADER as u64);
-    start.read_to_end(&mut header).at("read", path)?;
+    let header = header(&mut input, path)?;
     let mut replayed = Replayed {
         number: header_number(magic, &header),
         length: HEADER as u64,
