@@ -3,13 +3,13 @@
 use std::{collections::BTreeSet, fs, sync::Arc};
 
 use crate::{
+    canonical::Canonical,
     error::{At, Error},
     exemplars::{Exemplars, Families},
     head::Head,
     losses::Losses,
     options::Options,
     part::{Part, PartName},
-    series::Canonical,
     wal::{
         self, Wal,
         record::{LoggedSample, Record},

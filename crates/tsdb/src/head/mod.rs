@@ -4,6 +4,7 @@
 //! part by others. Frozen rows stay readable until their part is.
 
 mod group;
+pub(crate) mod read;
 pub(crate) mod row;
 
 use std::{collections::HashMap, sync::Arc};
@@ -12,7 +13,8 @@ use roaring::RoaringBitmap;
 
 use crate::{
     bytes::as_u32,
-    series::{Canonical, Series, SeriesTable},
+    canonical::Canonical,
+    series::{Series, SeriesTable},
     symbols::Symbols,
 };
 use group::Group;

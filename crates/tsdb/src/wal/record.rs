@@ -6,8 +6,8 @@
 use crate::{
     batch::Metadata,
     bytes::{Malformed, Put, Reader},
+    canonical::Canonical,
     head::row::Cell,
-    series::Canonical,
     wal::frame::put_record,
 };
 
