@@ -70,13 +70,14 @@ impl Store {
         let mut upkeep = lock(&self.upkeep);
         let mut done = Maintained::default();
         lock(&self.losses).forget_before(now_ms.saturating_sub(self.options.retention_ms));
+        // First, since on a full disk all else may wait for the room.
+        done.expired_parts = self.expire(&mut upkeep, now_ms)?;
         if self.seal_is_due(&upkeep, now_ms) {
             done.sealed_samples = self.seal_now(&mut upkeep, now_ms)?;
             done.forgotten_series = self.forget(&mut upkeep)?;
             done.more = true;
             return Ok(done);
         }
-        done.expired_parts = self.expire(&mut upkeep, now_ms)?;
         let merged = self.merge_step(&mut upkeep, now_ms)?;
         done.merged_parts = merged.unwrap_or(0);
         done.more = merged.is_some();

@@ -1,8 +1,9 @@
 //! Loads a store with realistic scrapes and measures it against its goals:
-//! `cargo run --release -p pitcrew-tsdb --example load -- SERIES [SCRAPES]`
+//! `cargo run --release -p pitcrew-tsdb --example load -- [--rounded] SERIES [SCRAPES]`
 //!
 //! Targets expose what a service exposes: of 1,000 series 600 belong to histograms whose handlers are busy in very
-//! different measure, the others are constants, counters and gauges. Figures are CPU seconds of this process, all threads; the decoder and HTTP are not in them.
+//! different measure, the others are constants, counters and gauges. Of 1,000 series 90 have fractions of full
+//! precision; `--rounded` leaves them three decimals. Figures are CPU seconds of this process, all threads; the decoder and HTTP are not in them.
 
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
@@ -30,6 +31,7 @@ fn main() -> anyhow::Result<()> {
     if args.next_if(|arg| arg == "--restart").is_some() {
         return restart(args.next().context("a directory was expected")?.as_ref());
     }
+    let rounded = args.next_if(|arg| arg == "--rounded").is_some();
     let mut number = |default: usize| -> anyhow::Result<usize> {
         args.next().map_or(Ok(default), |text| {
             text.parse().context("a number was expected")
@@ -42,7 +44,7 @@ fn main() -> anyhow::Result<()> {
         "{series} series, {scrapes} scrapes of {} s",
         SCRAPE_MS / 1000
     );
-    load(directory.path(), series, scrapes)?;
+    load(directory.path(), series, scrapes, rounded)?;
     // In a process of its own, whose memory is that of the restart alone.
     let restarted = Command::new(std::env::current_exe()?)
         .arg("--restart")
@@ -59,11 +61,11 @@ fn options(directory: &Path) -> Options {
 }
 
 /// Scrapes all targets again and again, with upkeep as it is due.
-fn load(directory: &Path, series: usize, scrapes: usize) -> anyhow::Result<()> {
+fn load(directory: &Path, series: usize, scrapes: usize, rounded: bool) -> anyhow::Result<()> {
     let before = resident_bytes()?;
     let store = Store::open(options(directory), START_MS)?;
     let mut targets: Vec<Target> = (0..series.div_ceil(Target::SERIES))
-        .map(Target::new)
+        .map(|number| Target::new(number, rounded))
         .collect();
     let series = targets.len() * Target::SERIES;
     let of_targets = resident_bytes()?.saturating_sub(before);

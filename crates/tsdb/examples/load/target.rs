@@ -39,6 +39,7 @@ pub(crate) struct Target {
     /// State of a small generator of pseudo-random numbers.
     random: u64,
     jitter_ms: i64,
+    rounded: bool,
 }
 
 impl Target {
@@ -59,12 +60,14 @@ impl Target {
         f64::INFINITY,
     ];
 
-    pub(crate) fn new(number: usize) -> Self {
+    /// `rounded`: no value has more than three decimals.
+    pub(crate) fn new(number: usize, rounded: bool) -> Self {
         let mut target = Target {
             series: Vec::new(),
             served: vec![Vec::new(); Self::HANDLERS],
             random: 0x9e37_79b9_7f4a_7c15 ^ number as u64,
             jitter_ms: 0,
+            rounded,
         };
         target.add(number, "up", &[], 1.0, Motion::Constant);
         for handler in 0..Self::HANDLERS {
@@ -194,6 +197,11 @@ impl Target {
                 Motion::Load => (draw * 400.0).round() / 100.0,
                 Motion::Ratio => draw,
             };
+        }
+        if self.rounded {
+            for series in &mut self.series {
+                series.value = (series.value * 1000.0).round() / 1000.0;
+            }
         }
         // A scrape comes a few milliseconds late.
         self.jitter_ms = if self.draw() < 0.5 { 0 } else { 1 };
