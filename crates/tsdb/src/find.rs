@@ -54,7 +54,8 @@ impl<'a> Finder<'a> {
             return Ok(series);
         }
         let hash = XxHash3_128::oneshot_with_seed(self.seed, key);
-        let series = match self.head.table.of_key(hash) {
+        let likely = self.last.map_or(0, |(_, series)| series.saturating_add(1));
+        let series = match self.head.table.of_key(hash, likely) {
             Some(series) => series,
             None => {
                 let series = self.by_labels(key)?;

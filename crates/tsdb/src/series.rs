@@ -36,7 +36,12 @@ pub(crate) struct SeriesTable {
     slots: Vec<Option<Series>>,
     /// Numbers that may be given again.
     free: Vec<u32>,
-    keys: HashTable<Key>,
+    /// Hash of the key by which each series came first; zero where none is known yet.
+    first_keys: Vec<[u64; 2]>,
+    /// Series by their first keys.
+    keys: HashTable<u32>,
+    /// Other spellings of the same series.
+    other_keys: HashTable<Key>,
     identities: HashTable<u32>,
     pub(crate) postings: Postings,
     bytes: usize,
@@ -67,7 +72,9 @@ impl SeriesTable {
             symbols: Symbols::new(secret),
             slots: Vec::new(),
             free: Vec::new(),
+            first_keys: Vec::new(),
             keys: HashTable::new(),
+            other_keys: HashTable::new(),
             identities: HashTable::new(),
             postings: Postings::default(),
             bytes: 0,
@@ -80,11 +87,15 @@ impl SeriesTable {
 
     /// An estimate: tables are as full as they are on average, lists of postings take three bytes a label.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes + self.symbols.bytes() + self.keys.len() * 38
+        self.bytes + self.symbols.bytes() + self.keys.len() * 8 + self.other_keys.len() * 38
     }
 
     fn bytes_of(labels: usize) -> usize {
-        size_of::<Series>() + 16 + 8 + labels * (size_of::<(u32, u32)>() + 3)
+        size_of::<Series>()
+            + size_of::<[u64; 2]>()
+            + 16
+            + 8
+            + labels * (size_of::<(u32, u32)>() + 3)
     }
 
     pub(crate) fn get(&self, series: u32) -> Option<&Series> {
@@ -97,21 +108,36 @@ impl SeriesTable {
             .expect("a number is used only as long as its series is there")
     }
 
-    /// The series that a key's hash stands for.
-    pub(crate) fn of_key(&self, hash: u128) -> Option<u32> {
+    /// The series that a key's hash stands for. `likely`: the one it will be if all comes in the order in which
+    /// it came first; it is nearer at hand than a place in a table.
+    pub(crate) fn of_key(&self, hash: u128, likely: u32) -> Option<u32> {
         let hash = halves(hash);
-        self.keys
-            .find(hash[0], |key| key.hash == hash)
-            .map(|key| key.series)
+        if self.first_keys.get(likely as usize) == Some(&hash) {
+            return Some(likely);
+        }
+        let first = |series: &u32| self.first_keys[*series as usize] == hash;
+        let found = self.keys.find(hash[0], first).copied();
+        found.or_else(|| {
+            let other = self.other_keys.find(hash[0], |key| key.hash == hash);
+            other.map(|key| key.series)
+        })
     }
 
     pub(crate) fn remember_key(&mut self, hash: u128, series: u32) {
         let hash = halves(hash);
-        // One series can be spelled in many ways; whoever tries them all gains nothing but slowness.
-        if self.keys.len() > 4 * self.len() + 1024 {
-            self.keys.clear();
+        let first = &mut self.first_keys[series as usize];
+        if *first == [0; 2] {
+            *first = hash;
+            let first_keys = &self.first_keys;
+            self.keys
+                .insert_unique(hash[0], series, |series| first_keys[*series as usize][0]);
+            return;
         }
-        self.keys
+        // One series can be spelled in many ways; whoever tries them all gains nothing but slowness.
+        if self.other_keys.len() > 4 * self.len() + 1024 {
+            self.other_keys.clear();
+        }
+        self.other_keys
             .insert_unique(hash[0], Key { hash, series }, |key| key.hash[0]);
     }
 
@@ -144,6 +170,7 @@ impl SeriesTable {
     pub(crate) fn reserve_numbers(&mut self, series: u32) {
         while self.slots.len() <= series as usize {
             self.slots.push(None);
+            self.first_keys.push([0; 2]);
         }
     }
 
@@ -181,7 +208,11 @@ impl SeriesTable {
 
     /// Forgets series; their numbers stay taken until [`SeriesTable::give_free`].
     pub(crate) fn remove(&mut self, gone: &RoaringBitmap) -> Vec<Series> {
-        self.keys.retain(|key| !gone.contains(key.series));
+        self.keys.retain(|series| !gone.contains(*series));
+        self.other_keys.retain(|key| !gone.contains(key.series));
+        for series in gone {
+            self.first_keys[series as usize] = [0; 2];
+        }
         self.identities.retain(|series| !gone.contains(*series));
         self.postings.remove(gone);
         let slots = gone

@@ -108,6 +108,29 @@ fn one_bad_series_spoils_no_other() {
 }
 
 #[test]
+fn many_spellings_are_one_series() {
+    let (directory, store) = store(|_| {});
+    let spellings: Vec<String> = (0..3000)
+        .map(|empty| format!("x,b=1,a=2,c{empty}="))
+        .collect();
+    for (step, spelling) in (0..).zip(spellings.iter().chain(&spellings)) {
+        append(
+            &store,
+            "a",
+            &[(spelling, NOW_MS - step), ("y", NOW_MS - step)],
+            NOW_MS,
+        )
+        .unwrap();
+    }
+    assert_eq!(store.statistics().series, 2);
+    assert_eq!(everything(&store, &[]).0.len(), 12_000);
+    drop(store);
+    let store = Store::open(Options::new(directory.path()), NOW_MS).unwrap();
+    append(&store, "a", &[("x,a=2,b=1", NOW_MS + 1)], NOW_MS).unwrap();
+    assert_eq!(store.statistics().series, 2);
+}
+
+#[test]
 fn the_first_of_two_samples_of_an_instant_stays() {
     let (_directory, store) = store(|_| {});
     let key = key_of(&Labels::from_pairs([("__name__", "x")]));
