@@ -7,6 +7,9 @@ use crate::bytes::{Malformed, Put, Reader};
 /// Effort of compression, of 12. Beyond it seconds of work save a percent.
 const LEVEL: usize = 8;
 
+/// No cluster has more rows, whatever it says.
+const TIMES_MAX: usize = 1 << 26;
+
 /// Whole numbers whose neighbours have no relation left.
 pub(crate) fn put_integers(out: &mut Vec<u8>, numbers: &[i64]) {
     let config = ChunkConfig::default()
@@ -81,13 +84,16 @@ pub(crate) fn put_times(out: &mut Vec<u8>, times: &[i64]) {
 
 /// Exactly `count` ascending timestamps.
 pub(crate) fn times(reader: &mut Reader<'_>, count: usize) -> Result<Vec<i64>, Malformed> {
+    if count == 0 || count > TIMES_MAX {
+        return Err(Malformed::at("count of timestamps"));
+    }
     let first = reader.zigzag()?;
-    let wanted = count.saturating_sub(1);
+    let wanted = count - 1;
     let steps = match reader.u8()? {
         0 => vec![reader.zigzag()?; wanted],
         _ => numbers(reader, wanted)?,
     };
-    if steps.len() != wanted || count == 0 {
+    if steps.len() != wanted {
         return Err(Malformed::at("timestamps"));
     }
     let mut times = Vec::with_capacity(count);
