@@ -6,14 +6,22 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use pitcrew_model::{Action, OperationId, Order, Outcome, OutcomeKind, Runner, Timestamp};
+use pitcrew_model::{
+    Action, OperationId, Order, Outcome, OutcomeKind, PowerRule, Runner, Timestamp,
+};
 use tokio::sync::watch;
 
 use crate::{
-    Answer, Supervisor, command, journal::Known, runner::can_run, supervise::Verb, webhook,
+    Answer, Given, Supervisor, command,
+    journal::Known,
+    power, process,
+    reboot::{self, boot_id},
+    runner::can_run,
+    supervise::Verb,
+    webhook,
 };
 
 type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -28,19 +36,40 @@ pub(crate) struct Inner {
     pub(crate) supervisor: Supervisor,
     clock: Clock,
     http: Result<reqwest::Client, String>,
+    /// Where systemd is asked to reboot this host, on a host that may be.
+    reboot: Option<Reboot>,
+    power: RwLock<Arc<[PowerRule]>>,
     /// Operations under way; ended ones are in the journal.
     under_way: Mutex<BTreeMap<OperationId, watch::Receiver<Option<Outcome>>>>,
 }
 
+/// That this host may be rebooted, and by which bus: `None` is the system's.
+#[derive(Clone, Debug)]
+pub struct Reboot {
+    pub bus: Option<String>,
+}
+
 impl Actuators {
+    /// Of a host's agent, which may reboot it.
+    #[must_use]
+    pub fn of_host(supervisor: Supervisor, clock: Clock, reboot: Reboot) -> Self {
+        Self::with(supervisor, clock, Some(reboot))
+    }
+
     /// `clock` is the one that orders are dated by.
     #[must_use]
     pub fn new(supervisor: Supervisor, clock: Clock) -> Self {
+        Self::with(supervisor, clock, None)
+    }
+
+    fn with(supervisor: Supervisor, clock: Clock, reboot: Option<Reboot>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 supervisor,
                 clock,
                 http: webhook::client(),
+                reboot,
+                power: RwLock::default(),
                 under_way: Mutex::new(BTreeMap::new()),
             }),
         }
@@ -50,6 +79,12 @@ impl Actuators {
     /// this one would be.
     pub fn admit(&self, fence: u64) -> Result<(), String> {
         self.inner.supervisor.fence().admit(fence)
+    }
+
+    /// The controllers of hosts from now on.
+    pub fn set_power(&self, rules: &[PowerRule]) {
+        let power = self.inner.power.write();
+        *power.unwrap_or_else(PoisonError::into_inner) = rules.into();
     }
 
     /// Every path ends in an outcome within a deadline. The same operation again returns the first outcome
@@ -64,8 +99,16 @@ impl Actuators {
         })
     }
 
-    /// What became of an order whose outcome is not known, after a restart of Pitcrew.
-    pub async fn reconcile(&self, order: &Order) -> Outcome {
+    /// What became of an order whose outcome is not known. What was never begun doesn't begin any more.
+    pub async fn reconcile(&self, order: &Order, given: Given) -> Outcome {
+        let never = Answer::failed("it was never begun");
+        let never = self.inner.outcome(order, never);
+        let journal = self.inner.supervisor.journal();
+        match journal.deny(&order.operation, given.earliest(), &never) {
+            Known::Ended(outcome) => return outcome,
+            Known::Never => return never,
+            Known::Begun | Known::Forgotten => {}
+        }
         let joined = self.under_way().get(&order.operation).cloned();
         if let Some(mut ends) = joined
             && let Ok(ended) = ends.wait_for(Option::is_some).await
@@ -73,11 +116,11 @@ impl Actuators {
         {
             return outcome;
         }
-        let answer = match self.inner.known(order) {
-            Known::Ended(outcome) => return outcome,
-            Known::Never => Answer::failed("it was never begun"),
-            Known::Begun | Known::Forgotten => self.inner.find_out(order).await,
-        };
+        // It may have ended between the two looks.
+        if let Known::Ended(outcome) = journal.look_up(&order.operation, given.earliest()) {
+            return outcome;
+        }
+        let answer = self.inner.find_out(order, given).await;
         let outcome = self.inner.outcome(order, answer);
         if outcome.kind != OutcomeKind::Unknown {
             self.inner.write_end(order, &outcome);
@@ -103,7 +146,10 @@ impl Actuators {
                     other => Err(format!("webhook `{name}`: `{other}` is not http or https")),
                 }
             }
-            Action::Command { .. } | Action::HandOver { .. } => Ok(()),
+            Action::Reboot
+            | Action::PowerCycle
+            | Action::Command { .. }
+            | Action::HandOver { .. } => Ok(()),
         }
     }
 
@@ -138,7 +184,9 @@ impl Actuators {
 
 impl Inner {
     async fn take(&self, order: &Order) -> Outcome {
-        match self.known(order) {
+        let journal = self.supervisor.journal();
+        // Whether it is forgotten or was never begun makes no difference here.
+        match journal.look_up(&order.operation, order.given_at) {
             Known::Ended(outcome) => return outcome,
             Known::Begun => {
                 let why = "it was begun before Pitcrew's last start; it is not done again";
@@ -148,8 +196,7 @@ impl Inner {
         }
         if let Err(why) = self.may_begin(order) {
             let outcome = self.outcome(order, Answer::failed(why));
-            let journal = self.supervisor.journal();
-            journal.refuse(&order.operation, outcome.at, &outcome);
+            journal.refuse(&order.operation, process::now(), &outcome);
             return outcome;
         }
         let acting = tokio::time::timeout(self.limit(order), self.act(order)).await;
@@ -166,9 +213,13 @@ impl Inner {
             return Err(format!("the order expired at {}", order.expires_at));
         }
         self.supervisor.fence().admit(order.fence)?;
+        let boot = match order.action {
+            Action::Reboot => Some(boot_id().map_err(|error| format!("no boot id: {error}"))?),
+            _ => None,
+        };
         self.supervisor
             .journal()
-            .begin(&order.operation, now)
+            .begin(&order.operation, process::now(), boot)
             .map_err(|error| format!("the operation can't be written down: {error}"))
     }
 
@@ -179,6 +230,18 @@ impl Inner {
             Action::Restart => self.run(order, Verb::Restart).await,
             Action::Start => self.run(order, Verb::Start).await,
             Action::Stop => self.run(order, Verb::Stop).await,
+            Action::Reboot => match &self.reboot {
+                Some(Reboot { bus }) => reboot::begin(bus.as_deref()).await,
+                None => Answer::failed(format!(
+                    "no agent is known on {}, and only it could reboot",
+                    order.acts_on().id
+                )),
+            },
+            Action::PowerCycle => {
+                let power = self.power.read();
+                let rules = Arc::clone(&power.unwrap_or_else(PoisonError::into_inner));
+                power::cycle(&rules, &order.acts_on().id).await
+            }
             Action::Command {
                 command, timeout, ..
             } => command::carry_out(command, target, id, *timeout).await,
@@ -190,12 +253,11 @@ impl Inner {
         }
     }
 
-    fn known(&self, order: &Order) -> Known {
-        let journal = self.supervisor.journal();
-        journal.look_up(&order.operation, order.given_at)
-    }
-
+    /// That a machine goes down is no end: what became of it shows when it is back.
     fn write_end(&self, order: &Order, outcome: &Outcome) {
+        if order.action.is_on_host() && outcome.kind == OutcomeKind::Unknown {
+            return;
+        }
         if let Err(error) = self.supervisor.journal().end(&order.operation, outcome) {
             // The ledger has the outcome too; after a crash it would be reconciled.
             tracing::error!(operation = %order.operation, "its end can't be written down: {error}");

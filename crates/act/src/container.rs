@@ -17,7 +17,11 @@ use bollard::{
 };
 use pitcrew_model::Timestamp;
 
-use crate::{Answer, process::now, supervise::Verb};
+use crate::{
+    Answer, Given,
+    process::{Identity, now},
+    supervise::Verb,
+};
 
 /// Where engines listen when nothing else is configured.
 const SOCKETS: [&str; 2] = ["/var/run/docker.sock", "/run/podman/podman.sock"];
@@ -76,21 +80,23 @@ pub(crate) async fn reconcile(
     name: &str,
     socket: Option<&str>,
     verb: Verb,
-    given_at: Timestamp,
+    given: Given,
 ) -> Answer {
     let found = match Found::find(name, socket).await {
         Ok(found) => found,
         Err(why) => return Answer::unknown(why),
     };
     let is_running = found.state.running == Some(true);
-    let started = found.state.started_at.as_deref().and_then(parse_time);
+    let is_new = found.started_at().and_then(|at| given.is_before(at));
     match verb {
         Verb::Stop if !is_running => Answer::done("it does not run"),
         Verb::Start if is_running => Answer::done("it runs"),
-        Verb::Restart if is_running && started.is_some_and(|at| at >= given_at) => {
+        Verb::Restart if is_running && is_new == Some(true) => {
             Answer::done("it was started after the order")
         }
-        Verb::Restart | Verb::Stop if is_running && now().since(given_at) > LATE => {
+        Verb::Restart | Verb::Stop
+            if is_running && is_new == Some(false) && now().since(given.latest()) > LATE =>
+        {
             Answer::failed("it runs since before the order")
         }
         Verb::Start | Verb::Stop | Verb::Restart => {
@@ -100,6 +106,17 @@ pub(crate) async fn reconcile(
 }
 
 impl Found {
+    /// Of its first process as the kernel has it, because that follows no step of the wall clock; by the engine's word
+    /// where the process can't be seen.
+    fn started_at(&self) -> Option<Timestamp> {
+        let pid = self.state.pid.and_then(|pid| u32::try_from(pid).ok());
+        let process = pid.filter(|pid| *pid > 0).and_then(Identity::of);
+        process.map(|process| process.started_at()).or_else(|| {
+            let text = self.state.started_at.as_deref();
+            text.and_then(parse_time)
+        })
+    }
+
     async fn find(name: &str, socket: Option<&str>) -> Result<Self, String> {
         let socket = match socket {
             Some(socket) => socket,

@@ -12,11 +12,11 @@ use std::{
     time::Duration,
 };
 
-use pitcrew_model::{OperationId, Timestamp};
+use pitcrew_model::OperationId;
 use rustix::process::Signal;
 
 use crate::{
-    Answer,
+    Answer, Given,
     launch::Launch,
     log_file,
     process::{self, Identity, Stat},
@@ -78,12 +78,7 @@ impl Listener {
     }
 
     /// By start time: what listens now and started after the order is what the order started.
-    pub(crate) async fn reconcile(
-        self,
-        verb: Verb,
-        id: &OperationId,
-        given_at: Timestamp,
-    ) -> Answer {
+    pub(crate) async fn reconcile(self, verb: Verb, id: &OperationId, given: Given) -> Answer {
         let heads = match self.heads().await {
             Ok(heads) => heads,
             Err(why) => return Answer::unknown(why),
@@ -98,7 +93,7 @@ impl Listener {
         };
         let pid = oldest.pid;
         let [operation] = process::environment(pid, [OPERATION]);
-        let is_new = oldest.started_at() >= given_at;
+        let is_new = given.is_before(oldest.started_at()) == Some(true);
         match verb {
             Verb::Start => Answer::done(format!("{} listens as process {pid}", self.exe)),
             Verb::Restart if is_new || operation.as_deref() == Some(id.as_str()) => {

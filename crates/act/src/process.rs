@@ -78,6 +78,14 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Microseconds of the monotonic clock in the wall clock as it stands now.
+pub(crate) fn wall_of_monotonic(us: u64) -> Timestamp {
+    let time = clock_gettime(ClockId::Monotonic);
+    let now_us = u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000
+        + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000;
+    now() - Duration::from_micros(now_us.saturating_sub(us))
+}
+
 /// `None`: there is no such process (or it can't be seen).
 pub(crate) fn stat(pid: u32) -> Option<Stat> {
     parse_stat(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)

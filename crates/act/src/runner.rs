@@ -5,7 +5,8 @@ use std::time::Duration;
 use pitcrew_model::{Action, Order, OutcomeKind, Runner};
 
 use crate::{
-    Answer, actuators::Inner, command, container, listener::Listener, supervise::Verb, unit,
+    Answer, Given, actuators::Inner, command, container, listener::Listener, power, reboot,
+    supervise::Verb, unit,
 };
 
 /// For commands that run a target: their configuration names no time.
@@ -51,17 +52,21 @@ impl Inner {
     }
 
     /// What the target itself shows of an order.
-    pub(crate) async fn find_out(&self, order: &Order) -> Answer {
+    pub(crate) async fn find_out(&self, order: &Order, given: Given) -> Answer {
         let verb = match &order.action {
             Action::Restart => Verb::Restart,
             Action::Start => Verb::Start,
             Action::Stop => Verb::Stop,
-            Action::Command { .. } | Action::Webhook { .. } => {
+            Action::Reboot => {
+                let before = self.supervisor.journal().boot_before(&order.operation);
+                return reboot::reconcile(before.as_deref(), reboot::boot_id());
+            }
+            Action::PowerCycle | Action::Command { .. } | Action::Webhook { .. } => {
                 return Answer::unknown("only its own effect can show whether it was carried out");
             }
             Action::HandOver { .. } => return Answer::done("a person goes on from here"),
         };
-        let (id, given_at) = (&order.operation, order.given_at);
+        let id = &order.operation;
         let asking = async {
             match &order.runner {
                 None => Answer::failed("nothing is known that runs it"),
@@ -69,13 +74,13 @@ impl Inner {
                     self.supervisor.reconcile(&order.target.id, verb, id).await
                 }
                 Some(Runner::Unit { name, bus }) => {
-                    unit::reconcile(name, bus.as_deref(), verb, given_at).await
+                    unit::reconcile(name, bus.as_deref(), verb, given).await
                 }
                 Some(Runner::Container { name, socket }) => {
-                    container::reconcile(name, socket.as_deref(), verb, given_at).await
+                    container::reconcile(name, socket.as_deref(), verb, given).await
                 }
                 Some(runner @ Runner::Listener { .. }) => match self.listener(runner) {
-                    Some(listener) => listener.reconcile(verb, id, given_at).await,
+                    Some(listener) => listener.reconcile(verb, id, given).await,
                     None => Answer::failed("not a listener"),
                 },
                 Some(Runner::Command { .. }) => {
@@ -114,6 +119,8 @@ impl Inner {
     pub(crate) fn limit(&self, order: &Order) -> Duration {
         let own = match (&order.action, &order.runner) {
             (Action::Command { timeout, .. } | Action::Webhook { timeout, .. }, _) => *timeout,
+            (Action::Reboot, _) => reboot::LIMIT,
+            (Action::PowerCycle, _) => power::LIMIT,
             (Action::HandOver { .. }, _) | (_, None) => Duration::ZERO,
             (_, Some(Runner::Supervised)) => {
                 let grace = self.supervisor.grace(&order.target.id);

@@ -9,13 +9,12 @@
 use std::{collections::HashMap, time::Duration};
 
 use futures_util::StreamExt as _;
-use pitcrew_model::Timestamp;
 use zbus::{
     Connection, Error, MatchRule, Message, MessageStream, OwnedObjectPath, OwnedVariant,
     connection::Builder,
 };
 
-use crate::{Answer, supervise::Verb};
+use crate::{Answer, Given, process, supervise::Verb};
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const ROOT: &str = "/org/freedesktop/systemd1";
@@ -41,7 +40,7 @@ struct Unit {
     has_job: bool,
     /// Of services: why it last ended, `success`, `exit-code`, `signal`, …
     result: Option<String>,
-    /// Microseconds of the wall clock; 0: never. `None`: systemd did not say.
+    /// Microseconds of the monotonic clock, which nobody can set; 0: never. `None`: systemd did not say.
     active_since_us: Option<u64>,
     start_timeout: Duration,
     stop_timeout: Duration,
@@ -62,12 +61,7 @@ pub(crate) async fn carry_out(name: &str, bus: Option<&str>, verb: Verb) -> Answ
 }
 
 /// By the time since when the unit is active.
-pub(crate) async fn reconcile(
-    name: &str,
-    bus: Option<&str>,
-    verb: Verb,
-    given_at: Timestamp,
-) -> Answer {
+pub(crate) async fn reconcile(name: &str, bus: Option<&str>, verb: Verb, given: Given) -> Answer {
     let unit = match look(&full_name(name), bus).await {
         Ok((_, unit)) => unit,
         Err(why) => return Answer::unknown(why),
@@ -75,9 +69,8 @@ pub(crate) async fn reconcile(
     if unit.has_job {
         return Answer::unknown(format!("{}; a job is under way", unit.describe()));
     }
-    let is_new = unit
-        .active_since_us
-        .map(|since_us| since_us / 1_000 >= given_at.as_millis());
+    let since = unit.active_since_us.map(process::wall_of_monotonic);
+    let is_new = since.and_then(|since| given.is_before(since));
     match (verb, unit.active.as_str()) {
         (Verb::Start, "active") => Answer::done(unit.describe()),
         (Verb::Restart, "active") if is_new == Some(true) => Answer::done(unit.describe()),
@@ -185,7 +178,7 @@ impl Bus {
             sub: take(&unit, "SubState").unwrap_or_default(),
             has_job: job.is_some_and(|(id, _)| id != 0),
             result: take(&service, "Result"),
-            active_since_us: take(&unit, "ActiveEnterTimestamp"),
+            active_since_us: take(&unit, "ActiveEnterTimestampMonotonic"),
             start_timeout: timeout("TimeoutStartUSec"),
             stop_timeout: timeout("TimeoutStopUSec"),
         })

@@ -37,6 +37,11 @@ impl User {
     }
 }
 
+/// The number of a user of this host.
+pub fn user_id(name: &str) -> Result<u32, String> {
+    User::lookup(name).map(|user| user.uid)
+}
+
 fn parse(passwd: &str) -> impl Iterator<Item = User> {
     passwd.lines().filter_map(|line| {
         let mut fields = line.split(':');

@@ -21,14 +21,19 @@ impl Backoff {
 
     /// From a fifth of the current length to all of it.
     pub(crate) fn next(&mut self) -> Duration {
-        let random = u32::try_from(RandomState::new().hash_one(()) % 1_000).unwrap_or(0);
-        self.next_at(f64::from(random) / 1_000.0)
+        self.next_below(LONGEST)
     }
 
-    fn next_at(&mut self, chance: f64) -> Duration {
+    /// The same where something is known to come sooner.
+    pub(crate) fn next_below(&mut self, longest: Duration) -> Duration {
+        let random = u32::try_from(RandomState::new().hash_one(()) % 1_000).unwrap_or(0);
+        self.next_at(f64::from(random) / 1_000.0, longest)
+    }
+
+    fn next_at(&mut self, chance: f64, longest: Duration) -> Duration {
         let longest = FIRST
             .saturating_mul(1 << self.failures.min(10))
-            .min(LONGEST);
+            .min(longest);
         self.failures = self.failures.saturating_add(1);
         longest.mul_f64(0.2 + 0.8 * chance)
     }
@@ -41,10 +46,12 @@ mod tests {
     #[test]
     fn waiting_grows_to_a_bound_and_begins_anew_after_a_success() {
         let mut backoff = Backoff::default();
-        let seconds: Vec<u64> = (0..8).map(|_| backoff.next_at(1.0).as_secs()).collect();
+        let seconds: Vec<u64> = (0..8)
+            .map(|_| backoff.next_at(1.0, LONGEST).as_secs())
+            .collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30, 30]);
-        assert_eq!(backoff.next_at(0.0), Duration::from_secs(6));
+        assert_eq!(backoff.next_at(0.0, LONGEST), Duration::from_secs(6));
         backoff.succeeded();
-        assert_eq!(backoff.next_at(1.0), FIRST);
+        assert_eq!(backoff.next_at(1.0, LONGEST), FIRST);
     }
 }

@@ -6,16 +6,25 @@
 //! connection is not obeyed late. Boot time counts, which goes on while the host sleeps; the host's wall clock is
 //! nobody's measure.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
+use pitcrew_act::Given;
 use pitcrew_model::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
-#[derive(Default)]
+/// The year 5138: nobody's clock, and still far from the end of numbers.
+const SERVER_MS_MAX: u64 = 100_000_000_000_000;
+
+#[derive(Debug, Default)]
 pub(crate) struct ServerTime(Mutex<Option<Exchange>>);
 
-#[derive(Clone, Copy)]
-struct Exchange {
+/// A beat and its answer.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Exchange {
     sent_ms: u64,
     answered_ms: u64,
     server_ms: u64,
@@ -57,6 +66,18 @@ impl ServerTime {
         });
     }
 
+    pub(crate) fn exchange(&self) -> Option<Exchange> {
+        *self.lock()
+    }
+
+    /// The same from another process of this boot, which may say anything.
+    pub(crate) fn learn_exchange(&self, said: Exchange) {
+        if said.answered_ms <= boot_ms() && said.server_ms <= SERVER_MS_MAX {
+            let server = Timestamp::from_millis(said.server_ms);
+            self.learn(said.sent_ms, said.answered_ms, server);
+        }
+    }
+
     /// `None` before the first answer.
     pub(crate) fn earliest(&self, at_ms: u64) -> Option<Timestamp> {
         let mut known = self.lock();
@@ -66,11 +87,34 @@ impl ServerTime {
         Some(Timestamp::from_millis(known.given_ms))
     }
 
+    /// When the server's clock showed `server`, by this host's own clock as it stands now.
+    pub(crate) fn here(&self, server: Timestamp) -> Option<Given> {
+        let ((earliest, latest), wall) = (self.now()?, wall_now());
+        let here = |now: Timestamp| wall - now.since(server);
+        Some(Given::between(here(latest), here(earliest)))
+    }
+
+    /// The earliest and the latest that the server's clock can show now.
+    pub(crate) fn now(&self) -> Option<(Timestamp, Timestamp)> {
+        let known = (*self.lock())?;
+        let at_ms = boot_ms();
+        let shown =
+            |beat_ms| Timestamp::from_millis(known.server_ms + at_ms.saturating_sub(beat_ms));
+        Some((shown(known.answered_ms), shown(known.sent_ms)))
+    }
+
     pub(crate) fn latest(&self, at_ms: u64) -> Option<Timestamp> {
         let known = (*self.lock())?;
         let ms = known.server_ms + at_ms.saturating_sub(known.sent_ms);
         Some(Timestamp::from_millis(ms))
     }
+}
+
+/// By this host's own clock.
+pub(crate) fn wall_now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let millis = since.map_or(0, |since| since.as_millis());
+    Timestamp::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -101,6 +145,24 @@ mod tests {
         let time = ServerTime::default();
         time.learn(1_000, 301_000, Timestamp::from_millis(70_000));
         assert_eq!(time.latest(301_000), at(370_000));
+    }
+
+    #[test]
+    fn the_servers_moments_are_found_on_this_hosts_clock_however_far_the_two_are_apart() {
+        let (time, now) = (ServerTime::default(), boot_ms());
+        // A server in 1970, asked ten seconds ago and heard a second later.
+        let server = Timestamp::from_millis(70_000);
+        time.learn(
+            now.saturating_sub(10_000),
+            now.saturating_sub(9_000),
+            server,
+        );
+        let before = wall_now();
+        let given = time.here(server).unwrap();
+        let after = wall_now();
+        let at = |seconds, wall| wall - std::time::Duration::from_secs(seconds);
+        assert_eq!(given.is_before(at(8, before)), Some(true));
+        assert_eq!(given.is_before(at(11, after)), Some(false));
     }
 
     #[test]

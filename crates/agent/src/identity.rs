@@ -2,13 +2,13 @@
 //!
 //! `identity.json` in the agent's data, for its owner only, replaced whole: key and certificate are never of two kinds.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, time::Duration};
 
 use pitcrew_model::Timestamp;
-use pitcrew_wire::{Enrolled, HostName, OrderKey};
+use pitcrew_wire::{Enrolled, HostName};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use serde::{Deserialize, Serialize};
-use x509_parser::pem::parse_x509_pem;
+use x509_parser::{pem::parse_x509_pem, time::ASN1Time};
 
 use pitcrew_act::write_durably;
 
@@ -42,6 +42,12 @@ pub(crate) fn request() -> Result<Requested, rcgen::Error> {
         request: params.serialize_request(&key)?.pem()?,
         key: key.serialize_pem(),
     })
+}
+
+/// When a new certificate is asked for, and how long to wait for it before it is asked for again.
+pub(crate) struct Renewal {
+    pub(crate) at: Timestamp,
+    pub(crate) patience: Duration,
 }
 
 impl Identity {
@@ -89,25 +95,25 @@ impl Identity {
         })
     }
 
-    pub(crate) fn order_key(&self) -> Result<OrderKey, AgentError> {
-        OrderKey::parse(&self.order_key).ok_or_else(|| AgentError::Content {
-            path: "identity.json".into(),
-            why: "its key of orders is none: remove it and enrol this host again".to_owned(),
-        })
+    /// When two thirds of the certificate's time are over. One that can't be read is renewed at once.
+    pub(crate) fn renewal(&self) -> Renewal {
+        let (from, to) = self.validity().unwrap_or_default();
+        let lifetime = to.since(from);
+        Renewal {
+            at: from + lifetime * 2 / 3,
+            patience: (lifetime / 10).clamp(Duration::from_secs(1), Duration::from_secs(60)),
+        }
     }
 
-    /// When two thirds of the certificate's time are over. One that can't be read is renewed at once.
-    pub(crate) fn renew_at(&self) -> Timestamp {
-        let Ok((_, pem)) = parse_x509_pem(self.certificate.as_bytes()) else {
-            return Timestamp::ZERO;
-        };
-        let Ok(certificate) = pem.parse_x509() else {
-            return Timestamp::ZERO;
+    /// Of the certificate: by the clock of the server that issued it.
+    pub(crate) fn validity(&self) -> Option<(Timestamp, Timestamp)> {
+        let (_, pem) = parse_x509_pem(self.certificate.as_bytes()).ok()?;
+        let certificate = pem.parse_x509().ok()?;
+        let at = |time: ASN1Time| {
+            let seconds = u64::try_from(time.timestamp()).ok()?;
+            Some(Timestamp::from_millis(seconds.checked_mul(1_000)?))
         };
         let validity = certificate.validity();
-        let seconds =
-            |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).unwrap_or(0);
-        let (from, to) = (seconds(validity.not_before), seconds(validity.not_after));
-        Timestamp::from_millis((from + to.saturating_sub(from) / 3 * 2) * 1_000)
+        Some((at(validity.not_before)?, at(validity.not_after)?))
     }
 }

@@ -4,19 +4,23 @@
 //! when, by which server of several, for which of this host's own targets, by which action of a closed catalogue,
 //! and within the host's own limits. What is done is what the host's configuration says runs the target; no command
 //! comes from the server. It decides nothing by itself, and does nothing when nobody orders.
+//!
+//! It is one process, or two ([`hands`]): one that talks to the network and has no privileges, one that acts and has no
+//! network.
 
 mod assigned;
 mod backoff;
 mod caps;
 mod clock;
 mod enrol;
+mod hands;
 mod identity;
 mod inventory;
 mod orders;
 mod processes;
 mod run;
+mod servers;
 mod session;
-
 mod tls;
 
 use std::{io, path::PathBuf};
@@ -24,17 +28,20 @@ use std::{io, path::PathBuf};
 use pitcrew_act::SuperviseError;
 use pitcrew_model::HostSettings;
 
+pub use hands::{HandsOptions, hands};
 pub use processes::Processes;
 pub use run::run;
 
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// `HOST:PORT` of the server's listener for agents.
-    pub server: String,
+    /// `HOST:PORT` of each server's listener for agents; at least one. One of them leads, and is stayed with.
+    pub servers: Vec<String>,
     /// With the token of `pitcrew enroll`; needed until the host is enrolled.
     pub token_file: Option<PathBuf>,
     pub data: PathBuf,
     pub settings: HostSettings,
+    /// Where the privileged process takes orders; absent when this process carries them out itself.
+    pub hands: Option<PathBuf>,
     /// Of Pitcrew.
     pub version: String,
 }
@@ -54,6 +61,13 @@ pub enum AgentError {
          and name it: --token-file FILE"
     )]
     NotEnrolled,
+    #[error(
+        "what `run` starts would have no network, for this process has none: give it one with `systemctl edit \
+         pitcrew-agent-hands`: [Service], PrivateNetwork=no, RestrictAddressFamilies="
+    )]
+    NoNetwork,
+    #[error("{0}")]
+    User(String),
     #[error(transparent)]
     Supervise(#[from] SuperviseError),
     #[error("failed to {doing}")]

@@ -4,27 +4,31 @@
 //! and of the action is obeyed. A refusal is an outcome, certainly without effect, that says why.
 
 use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use pitcrew_act::Actuators;
+use pitcrew_act::{Actuators, Reboot, Supervisor};
 use pitcrew_model::{
-    Action, HostCommand, OperationId, Order, Outcome, OutcomeKind, Runner, Target, Timestamp,
+    Action, HostCommand, HostSettings, OperationId, Order, Outcome, OutcomeKind, Runner, Target,
 };
 use pitcrew_wire::{Addressed, Forged, HostName, OrderKey, SignedOrder};
 
 use crate::{
+    AgentError,
     caps::Caps,
-    clock::{ServerTime, boot_ms},
+    clock::{ServerTime, boot_ms, wall_now},
+    hands::Principal,
     inventory::{Inventory, local_name},
+    run::boot_id,
 };
 
 pub(crate) struct Orders {
     pub(crate) installation: String,
     pub(crate) host: HostName,
     pub(crate) boot_id: String,
-    pub(crate) key: OrderKey,
+    /// Another one when the host is enrolled again.
+    pub(crate) key: Mutex<OrderKey>,
     pub(crate) inventory: Arc<Inventory>,
     pub(crate) commands: Vec<HostCommand>,
     pub(crate) caps: Caps,
@@ -33,12 +37,50 @@ pub(crate) struct Orders {
 }
 
 impl Orders {
+    /// For a host and its server, with what it supervises already looked after.
+    pub(crate) async fn open(
+        data: &Path,
+        settings: &HostSettings,
+        principal: &Principal,
+        time: Arc<ServerTime>,
+    ) -> Result<(Self, Supervisor), AgentError> {
+        let Principal {
+            installation, host, ..
+        } = principal;
+        // Unique on this host, also beside a server's own supervisor.
+        let supervisor = Supervisor::new(data.join("run"), format!("{installation}-{host}"))?;
+        let changes = supervisor.set(&settings.runs).await;
+        for change in &changes {
+            tracing::info!("process {}: {}", change.name, change.detail);
+        }
+        let for_actuators = Arc::clone(&time);
+        let clock = move || for_actuators.latest(boot_ms()).unwrap_or_else(wall_now);
+        let orders = Self {
+            installation: installation.clone(),
+            host: host.clone(),
+            boot_id: boot_id()?,
+            key: Mutex::new(principal.order_key()?),
+            inventory: Arc::new(Inventory::of(host, settings)),
+            commands: settings.commands.clone(),
+            caps: Caps::open(data, settings.limits.clone())?,
+            actuators: Actuators::of_host(
+                supervisor.clone(),
+                Arc::new(clock),
+                Reboot {
+                    bus: settings.reboot_bus.clone(),
+                },
+            ),
+            time,
+        };
+        Ok((orders, supervisor))
+    }
+
     /// What became of it; an error when it is not the server's at all, and so nobody's.
     pub(crate) async fn carry_out(
         &self,
         signed: &SignedOrder,
     ) -> Result<(OperationId, Outcome), Forged> {
-        let addressed = self.key.verify(signed)?;
+        let addressed = self.verify(signed)?;
         let operation = addressed.order.operation.clone();
         let outcome = match self.admit(&addressed) {
             Ok(order) => self.actuators.carry_out(&order).await,
@@ -55,16 +97,27 @@ impl Orders {
         &self,
         signed: &SignedOrder,
     ) -> Result<(OperationId, Outcome), Forged> {
-        let addressed = self.key.verify(signed)?;
+        let addressed = self.verify(signed)?;
         let operation = addressed.order.operation.clone();
         let order = self
             .for_this_host(&addressed)
             .and_then(|()| self.local(&addressed.order));
-        let outcome = match order {
-            Ok(order) => self.actuators.reconcile(&order).await,
+        let given = self.time.here(addressed.order.given_at);
+        let given = given.ok_or_else(|| "the server's time is not known yet".to_owned());
+        let outcome = match order.and_then(|order| Ok((order, given?))) {
+            Ok((order, given)) => self.actuators.reconcile(&order, given).await,
             Err(why) => self.outcome(&addressed.order, OutcomeKind::Unknown, why),
         };
         Ok((operation, outcome))
+    }
+
+    pub(crate) fn replace_key(&self, key: OrderKey) {
+        *self.key.lock().unwrap_or_else(PoisonError::into_inner) = key;
+    }
+
+    pub(crate) fn verify(&self, signed: &SignedOrder) -> Result<Addressed, Forged> {
+        let key = self.key.lock().unwrap_or_else(PoisonError::into_inner);
+        key.verify(signed)
     }
 
     /// The order as this host understands it. The error: it has certainly had no effect, and why.
@@ -82,7 +135,8 @@ impl Orders {
         self.actuators.admit(order.fence)?;
         let order = self.local(order)?;
         if order.action.is_disruptive() {
-            self.caps.take(&order.operation, wall_now())?;
+            self.caps
+                .take(&order.operation, &order.action, wall_now())?;
         }
         Ok(order)
     }
@@ -105,8 +159,15 @@ impl Orders {
             .ok_or_else(|| format!("{} is no target of this host", order.target.id))?;
         let action = match &order.action {
             Action::Restart | Action::Start | Action::Stop => order.action.clone(),
+            Action::Reboot if order.acts_on().id == self.host.target() => Action::Reboot,
+            Action::Reboot => {
+                let other = &order.acts_on().id;
+                return Err(format!(
+                    "the order is to reboot {other}, which is another host"
+                ));
+            }
             Action::Command { name, .. } => self.command(name)?,
-            Action::Webhook { .. } | Action::HandOver { .. } => {
+            Action::PowerCycle | Action::Webhook { .. } | Action::HandOver { .. } => {
                 return Err(format!("{} is nothing for a host", order.action));
             }
         };
@@ -144,13 +205,6 @@ impl Orders {
             detail,
         }
     }
-}
-
-/// By this host's own clock.
-pub(crate) fn wall_now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let millis = since.map_or(0, |since| since.as_millis());
-    Timestamp::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

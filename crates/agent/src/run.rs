@@ -4,37 +4,54 @@ use std::{
     fs,
     hash::{BuildHasher, RandomState},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
-use pitcrew_act::{Actuators, Supervisor};
-use pitcrew_wire::HostName;
+use pitcrew_probe::ProcessStates;
+use pitcrew_wire::{Hello, HostName, Protocol};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     AgentError, Options, Processes,
-    backoff::Backoff,
-    caps::Caps,
-    clock::{ServerTime, boot_ms},
+    clock::ServerTime,
     enrol::{self, EnrolError, ReadToken},
+    hands::{Apart, Hands, Principal, Seen},
     identity::Identity,
     inventory::Inventory,
-    orders::{Orders, wall_now},
-    session, tls,
+    orders::Orders,
+    servers::Servers,
+    session::{self, SessionError},
+    tls,
 };
 
 pub(crate) struct Agent {
     pub(crate) options: Options,
-    pub(crate) orders: Arc<Orders>,
-    pub(crate) processes: Arc<Processes>,
+    pub(crate) host: HostName,
+    pub(crate) boot_id: String,
+    pub(crate) inventory: Arc<Inventory>,
+    pub(crate) hands: Arc<Hands>,
+    pub(crate) processes: Arc<dyn ProcessStates>,
     pub(crate) time: Arc<ServerTime>,
     /// New with each start.
     pub(crate) instance: String,
     identity: Mutex<Identity>,
+    /// Of the servers that have taken this host in.
+    newest_fence: AtomicU64,
+    /// The identity on the disk is an older one.
+    is_unsaved: AtomicBool,
 }
 
 /// Runs until SIGTERM or SIGINT; `ready` is told the host's name once it has one. What it supervises lives on.
 pub async fn run(options: Options, ready: impl FnOnce(&HostName)) -> Result<(), AgentError> {
+    until_a_signal(Box::pin(serve(options, ready))).await
+}
+
+pub(crate) async fn until_a_signal(
+    served: impl Future<Output = Result<(), AgentError>>,
+) -> Result<(), AgentError> {
     let mut signals = [SignalKind::terminate(), SignalKind::interrupt()]
         .into_iter()
         .map(signal)
@@ -47,7 +64,7 @@ pub async fn run(options: Options, ready: impl FnOnce(&HostName)) -> Result<(), 
         unreachable!("two signals are caught");
     };
     let name = tokio::select! {
-        ended = Box::pin(serve(options, ready)) => return ended,
+        ended = served => return ended,
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     };
@@ -77,9 +94,9 @@ async fn enrol_first(options: &Options) -> Result<Identity, AgentError> {
         .as_deref()
         .ok_or(AgentError::NotEnrolled)?;
     let token = enrol::read_token(path)?;
-    let mut backoff = Backoff::default();
+    let mut servers = Servers::new(&options.servers);
     loop {
-        match enrol::enrol(&options.server, &token).await {
+        let it_follows = match enrol::enrol(servers.current(), &token).await {
             Ok(identity) => {
                 identity.save(&options.data)?;
                 tracing::info!(host = %identity.host, "this host is enrolled");
@@ -91,42 +108,45 @@ async fn enrol_first(options: &Options) -> Result<Identity, AgentError> {
                     why: error.to_string(),
                 });
             }
-            Err(error) => tracing::warn!("not enrolled yet: {error}"),
-        }
-        tokio::time::sleep(backoff.next()).await;
+            Err(error) => {
+                tracing::warn!("not enrolled yet: {error}");
+                matches!(error, EnrolError::NotLeading(_))
+            }
+        };
+        tokio::time::sleep(servers.failed(it_follows)).await;
     }
 }
 
 impl Agent {
-    async fn start(options: Options, identity: Identity) -> Result<Self, AgentError> {
+    pub(crate) async fn start(options: Options, identity: Identity) -> Result<Self, AgentError> {
         let settings = &options.settings;
-        // Unique on this host, also beside a server's own supervisor.
-        let installation = format!("{}-{}", identity.installation, identity.host);
-        let supervisor = Supervisor::new(options.data.join("run"), installation)?;
-        let changes = supervisor.set(&settings.runs).await;
-        for change in &changes {
-            tracing::info!("process {}: {}", change.name, change.detail);
-        }
+        let principal = Principal::of(&identity);
         let time = Arc::new(ServerTime::default());
-        let for_actuators = Arc::clone(&time);
-        let clock = move || for_actuators.latest(boot_ms()).unwrap_or_else(wall_now);
-        let orders = Orders {
-            installation: identity.installation.clone(),
-            host: identity.host.clone(),
-            boot_id: boot_id()?,
-            key: identity.order_key()?,
-            inventory: Arc::new(Inventory::of(&identity.host, settings)),
-            commands: settings.commands.clone(),
-            caps: Caps::open(&options.data, settings.limits.clone())?,
-            actuators: Actuators::new(supervisor.clone(), Arc::new(clock)),
-            time: Arc::clone(&time),
+        let (hands, processes): (Hands, Arc<dyn ProcessStates>) = match &options.hands {
+            None => {
+                let (orders, supervisor) =
+                    Orders::open(&options.data, settings, &principal, Arc::clone(&time)).await?;
+                let processes = Arc::new(Processes(supervisor));
+                (Hands::Here(Arc::new(orders)), processes)
+            }
+            Some(socket) => {
+                let apart = Apart::new(socket.clone(), principal, Arc::clone(&time));
+                let apart = Arc::new(apart);
+                let seen = Seen::kept(Arc::clone(&apart));
+                (Hands::Apart(apart), seen)
+            }
         };
         Ok(Self {
-            orders: Arc::new(orders),
-            processes: Arc::new(Processes(supervisor)),
+            host: identity.host.clone(),
+            boot_id: boot_id()?,
+            inventory: Arc::new(Inventory::of(&identity.host, settings)),
+            hands: Arc::new(hands),
+            processes,
             time,
             instance: format!("{:016x}", RandomState::new().hash_one(())),
             identity: Mutex::new(identity),
+            newest_fence: AtomicU64::new(0),
+            is_unsaved: AtomicBool::new(false),
             options,
         })
     }
@@ -136,48 +156,90 @@ impl Agent {
         identity.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What can't be saved is good until the agent ends, and saved as soon as it can be.
     pub(crate) fn replace_identity(&self, new: Identity) -> Result<(), AgentError> {
-        new.save(&self.options.data)?;
+        self.hands.replace_key(Principal::of(&new).order_key()?);
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        self.is_unsaved.store(true, Ordering::Relaxed);
+        self.save_identity();
         Ok(())
     }
 
-    async fn keep_connected(self: Arc<Self>) -> Result<(), AgentError> {
-        let mut backoff = Backoff::default();
-        let mut tried = self.identity().token;
-        loop {
-            self.enrol_again(&mut tried).await?;
-            let identity = self.identity();
-            let config = tls::as_host(&identity);
-            let connected = match config {
-                Ok(config) => tls::connect(&self.options.server, config).await,
-                Err(error) => Err(error),
-            };
-            match connected {
-                Ok(stream) => {
-                    let server = &self.options.server;
-                    let welcomed = || {
-                        backoff.succeeded();
-                        tracing::info!(server, host = %identity.host, "connected");
-                    };
-                    let ended = Box::pin(session::run(&self, stream, welcomed)).await;
-                    tracing::warn!("the connection to the server ended: {ended}");
-                }
-                Err(error) => tracing::warn!("{error}"),
-            }
-            tokio::time::sleep(backoff.next()).await;
+    pub(crate) fn save_identity(&self) {
+        if !self.is_unsaved.load(Ordering::Relaxed) {
+            return;
+        }
+        match self.identity().save(&self.options.data) {
+            Ok(()) => self.is_unsaved.store(false, Ordering::Relaxed),
+            Err(error) => tracing::error!("this host's new certificate is not saved yet: {error}"),
         }
     }
 
+    async fn keep_connected(self: Arc<Self>) -> Result<(), AgentError> {
+        let mut servers = Servers::new(&self.options.servers);
+        let mut tried = self.identity().token;
+        loop {
+            let server = servers.current().to_owned();
+            self.enrol_again(&server, &mut tried).await?;
+            let identity = self.identity();
+            let config = tls::as_host(&identity, &self.time);
+            let connected = match config {
+                Ok(config) => tls::connect(&server, config).await,
+                Err(error) => Err(error),
+            };
+            let pause = match connected {
+                Ok(stream) => {
+                    let welcomed = || {
+                        servers.succeeded();
+                        tracing::info!(server, host = %identity.host, "connected");
+                    };
+                    let ended = Box::pin(session::run(&self, &server, stream, welcomed)).await;
+                    tracing::warn!(server, "the connection to the server ended: {ended}");
+                    match ended {
+                        SessionError::LeadsInstead(server) => {
+                            servers.turn_to(&server);
+                            continue;
+                        }
+                        ended => servers.failed(matches!(ended, SessionError::NotLeading(_))),
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    servers.failed(false)
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    pub(crate) fn hello(&self) -> Hello {
+        Hello {
+            protocol: Protocol::OURS,
+            version: self.options.version.clone(),
+            instance: self.instance.clone(),
+            boot_id: self.boot_id.clone(),
+        }
+    }
+
+    /// From here on every server before this one is sent away. Where there is one server, it may have been restored
+    /// from a copy: then its tests are still good, and whoever carries orders out refuses them.
+    pub(crate) fn admit(&self, fence: u64) -> Result<(), SessionError> {
+        let newest = self.newest_fence.fetch_max(fence, Ordering::Relaxed);
+        if fence < newest && self.options.servers.len() > 1 {
+            return Err(SessionError::Older { own: fence, newest });
+        }
+        Ok(())
+    }
+
     /// A person has put a new token into the file, because the certificate has expired or the server is another.
-    async fn enrol_again(&self, tried: &mut String) -> Result<(), AgentError> {
+    async fn enrol_again(&self, server: &str, tried: &mut String) -> Result<(), AgentError> {
         let Some(token) = self.new_token(tried) else {
             return Ok(());
         };
-        match enrol::enrol(&self.options.server, &token).await {
+        match enrol::enrol(server, &token).await {
             Ok(identity)
-                if identity.host == self.orders.host
-                    && identity.installation == self.orders.installation =>
+                if identity.host == self.host
+                    && identity.installation == self.identity().installation =>
             {
                 tracing::info!("this host is enrolled again");
                 *tried = token.digest;
@@ -189,8 +251,8 @@ impl Agent {
                     "the new token is for {} of installation {}, this host is {} of {}",
                     identity.host,
                     identity.installation,
-                    self.orders.host,
-                    self.orders.installation
+                    self.host,
+                    self.identity().installation
                 );
             }
             Err(error @ EnrolError::Refused(_)) => {
@@ -209,12 +271,9 @@ impl Agent {
     }
 }
 
-fn boot_id() -> Result<String, AgentError> {
-    let path = Path::new("/proc/sys/kernel/random/boot_id");
-    let text = fs::read_to_string(path).map_err(|source| AgentError::File {
-        doing: "read",
-        path: path.to_owned(),
+pub(crate) fn boot_id() -> Result<String, AgentError> {
+    pitcrew_act::boot_id().map_err(|source| AgentError::System {
+        doing: "read the boot id",
         source,
-    })?;
-    Ok(text.trim().to_owned())
+    })
 }

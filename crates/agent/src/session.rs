@@ -5,12 +5,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pitcrew_model::{Evidence, Observation, Runner, Target, Test, TestName, Timestamp, Verdict};
+use pitcrew_model::{
+    Evidence, Observation, OperationId, Outcome, Runner, Target, Test, TestName, Timestamp, Verdict,
+};
 use pitcrew_probe::{Scheduler, Tools};
-use pitcrew_wire::{FRAME_BYTES_MAX, Hello, Protocol, ToAgent, ToServer, Welcome, WireError};
+use pitcrew_wire::{
+    FRAME_BYTES_MAX, Outgoing, SignedOrder, ToAgent, ToServer, ToWrite, Welcome, WireError,
+    outgoing,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, split},
-    sync::mpsc,
+    sync::mpsc::{self, error::TrySendError},
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
 };
@@ -20,6 +25,7 @@ use crate::{
     clock::boot_ms,
     identity::{self, Requested},
     run::Agent,
+    servers::leads_instead,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +34,12 @@ pub(crate) enum SessionError {
     Wire(#[from] WireError),
     #[error("the server refused this host: {0}")]
     Refused(String),
+    #[error("it follows{}", .0.as_ref().map_or_else(String::new, |leader| format!(": {leader} leads")))]
+    NotLeading(Option<String>),
+    #[error("it may not lead any more, and {0} does")]
+    LeadsInstead(String),
+    #[error("it leads no more: its fence is {own}, and {newest} was seen")]
+    Older { own: u64, newest: u64 },
     #[error("the server has said nothing for {} s", .0.as_secs())]
     Silent(Duration),
     #[error("the server said something else than was its turn")]
@@ -40,10 +52,14 @@ pub(crate) enum SessionError {
 
 /// For all that comes before the first assignment.
 const GREETING: Duration = Duration::from_secs(10);
-/// Messages that wait to be written; more than this and observations are dropped.
-const OUTGOING_MAX: usize = 256;
+/// Messages that wait to be written. Observations that find no room are dropped.
+const FIRST_MAX: usize = 64;
+const REST_MAX: usize = 256;
 /// The longest make half a frame.
 const OBSERVATIONS_AT_ONCE: usize = 300;
+/// Another server leads within three of these, or not for long; and each look costs it a handshake for every host.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
+const LOOKS_AT_FIRST: u32 = 3;
 /// Tests under way at once.
 const CONCURRENCY: usize = 64;
 
@@ -52,12 +68,13 @@ type Incoming = mpsc::Receiver<Result<ToAgent, WireError>>;
 /// `welcomed` is called when the server has taken this host in. It always ends with an error: of whom it was.
 pub(crate) async fn run(
     agent: &Arc<Agent>,
+    server: &str,
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
     welcomed: impl FnOnce(),
 ) -> SessionError {
-    let (mut reader, mut writer) = split(stream);
+    let (mut reader, writer) = split(stream);
     let (said, mut incoming) = mpsc::channel(16);
-    let (outgoing, mut to_write) = mpsc::channel::<ToServer>(OUTGOING_MAX);
+    let (outgoing, to_write) = outgoing(FIRST_MAX, REST_MAX);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         loop {
@@ -68,17 +85,10 @@ pub(crate) async fn run(
             }
         }
     });
-    tasks.spawn(async move {
-        while let Some(message) = to_write.recv().await {
-            if let Err(error) = pitcrew_wire::write(&mut writer, &message).await {
-                tracing::debug!("failed to tell the server: {error}");
-                return;
-            }
-        }
-    });
+    tasks.spawn(write_all(to_write, writer));
     let greeted = timeout(GREETING, greet(agent, &mut incoming, &outgoing)).await;
-    let welcome = match greeted {
-        Ok(Ok(welcome)) => welcome,
+    let (welcome, beat_ms) = match greeted {
+        Ok(Ok(greeted)) => greeted,
         Ok(Err(error)) => return error,
         Err(_elapsed) => return SessionError::Silent(GREETING),
     };
@@ -88,6 +98,13 @@ pub(crate) async fn run(
         agent,
         outgoing,
         scheduler: scheduler.clone(),
+        server,
+        fence: welcome.fence,
+        looking: JoinSet::new(),
+        looks: 0,
+        look_next: Instant::now(),
+        beat_ms,
+        unadmitted: Vec::new(),
         requested: None,
         asked_at: Instant::now(),
     };
@@ -99,50 +116,57 @@ pub(crate) async fn run(
 async fn hear(incoming: &mut Incoming) -> Result<ToAgent, SessionError> {
     match incoming.recv().await {
         Some(Ok(ToAgent::Refused { reason })) => Err(SessionError::Refused(reason)),
+        Some(Ok(ToAgent::NotLeading { leader })) => Err(SessionError::NotLeading(leader)),
         Some(message) => Ok(message?),
         None => Err(WireError::Closed.into()),
     }
 }
 
-async fn say(outgoing: &mpsc::Sender<ToServer>, message: ToServer) -> Result<(), SessionError> {
-    let said = outgoing.send(message).await;
+async fn write_all(mut to_write: ToWrite<ToServer>, mut writer: impl AsyncWrite + Unpin) {
+    while let Some(message) = to_write.next().await {
+        if let Err(error) = pitcrew_wire::write(&mut writer, &message).await {
+            tracing::debug!("failed to tell the server: {error}");
+            return;
+        }
+    }
+}
+
+async fn say(outgoing: &Outgoing<ToServer>, message: ToServer) -> Result<(), SessionError> {
+    let said = outgoing.first.send(message).await;
     said.map_err(|_closed| SessionError::Stuck)
 }
 
-/// Who we are, what time it is, and what is here: in this order.
+/// Who we are, what time it is, and what is here: in this order. Gives the beat that was sent, too.
 async fn greet(
     agent: &Agent,
     incoming: &mut Incoming,
-    outgoing: &mpsc::Sender<ToServer>,
-) -> Result<Welcome, SessionError> {
-    let hello = Hello {
-        protocol: Protocol::OURS,
-        version: agent.options.version.clone(),
-        instance: agent.instance.clone(),
-        boot_id: agent.orders.boot_id.clone(),
-    };
-    say(outgoing, ToServer::Hello(hello)).await?;
+    outgoing: &Outgoing<ToServer>,
+) -> Result<(Welcome, u64), SessionError> {
+    say(outgoing, ToServer::Hello(agent.hello())).await?;
     let ToAgent::Welcome(welcome) = hear(incoming).await? else {
         return Err(SessionError::OutOfTurn);
     };
+    agent.admit(welcome.fence)?;
     say(outgoing, ToServer::Beat { sent_ms: boot_ms() }).await?;
-    let ToAgent::Beat { sent_ms, now } = hear(incoming).await? else {
+    let ToAgent::Beat { sent_ms, now, .. } = hear(incoming).await? else {
         return Err(SessionError::OutOfTurn);
     };
     agent.time.begin_anew();
     agent.time.learn(sent_ms, boot_ms(), now);
-    let targets = agent.orders.inventory.targets();
+    let targets = agent.inventory.targets();
     say(outgoing, ToServer::Inventory { targets }).await?;
-    Ok(welcome)
+    Ok((welcome, sent_ms))
 }
 
-fn start_scheduler(agent: &Arc<Agent>, outgoing: &mpsc::Sender<ToServer>) -> Scheduler {
+fn start_scheduler(agent: &Arc<Agent>, outgoing: &Outgoing<ToServer>) -> Scheduler {
     let time = Arc::clone(&agent.time);
     let clock = move || time.earliest(boot_ms()).unwrap_or(Timestamp::ZERO);
-    let outgoing = outgoing.clone();
+    let time = Arc::clone(&agent.time);
+    let reference = Arc::new(move || time.now());
+    let outgoing = outgoing.rest.clone();
     Scheduler::start(
-        agent.orders.host.observer(),
-        Tools::new(agent.processes.clone()),
+        agent.host.observer(),
+        Tools::new(agent.processes.clone()).beside(reference),
         CONCURRENCY,
         Arc::new(clock),
         move |observations| report(&outgoing, observations),
@@ -163,15 +187,36 @@ fn report(outgoing: &mpsc::Sender<ToServer>, mut observations: Vec<Observation>)
 
 struct Session<'a> {
     agent: &'a Arc<Agent>,
-    outgoing: mpsc::Sender<ToServer>,
+    server: &'a str,
+    /// Of the server; 0 where it is too old to say.
+    fence: u64,
+    /// While the server is unsure: whether another one leads.
+    looking: JoinSet<Option<String>>,
+    looks: u32,
+    look_next: Instant,
+    outgoing: Outgoing<ToServer>,
     scheduler: Scheduler,
+    /// Of the last beat that was sent. No two are alike.
+    beat_ms: u64,
+    unadmitted: Vec<Unadmitted>,
     /// The key of a certificate that was asked for.
     requested: Option<Requested>,
     asked_at: Instant,
 }
 
-/// How long to wait for a certificate before it is asked for again.
-const RENEWAL_PATIENCE: Duration = Duration::from_secs(60);
+/// An order that has come and waits to know how late it is.
+///
+/// A host that was paused as a whole, its clocks with it, knows of no pause, and finds orders in its connection that have long
+/// expired. So none is judged by a time that was learnt before it came: the answer to a beat that was sent after it
+/// says what time it is.
+struct Unadmitted {
+    signed: SignedOrder,
+    /// The answer must be to a later one.
+    beat_ms: u64,
+}
+
+/// More is no server's doing.
+const UNADMITTED_MAX: usize = 256;
 
 impl Session<'_> {
     async fn last(mut self, mut incoming: Incoming, welcome: &Welcome) -> SessionError {
@@ -186,6 +231,9 @@ impl Session<'_> {
                     if let Err(error) = self.beat() {
                         return error;
                     }
+                }
+                Some(Ok(Some(server))) = self.looking.join_next() => {
+                    return SessionError::LeadsInstead(server);
                 }
                 heard = timeout_at(silent_at, hear(&mut incoming)) => {
                     let heard = match heard {
@@ -202,11 +250,48 @@ impl Session<'_> {
     }
 
     fn beat(&mut self) -> Result<(), SessionError> {
+        self.agent.save_identity();
         self.renew_when_due()?;
-        let beat = ToServer::Beat { sent_ms: boot_ms() };
-        self.outgoing
-            .try_send(beat)
-            .map_err(|_full_or_closed| SessionError::Stuck)
+        self.say_beat()
+    }
+
+    /// One that finds no room is no loss: the next does, or silence ends the connection.
+    fn say_beat(&mut self) -> Result<(), SessionError> {
+        let sent_ms = boot_ms().max(self.beat_ms + 1);
+        match self.outgoing.first.try_send(ToServer::Beat { sent_ms }) {
+            Ok(()) => self.beat_ms = sent_ms,
+            Err(TrySendError::Full(_)) => {}
+            Err(TrySendError::Closed(_)) => return Err(SessionError::Stuck),
+        }
+        Ok(())
+    }
+
+    fn hear_beat(&mut self, sent_ms: u64, now: Timestamp) {
+        if sent_ms > self.beat_ms {
+            return;
+        }
+        let answered_ms = boot_ms();
+        let time = &self.agent.time;
+        // Of several beats in one millisecond all but the first are numbered ahead of the clock.
+        time.learn(sent_ms.min(answered_ms), answered_ms, now);
+        let late = self
+            .unadmitted
+            .extract_if(.., |order| order.beat_ms < sent_ms);
+        for Unadmitted { signed, .. } in late.collect::<Vec<_>>() {
+            let hands = Arc::clone(&self.agent.hands);
+            let claimed = signed.claimed();
+            self.answer(claimed, async move { hands.carry_out(signed).await });
+        }
+    }
+
+    fn order(&mut self, signed: SignedOrder) -> Result<(), SessionError> {
+        if self.unadmitted.len() >= UNADMITTED_MAX {
+            tracing::error!("an order was dropped: {UNADMITTED_MAX} others wait");
+            return Ok(());
+        }
+        let beat_ms = self.beat_ms;
+        self.unadmitted.push(Unadmitted { signed, beat_ms });
+        self.say_beat()
     }
 
     fn take(&mut self, message: ToAgent) -> Result<(), SessionError> {
@@ -218,35 +303,59 @@ impl Session<'_> {
             } => self.watch(target, runner, tests),
             ToAgent::Unwatch { target } => self.scheduler.unwatch(&target),
             ToAgent::Probe { target, test } => self.scheduler.probe_now(&target, &test),
-            ToAgent::Beat { sent_ms, now } => self.agent.time.learn(sent_ms, boot_ms(), now),
-            ToAgent::Order(signed) => {
-                let orders = Arc::clone(&self.agent.orders);
-                self.answer(async move { orders.carry_out(&signed).await });
+            ToAgent::Beat {
+                sent_ms,
+                now,
+                unsure,
+            } => {
+                self.hear_beat(sent_ms, now);
+                match unsure {
+                    true => self.look_elsewhere(),
+                    false => self.looks = 0,
+                }
             }
+            ToAgent::Order(signed) => self.order(signed)?,
             ToAgent::Reconcile(signed) => {
-                let orders = Arc::clone(&self.agent.orders);
-                self.answer(async move { orders.reconcile(&signed).await });
+                let hands = Arc::clone(&self.agent.hands);
+                let claimed = signed.claimed();
+                self.answer(claimed, async move { hands.reconcile(signed).await });
             }
             ToAgent::Certificate { certificate } => self.renewed(certificate)?,
             ToAgent::Unknown => {
                 tracing::debug!("a kind of message that this version does not know")
             }
-            ToAgent::Welcome(_) | ToAgent::Enrolled(_) | ToAgent::Refused { .. } => {
+            ToAgent::Welcome(_)
+            | ToAgent::Enrolled(_)
+            | ToAgent::Refused { .. }
+            | ToAgent::NotLeading { .. } => {
                 return Err(SessionError::OutOfTurn);
             }
         }
         Ok(())
     }
 
+    /// Nothing is given up before another server is found that leads.
+    fn look_elsewhere(&mut self) {
+        let is_due = self.looks == 0 || Instant::now() >= self.look_next;
+        if self.looking.is_empty() && is_due && self.agent.options.servers.len() > 1 {
+            let pause =
+                LOOK_AGAIN.saturating_mul(1 << self.looks.saturating_sub(LOOKS_AT_FIRST).min(4));
+            self.look_next = Instant::now() + pause;
+            self.looks += 1;
+            let (agent, here) = (Arc::clone(self.agent), self.server.to_owned());
+            self.looking.spawn(leads_instead(agent, here, self.fence));
+        }
+    }
+
     fn watch(&self, target: Arc<Target>, runner: Option<Runner>, tests: Vec<Arc<Test>>) {
         let plugins = &self.agent.options.settings.plugins;
-        let assigned = assigned::judge(&self.agent.orders.inventory, plugins, target, tests);
+        let assigned = assigned::judge(&self.agent.inventory, plugins, target, tests);
         let own = assigned.target.runner.clone();
         let refused = assigned.refused.into_iter();
         let unanswered: Vec<Observation> = refused
             .filter_map(|(test, why)| self.unanswered(&assigned.target, test, &why))
             .collect();
-        report(&self.outgoing, unanswered);
+        report(&self.outgoing.rest, unanswered);
         self.scheduler
             .watch(assigned.target, own.or(runner), assigned.run);
     }
@@ -257,7 +366,7 @@ impl Session<'_> {
         Some(Observation {
             target: target.id.clone(),
             test,
-            observer: self.agent.orders.host.observer(),
+            observer: self.agent.host.observer(),
             asked_at: now,
             answered_at: now,
             took: Duration::ZERO,
@@ -269,25 +378,26 @@ impl Session<'_> {
     /// In a task of its own, which outlives this connection; what became of it is then asked for over the next.
     fn answer(
         &self,
-        acting: impl Future<
-            Output = Result<
-                (pitcrew_model::OperationId, pitcrew_model::Outcome),
-                pitcrew_wire::Forged,
-            >,
-        > + Send
-        + 'static,
+        claimed: Option<OperationId>,
+        acting: impl Future<Output = Result<(OperationId, Outcome), String>> + Send + 'static,
     ) {
-        let outgoing = self.outgoing.clone();
+        let outgoing = self.outgoing.first.clone();
         tokio::spawn(async move {
-            match Box::pin(acting).await {
+            let answer = match Box::pin(acting).await {
                 Ok((operation, outcome)) => {
                     tracing::info!(%operation, outcome = %outcome.kind, detail = outcome.detail, "order ended");
-                    let outcome = ToServer::Outcome { operation, outcome };
-                    if outgoing.send(outcome).await.is_err() {
-                        tracing::info!("the server has gone meanwhile; it will ask");
+                    ToServer::Outcome { operation, outcome }
+                }
+                Err(reason) => {
+                    tracing::error!("an order was refused: {reason}");
+                    ToServer::Forged {
+                        operation: claimed,
+                        reason,
                     }
                 }
-                Err(forged) => tracing::error!("an order was refused: {forged}"),
+            };
+            if outgoing.send(answer).await.is_err() {
+                tracing::info!("the server has gone meanwhile; it will ask");
             }
         });
     }
@@ -296,8 +406,9 @@ impl Session<'_> {
         let Some(now) = self.agent.time.earliest(boot_ms()) else {
             return Ok(());
         };
-        let waits = self.requested.is_some() && self.asked_at.elapsed() < RENEWAL_PATIENCE;
-        if waits || now < self.agent.identity().renew_at() {
+        let renewal = self.agent.identity().renewal();
+        let waits = self.requested.is_some() && self.asked_at.elapsed() < renewal.patience;
+        if waits || now < renewal.at {
             return Ok(());
         }
         match identity::request() {
@@ -305,10 +416,11 @@ impl Session<'_> {
                 let renew = ToServer::Renew {
                     request: requested.request.clone(),
                 };
-                self.requested = Some(requested);
-                self.asked_at = Instant::now();
-                let asked = self.outgoing.try_send(renew);
-                asked.map_err(|_full_or_closed| SessionError::Stuck)
+                if self.outgoing.first.try_send(renew).is_ok() {
+                    self.requested = Some(requested);
+                    self.asked_at = Instant::now();
+                }
+                Ok(())
             }
             Err(error) => {
                 tracing::error!("failed to make a new key: {error}");
@@ -331,3 +443,6 @@ impl Session<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

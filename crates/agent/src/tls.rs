@@ -3,6 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use pitcrew_model::Timestamp;
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
@@ -13,12 +14,16 @@ use rustls::{
         CryptoProvider, aws_lc_rs::default_provider, verify_tls12_signature, verify_tls13_signature,
     },
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    time_provider::TimeProvider,
     version::TLS13,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::identity::Identity;
+use crate::{
+    clock::{ServerTime, boot_ms, wall_now},
+    identity::Identity,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -59,15 +64,42 @@ fn material(error: impl std::fmt::Display) -> ConnectError {
     ConnectError::Material(error.to_string())
 }
 
+/// By which certificates are judged: the server's time, as far as it is known. Before the first answer it is the host's own
+/// clock, and no earlier than the server's last word, which this host's certificate is.
+#[derive(Debug)]
+struct Judged {
+    by: Arc<ServerTime>,
+    at_least: Timestamp,
+}
+
+impl TimeProvider for Judged {
+    fn current_time(&self) -> Option<UnixTime> {
+        let known = self.by.latest(boot_ms());
+        let now = known.unwrap_or_else(|| wall_now().max(self.at_least));
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(
+            now.as_millis(),
+        )))
+    }
+}
+
 /// As this host.
-pub(crate) fn as_host(identity: &Identity) -> Result<ClientConfig, ConnectError> {
+pub(crate) fn as_host(
+    identity: &Identity,
+    time: &Arc<ServerTime>,
+) -> Result<ClientConfig, ConnectError> {
+    let judged = Judged {
+        by: Arc::clone(time),
+        at_least: identity
+            .validity()
+            .map_or(Timestamp::ZERO, |(from, _)| from),
+    };
     let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).map_err(material);
     let mut roots = RootCertStore::empty();
     roots
         .add(certificate(&identity.authority)?)
         .map_err(material)?;
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).map_err(material)?;
-    ClientConfig::builder_with_provider(Arc::new(default_provider()))
+    ClientConfig::builder_with_details(Arc::new(default_provider()), Arc::new(judged))
         .with_protocol_versions(&[&TLS13])
         .map_err(material)?
         .with_root_certificates(roots)

@@ -6,7 +6,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// `host[:port]` of a valid text; the error fits after "is not an address: ".
-pub(crate) fn parse(text: &str) -> Result<String, &'static str> {
+pub fn parse(text: &str) -> Result<String, &'static str> {
     match text.split_once("://") {
         None => check(text).map(|()| text.to_owned()),
         Some((scheme, rest)) => {

@@ -17,7 +17,7 @@
 //!
 //! Never here: testing a target, or deciding what its absence means beyond keeping the last good answer.
 
-mod address;
+pub mod address;
 mod answer;
 mod asker;
 mod dns;

@@ -1,5 +1,7 @@
 //! What is asked of a host itself, from inside.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +15,18 @@ pub enum HostTest {
     Load { warn_above: u32, fail_above: u32 },
     /// Units that systemd says have failed.
     FailedUnits,
+    /// How far the host's clock is from the server's.
+    ClockOffset {
+        #[serde(with = "crate::duration_text")]
+        warn_above: Duration,
+        #[serde(with = "crate::duration_text")]
+        fail_above: Duration,
+    },
+    /// Errors that the kernel has logged lately.
+    KernelErrors {
+        #[serde(with = "crate::duration_text")]
+        within: Duration,
+    },
 }
 
 /// Shares in percent of what there is.
@@ -31,6 +45,8 @@ impl HostTest {
             Self::Memory { .. } => "memory",
             Self::Load { .. } => "load",
             Self::FailedUnits => "failed_units",
+            Self::ClockOffset { .. } => "clock_offset",
+            Self::KernelErrors { .. } => "kernel_errors",
         }
     }
 }

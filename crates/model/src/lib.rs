@@ -12,6 +12,7 @@ mod labels;
 mod limits;
 mod observation;
 mod order;
+mod power;
 mod production;
 mod target;
 mod test;
@@ -31,14 +32,16 @@ pub use labels::{InvalidLabel, Labels, Selector};
 pub use limits::{BreakerRule, Count, Lemon, Limits, Rate, Release};
 pub use observation::{Evidence, Health, Observation, Verdict};
 pub use order::{Action, Authority, Objection, Order, OrderState, Outcome, OutcomeKind};
+pub use power::{PowerController, PowerRule};
 pub use production::{
-    AgentSettings, Autonomy, Destination, FleetLimits, LogPolicy, Ports, Production, Receiver,
-    Repair, Run, Secret, ServerSettings, Service, Source, SourceKind, Step, StopPolicy, Window,
+    AgentSettings, AuthorityFiles, Autonomy, Destination, FleetLimits, LogPolicy, Ports,
+    PostgresSettings, Production, Receiver, Repair, Run, Secret, ServerSettings, Service, Source,
+    SourceKind, Step, StopPolicy, Window,
 };
 pub use target::{Address, Runner, RunnerTemplate, Target};
 pub use test::{
     AmqpTest, DnsRecord, DnsTest, GrpcTest, HeaderMatch, HelloTest, HttpTest, HttpVersion,
     MemcachedTest, MysqlTest, NagiosTest, Place, PostgresTest, Proves, RedisTest, SqlExpectation,
-    StoreProtocol, TcpTest, Test, TestKind, TlsOptions, TlsTest,
+    StoreProtocol, TcpTest, Test, TestKind, TlsOptions, TlsTest, is_credential,
 };
 pub use time::{DurationError, Timestamp, duration_text, format_duration, parse_duration};

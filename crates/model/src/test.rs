@@ -113,8 +113,8 @@ impl TestKind {
             Self::Mysql(test) => test.password.is_some(),
             Self::Redis(test) => test.password.is_some(),
             Self::Amqp(test) => test.password.is_some(),
-            Self::Http(_)
-            | Self::Tcp(_)
+            Self::Http(test) => test.headers.iter().any(|(name, _)| is_credential(name)),
+            Self::Tcp(_)
             | Self::Tls(_)
             | Self::Dns(_)
             | Self::Grpc(_)
@@ -170,6 +170,19 @@ pub struct HttpTest {
     pub redirects_max: u8,
     pub version: HttpVersion,
     pub tls_options: TlsOptions,
+}
+
+/// Whether an HTTP header of this name is there to prove who asks.
+#[must_use]
+pub fn is_credential(header: &str) -> bool {
+    const NAMES: [&str; 5] = [
+        "authorization",
+        "cookie",
+        "proxy-authorization",
+        "x-api-key",
+        "x-auth-token",
+    ];
+    NAMES.iter().any(|name| header.eq_ignore_ascii_case(name))
 }
 
 impl HttpTest {

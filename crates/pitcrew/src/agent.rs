@@ -1,10 +1,12 @@
 //! `agent`: tests and acts on this host for a server elsewhere, until a signal ends it.
 
+use std::path::Path;
+
 use pitcrew_agent::{AgentError, Options};
 use pitcrew_model::HostSettings;
 
 use crate::{
-    arguments::{AgentOptions, General},
+    arguments::{AgentOptions, General, HandsOptions},
     failure::{Answer, Answered, Failure},
     output::{note, stderr_has_colour},
     serve::{runtime, start_logging},
@@ -12,28 +14,52 @@ use crate::{
 
 pub(crate) fn agent(options: AgentOptions, general: &General) -> Answered {
     start_logging(&options.log)?;
-    let settings = match &options.config {
-        Some(file) => pitcrew_config::load_host(file).map_err(|error| {
-            note(error.render(stderr_has_colour()).trim_end());
-            Failure::Configuration
-        })?,
-        None => HostSettings::default(),
-    };
-    let runtime = runtime()?;
     let options = Options {
-        server: server(&general.server)?,
+        servers: (general.server.iter())
+            .map(|url| server(url))
+            .collect::<Result<_, _>>()?,
         token_file: general.token_file.clone(),
+        settings: settings(options.config.as_deref())?,
         data: options.data,
-        settings,
+        hands: options.hands,
         version: pitcrew_server::VERSION.to_owned(),
     };
-    let ran = runtime.block_on(Box::pin(pitcrew_agent::run(options, |host| {
+    until_it_ends(pitcrew_agent::run(options, |host| {
         tracing::info!(%host, "the agent runs");
-    })));
+    }))
+}
+
+/// `agent-hands`: acts on this host for an agent that has no privileges.
+pub(crate) fn hands(options: HandsOptions) -> Answered {
+    start_logging(&options.log)?;
+    let options = pitcrew_agent::HandsOptions {
+        settings: settings(options.config.as_deref())?,
+        data: options.data,
+        socket: options.socket,
+        user: options.user,
+    };
+    until_it_ends(pitcrew_agent::hands(options))
+}
+
+fn settings(file: Option<&Path>) -> Result<HostSettings, Failure> {
+    let Some(file) = file else {
+        return Ok(HostSettings::default());
+    };
+    pitcrew_config::load_host(file).map_err(|error| {
+        note(error.render(stderr_has_colour()).trim_end());
+        Failure::Configuration
+    })
+}
+
+fn until_it_ends(running: impl Future<Output = Result<(), AgentError>>) -> Answered {
+    let runtime = runtime()?;
+    let ran = runtime.block_on(Box::pin(running));
     runtime.shutdown_background();
     match ran {
         Ok(()) => Ok(Answer::Yes),
-        Err(error @ AgentError::NotEnrolled) => Err(Failure::usage(error)),
+        Err(error @ (AgentError::NotEnrolled | AgentError::NoNetwork | AgentError::User(_))) => {
+            Err(Failure::usage(error))
+        }
         Err(error) => Err(Failure::Refused(with_source(&error))),
     }
 }

@@ -33,16 +33,17 @@ pub(crate) struct General {
     /// Print JSON, for scripts.
     #[arg(long, global = true, help_heading = "General")]
     pub(crate) json: bool,
-    /// The server to ask.
+    /// The server to ask. An agent is given each of several.
     #[arg(
         long,
         global = true,
         env = "PITCREW_SERVER",
         default_value = "http://127.0.0.1:7400",
+        value_delimiter = ',',
         value_name = "URL",
         help_heading = "General"
     )]
-    pub(crate) server: String,
+    pub(crate) server: Vec<String>,
     /// File with the server's token, where it wants one.
     #[arg(
         long,
@@ -87,11 +88,20 @@ and the old configuration stays in force. SIGTERM stops Pitcrew; processes it ru
     #[command(after_help = "\
 Examples:
   pitcrew agent --server db.example:7443 --token-file token --data /var/lib/pitcrew-agent --config host.yaml
+  pitcrew agent --server a.example:7443 --server b.example:7443 …      whichever of them leads
 
 The first time it needs the token that `pitcrew enroll HOST` prints on the server; the key it then makes never leaves
 the host. What it may do is in its own configuration (`pitcrew schema --host`), read at its start: no server can make it
 run another command or exceed its limits. SIGTERM stops it; processes it runs live on.")]
     Agent(AgentOptions),
+    /// Run beside an agent without privileges: carry out what it is ordered, without a network.
+    #[command(after_help = "\
+Example:
+  pitcrew agent-hands --data /var/lib/pitcrew-hands --config host.yaml --socket /run/pitcrew-agent/hands --user pitcrew-agent
+
+Only that user may open the socket; `pitcrew agent --hands FILE` is what asks there. Every order is checked here as if anybody
+could have given it.")]
+    AgentHands(HandsOptions),
     /// Print a token with which a host can enrol, once and within an hour.
     #[command(after_help = "\
 Example:
@@ -134,7 +144,12 @@ The same seed gives the same report, to the byte. Exit 1 if a wrong target was t
     /// What was done or waits for approval, the newest first.
     Orders(ListOptions),
     /// Hosts with an agent, and which are connected. Exit 1 when one is not.
-    Hosts,
+    #[command(after_help = "\
+Examples:
+  pitcrew hosts
+  pitcrew hosts --revoke web-7     its certificate ends now, and its connection; enrol it again to have it back
+  pitcrew hosts --accept web-7     believe it that more than half of what it ran is gone")]
+    Hosts(HostsOptions),
     /// Every limit, what it allows and what of it is used.
     Limits,
     /// The whole chain of a case, an order or a target, with the exact limit that held back what was not done.
@@ -270,8 +285,39 @@ pub(crate) struct AgentOptions {
     /// File that says what runs on this host and what may be done to it; the host alone when absent.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Socket of `pitcrew agent-hands`, which then carries orders out instead of this process.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hands: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) log: LogOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HandsOptions {
+    /// Directory of what was done, and of supervised processes: for root only.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// The host's configuration, the same as the agent's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where the agent asks.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) socket: PathBuf,
+    /// Who may ask there, beside root.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: String,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HostsOptions {
+    /// End this host's certificates, tokens and connection.
+    #[arg(long, value_name = "HOST", conflicts_with = "accept")]
+    pub(crate) revoke: Option<String>,
+    /// Believe what this host said last.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) accept: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -496,11 +542,29 @@ Examples:
     /// Print the whole chain as JSON lines, checked as it is read.
     #[command(after_help = "Example:\n  pitcrew ledger export --data ./data > ledger.jsonl")]
     Export(LedgerOptions),
+    /// Move a ledger from its files into the database that the configuration names, all of it or nothing.
+    #[command(after_help = "\
+Example:
+  pitcrew ledger move --config production/
+
+Stop the server first, and write `server: { state: { postgres: { url: … } } }`. The database must be empty. The chain is
+checked before and after; what was interrupted may be repeated. The files stay, and no server goes on with them.")]
+    Move(MoveOptions),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct LedgerOptions {
     /// Directory of the ledger's files; the server is asked when absent.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MoveOptions {
+    /// Directory of the configuration, or one file.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) config: PathBuf,
+    /// Directory of the ledger's files, when it is not as configured.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 }

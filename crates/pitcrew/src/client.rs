@@ -26,7 +26,12 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(general: &General) -> Result<Self, Failure> {
-        let server = server_url(&general.server)?;
+        let [server] = &general.server[..] else {
+            return Err(Failure::Usage(
+                "several servers are named: ask one of them, with --server URL".to_owned(),
+            ));
+        };
+        let server = server_url(server)?;
         let token = general.token_file.as_ref().map(|path| {
             fs::read_to_string(path)
                 .map(|token| token.trim().to_owned())
@@ -43,12 +48,16 @@ impl Client {
         if is_loopback(&server) {
             http = http.no_proxy();
         }
+        if server.scheme() == "http" {
+            // The system may have no authorities at all, and nobody would be judged by them.
+            http = http.tls_certs_only([]);
+        }
         Ok(Self {
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .map_err(|error| bug("start", &error))?,
-            http: http.build().map_err(|error| bug("set up HTTP", &error))?,
+            http: http.build().map_err(|error| no_http(&error))?,
             server,
             token: token.transpose()?,
             by: whoami(),
@@ -229,6 +238,13 @@ fn server_url(text: &str) -> Result<Url, Failure> {
         return Err(invalid("it is neither http nor https"));
     }
     Ok(url)
+}
+
+fn no_http(error: &reqwest::Error) -> Failure {
+    Failure::Usage(format!(
+        "HTTPS can't be used on this machine: {}; are the system's certificate authorities (ca-certificates) installed?",
+        root_cause(error)
+    ))
 }
 
 fn is_loopback(url: &Url) -> bool {

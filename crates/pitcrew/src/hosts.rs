@@ -1,9 +1,9 @@
 //! Hosts with an agent: which there are, and a token for a new one.
 
-use pitcrew_server::api::{EnrolRequest, Enrolment, HostStatus};
+use pitcrew_server::api::{Enrolment, HostRequest, HostStatus};
 
 use crate::{
-    arguments::{EnrollOptions, General},
+    arguments::{EnrollOptions, General, HostsOptions},
     client::Client,
     failure::{Answer, Answered},
     look::print_list,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(crate) fn enroll(options: &EnrollOptions, general: &General) -> Answered {
-    let request = EnrolRequest {
+    let request = HostRequest {
         host: options.host.clone(),
     };
     let enrolment: Enrolment = Client::new(general)?.post(&["hosts"], &request)?;
@@ -30,7 +30,18 @@ pub(crate) fn enroll(options: &EnrollOptions, general: &General) -> Answered {
 }
 
 /// The answer is no when an agent is away.
-pub(crate) fn hosts(general: &General) -> Answered {
+pub(crate) fn hosts(options: &HostsOptions, general: &General) -> Answered {
+    if let Some(host) = &options.revoke {
+        return of_one(
+            host,
+            "revoke",
+            "is no host any more: `pitcrew enroll` it to have it back",
+            general,
+        );
+    }
+    if let Some(host) = &options.accept {
+        return of_one(host, "accept", "is believed what it said last", general);
+    }
     let hosts: (Vec<HostStatus>, bool) = Client::new(general)?.list(&["hosts"], &[], usize::MAX)?;
     let all_here = hosts.0.iter().all(|host| host.connected_since.is_some());
     print_list(
@@ -42,10 +53,26 @@ pub(crate) fn hosts(general: &General) -> Answered {
     Ok(if all_here { Answer::Yes } else { Answer::No })
 }
 
+fn of_one(host: &str, what: &str, done: &str, general: &General) -> Answered {
+    let request = HostRequest {
+        host: host.to_owned(),
+    };
+    let status: HostStatus = Client::new(general)?.post(&["hosts", what], &request)?;
+    match general.json {
+        true => print_json(&status)?,
+        false => print(&format!("{host} {done}"))?,
+    }
+    Ok(Answer::Yes)
+}
+
 fn host_row(host: &HostStatus) -> Vec<Cell> {
     let since = match host.connected_since {
         Some(since) => cell(format!("connected since {}", clock_time(since))),
         None => cell("not connected").style(NEEDS_YOU),
+    };
+    let refused = match host.is_refused {
+        true => format!("not believed: `pitcrew hosts --accept {}`", host.host),
+        false => String::new(),
     };
     let targets = u64::try_from(host.targets).unwrap_or(u64::MAX);
     vec![
@@ -53,5 +80,6 @@ fn host_row(host: &HostStatus) -> Vec<Cell> {
         cell(counted(targets, "target")),
         since,
         cell(host.version.as_deref().unwrap_or_default()).style(FAINT),
+        cell(refused).style(NEEDS_YOU),
     ]
 }

@@ -52,6 +52,7 @@ fn run(arguments: Arguments) -> Answered {
         Command::Init(options) => init::init(&options, &general),
         Command::Serve(options) => serve::serve(options),
         Command::Agent(options) => agent::agent(options, &general),
+        Command::AgentHands(options) => agent::hands(options),
         Command::Enroll(options) => hosts::enroll(&options, &general),
         Command::Check(options) => check::check(&options, &general),
         Command::TestPolicy(options) => test_policy::test_policy(&options, &general),
@@ -60,7 +61,7 @@ fn run(arguments: Arguments) -> Answered {
         Command::Targets(options) => look::targets(&options, &general),
         Command::Cases(options) => look::cases(&options, &general),
         Command::Orders(options) => look::orders(&options, &general),
-        Command::Hosts => hosts::hosts(&general),
+        Command::Hosts(options) => hosts::hosts(&options, &general),
         Command::Limits => look::limits(&general),
         Command::Explain(options) => explain::explain(&options, &general),
         Command::Pause(options) => person::pause(options, &general),
@@ -74,6 +75,9 @@ fn run(arguments: Arguments) -> Answered {
         Command::Accept(options) => person::accept(&options, &general),
         Command::Test(options) => test::test(options, &general),
         Command::Ledger(LedgerCommand::Verify(files)) => ledger::verify(&files, &general),
+        Command::Ledger(LedgerCommand::Move(options)) => {
+            ledger::move_to_database(&options, &general)
+        }
         Command::Ledger(LedgerCommand::Export(files)) => ledger::export(&files, &general),
         Command::Replay(options) => replay::replay(&options, &general),
         Command::Schema(options) => about::schema(&options),

@@ -27,4 +27,4 @@ pub use answer::Answer;
 pub use local::{AlertRange, Perfdata};
 pub use question::{ProcessState, ProcessStates, Question, ask};
 pub use scheduler::{Lateness, Scheduler, Statistics};
-pub use tools::Tools;
+pub use tools::{ReferenceClock, Tools};

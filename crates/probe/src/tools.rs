@@ -8,14 +8,18 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use pitcrew_model::Timestamp;
 use regex::bytes::Regex;
 
 use crate::{
     Answer, ProcessStates,
-    local::{host::FileSystems, unit::Buses},
+    local::{host::FileSystems, kernel_log::KernelLog, unit::Buses},
     resolve::Resolver,
     trust::Trust,
 };
+
+/// The earliest and the latest that another clock can show now; `None` while that is not known.
+pub type ReferenceClock = Arc<dyn Fn() -> Option<(Timestamp, Timestamp)> + Send + Sync>;
 
 pub struct Tools {
     pub(crate) processes: Arc<dyn ProcessStates>,
@@ -23,6 +27,8 @@ pub struct Tools {
     pub(crate) trust: Trust,
     pub(crate) buses: Buses,
     pub(crate) file_systems: FileSystems,
+    pub(crate) kernel_log: KernelLog,
+    pub(crate) reference: Option<ReferenceClock>,
     patterns: Patterns,
 }
 
@@ -35,8 +41,17 @@ impl Tools {
             trust: Trust::default(),
             buses: Buses::default(),
             file_systems: FileSystems::default(),
+            kernel_log: KernelLog::default(),
+            reference: None,
             patterns: Patterns::default(),
         }
+    }
+
+    /// With a clock to hold this host's against.
+    #[must_use]
+    pub fn beside(mut self, reference: ReferenceClock) -> Self {
+        self.reference = Some(reference);
+        self
     }
 
     /// The compiled pattern. A wrong one is the configuration's fault, so `Unknown`.

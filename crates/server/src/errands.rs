@@ -4,11 +4,12 @@
 //! ledger's thread calls them, after the commit.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
-use pitcrew_act::{Actuators, Notifier};
+use pitcrew_act::{Actuators, Given, Notifier};
 use pitcrew_model::{Action, Effect, Event, Fact, Notice, Order, Outcome, OutcomeKind};
 use pitcrew_probe::Scheduler;
 use pitcrew_wire::HostName;
@@ -19,7 +20,8 @@ use tokio::{
 };
 
 use crate::{
-    clock::Clock, core::Inbox, fleet::Fleet, metrics::Metrics, recorder::Records, roster::Roster,
+    clock::Clock, core::Inbox, fleet::Fleet, leadership::Leadership, metrics::Metrics,
+    recorder::Records, roster::Roster,
 };
 
 pub(crate) struct Errands {
@@ -33,13 +35,10 @@ impl Errands {
     pub(crate) fn run(&self, effect: Effect) {
         match effect {
             Effect::Watch { target, service } => {
-                let runner = service.runner_for(&target);
-                let tests = self.fleet.watch(&target, &service);
-                self.roster.watch(Arc::clone(&target), service);
-                self.scheduler.watch(target, runner, tests);
+                self.fleet.watch(&target, &service);
+                self.roster.watch(target, service);
             }
             Effect::Unwatch { target } => {
-                self.scheduler.unwatch(&target);
                 self.fleet.unwatch(&target);
                 self.roster.unwatch(&target);
             }
@@ -64,19 +63,73 @@ impl Errands {
 pub(crate) struct Hands {
     pub(crate) actuators: Actuators,
     pub(crate) fleet: Arc<Fleet>,
+    pub(crate) clock: Clock,
+    /// Fences of orders that were given here; nothing where all were.
+    pub(crate) own_fences: Option<Arc<BTreeSet<u64>>>,
 }
 
 impl Hands {
     /// The host that must do it. Whatever runs a target there is never looked for here.
     fn host_of(&self, order: &Order) -> Option<HostName> {
         match &order.action {
-            Action::Restart | Action::Start | Action::Stop => self.fleet.host_of(&order.target),
+            Action::Restart | Action::Start | Action::Stop | Action::Reboot => {
+                self.fleet.must_do(order.acts_on())
+            }
             // Without a command of its own it is one that the host's configuration names.
             Action::Command { command, .. } if command.is_empty() => {
-                self.fleet.host_of(&order.target)
+                self.fleet.must_do(&order.target)
             }
-            Action::Command { .. } | Action::Webhook { .. } | Action::HandOver { .. } => None,
+            Action::PowerCycle
+            | Action::Command { .. }
+            | Action::Webhook { .. }
+            | Action::HandOver { .. } => None,
         }
+    }
+
+    async fn carry_out(self, order: Order) -> Outcome {
+        let acting = async {
+            match self.host_of(&order) {
+                Some(host) => self.fleet.carry_out(&host, &order).await,
+                None => self.actuators.carry_out(&order).await,
+            }
+        };
+        match order.action.is_on_host() {
+            true => self.fleet.prove(&order, acting).await,
+            false => acting.await,
+        }
+    }
+
+    async fn reconcile(&self, order: &Order) -> Outcome {
+        let said = match self.host_of(order) {
+            Some(host) => self.fleet.reconcile(&host, order).await,
+            None if self.is_foreign(order) => {
+                let why = "it was given by another server, which can't be asked";
+                self.outcome(order, OutcomeKind::Unknown, why)
+            }
+            None => {
+                let given = Given::exactly(order.given_at);
+                self.actuators.reconcile(order, given).await
+            }
+        };
+        match order.action.is_on_host() {
+            true => self.fleet.prove_later(order, said).await,
+            false => said,
+        }
+    }
+
+    fn outcome(&self, order: &Order, kind: OutcomeKind, why: &str) -> Outcome {
+        Outcome {
+            order: order.id,
+            kind,
+            at: self.clock.now(),
+            detail: why.to_owned(),
+        }
+    }
+
+    /// Whether it was another server's to do, so that nothing here knows whether it was begun.
+    fn is_foreign(&self, order: &Order) -> bool {
+        let own = self.own_fences.as_ref();
+        own.is_some_and(|own| !own.contains(&order.fence))
     }
 }
 
@@ -86,6 +139,7 @@ pub(crate) struct Couriers {
     inbox: Inbox,
     metrics: Arc<Metrics>,
     clock: Clock,
+    leadership: Arc<Leadership>,
     runtime: Handle,
     under_way: Arc<watch::Sender<usize>>,
     stopping: watch::Receiver<bool>,
@@ -97,6 +151,7 @@ impl Couriers {
         inbox: Inbox,
         metrics: Arc<Metrics>,
         clock: Clock,
+        leadership: Arc<Leadership>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
         Self {
@@ -104,6 +159,7 @@ impl Couriers {
             inbox,
             metrics,
             clock,
+            leadership,
             runtime: Handle::current(),
             under_way: Arc::new(watch::Sender::new(0)),
             stopping,
@@ -120,10 +176,14 @@ impl Couriers {
         self.metrics
             .order_given_seconds
             .observe(waited.as_secs_f64());
+        let leadership = Arc::clone(&self.leadership);
         self.run(order, |hands, order| async move {
-            match hands.host_of(&order) {
-                Some(host) => hands.fleet.carry_out(&host, &order).await,
-                None => hands.actuators.carry_out(&order).await,
+            match leadership.is_sure() {
+                true => hands.carry_out(order).await,
+                false => {
+                    let why = "it was not given: another server may lead by now";
+                    hands.outcome(&order, OutcomeKind::Failed, why)
+                }
             }
         });
     }
@@ -134,10 +194,7 @@ impl Couriers {
         tracing::info!(order = %order.id, target = %order.target.id, "finding out what became of it");
         let inbox = self.inbox.clone();
         self.run(order, |hands, order| async move {
-            let outcome = match hands.host_of(&order) {
-                Some(host) => hands.fleet.reconcile(&host, &order).await,
-                None => hands.actuators.reconcile(&order).await,
-            };
+            let outcome = hands.reconcile(&order).await;
             let known = tokio::time::timeout(TARGETS_GRACE, until_known(&inbox, &order)).await;
             if known.is_err() {
                 tracing::warn!(order = %order.id, target = %order.target.id, "its target is not found any more");

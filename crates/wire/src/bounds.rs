@@ -14,7 +14,7 @@ pub struct OutOfBounds {
 }
 
 pub(crate) const OBSERVATIONS_MAX: usize = 1_000;
-pub(crate) const TARGETS_MAX: usize = 2_000;
+pub(crate) const TARGETS_MAX: usize = 1_000;
 pub(crate) const TESTS_MAX: usize = 1_000;
 /// A name, a version or an id.
 const WORD_BYTES_MAX: usize = 128;
@@ -47,6 +47,10 @@ pub(crate) fn to_server(message: &mut ToServer) -> Result<(), OutOfBounds> {
             cut(outcome);
             Ok(())
         }
+        ToServer::Forged { reason, .. } => {
+            *reason = one_line(reason);
+            Ok(())
+        }
         ToServer::Enrol { .. }
         | ToServer::Renew { .. }
         | ToServer::Beat { .. }
@@ -59,6 +63,10 @@ pub(crate) fn to_agent(message: &mut ToAgent) -> Result<(), OutOfBounds> {
         ToAgent::Watch { tests, .. } => at_most("tests of a target", tests.len(), TESTS_MAX),
         ToAgent::Refused { reason } => {
             *reason = one_line(reason);
+            Ok(())
+        }
+        ToAgent::NotLeading { leader } => {
+            *leader = leader.as_deref().map(one_line);
             Ok(())
         }
         ToAgent::Enrolled(_)

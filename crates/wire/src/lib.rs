@@ -10,6 +10,7 @@ mod hex;
 mod identity;
 mod message;
 mod order;
+mod outgoing;
 mod token;
 
 pub use bounds::OutOfBounds;
@@ -20,6 +21,7 @@ pub use hex::{from_hex, to_hex};
 pub use identity::{HostName, InvalidHost, Spiffe};
 pub use message::{Enrolled, Hello, Protocol, ToAgent, ToServer, Welcome};
 pub use order::{Addressed, Forged, OrderKey, OrderSigner, SignedOrder};
+pub use outgoing::{Outgoing, ToWrite, outgoing};
 pub use token::{EnrolToken, InvalidToken};
 
 /// The name that the server's certificate bears and every agent expects, wherever the server listens: only the

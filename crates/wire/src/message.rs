@@ -52,6 +52,9 @@ pub struct Welcome {
     /// Whoever has heard nothing for so long takes the connection for lost.
     #[serde(with = "pitcrew_model::duration_text")]
     pub lease: Duration,
+    /// Of the server: from now on the orders of every server before it are refused.
+    #[serde(default)]
+    pub fence: u64,
 }
 
 /// What a new host gets for its token.
@@ -89,6 +92,12 @@ pub enum ToServer {
         operation: OperationId,
         outcome: Outcome,
     },
+    /// An order that this host was given is not its server's, and why: it has certainly had no effect.
+    Forged {
+        /// As the order itself says, which nobody vouches for.
+        operation: Option<OperationId>,
+        reason: String,
+    },
     /// A certificate for a new key, PEM.
     Renew {
         request: String,
@@ -109,6 +118,11 @@ pub enum ToAgent {
     /// The connection ends after it.
     Refused {
         reason: String,
+    },
+    /// Another server leads; the connection ends after it.
+    NotLeading {
+        /// URL of that server's API, when it is known: for eyes.
+        leader: Option<String>,
     },
     /// Run these tests on this target from now on, instead of any before.
     Watch {
@@ -135,6 +149,9 @@ pub enum ToAgent {
     Beat {
         sent_ms: u64,
         now: Timestamp,
+        /// The server has not reached its database for so long that another one may lead.
+        #[serde(default)]
+        unsure: bool,
     },
     #[serde(other)]
     Unknown,

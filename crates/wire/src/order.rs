@@ -6,7 +6,7 @@ use aws_lc_rs::{
     error::{KeyRejected, Unspecified},
     signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
 };
-use pitcrew_model::Order;
+use pitcrew_model::{OperationId, Order};
 use serde::{Deserialize, Serialize};
 
 use crate::{HostName, from_hex, to_hex};
@@ -20,6 +20,15 @@ pub struct SignedOrder {
     payload: String,
     /// Ed25519, 128 hexadecimal digits.
     signature: String,
+}
+
+impl SignedOrder {
+    /// What it says it is, whoever wrote it: to tell the server which order was refused, and for nothing else.
+    #[must_use]
+    pub fn claimed(&self) -> Option<OperationId> {
+        let addressed: Addressed = serde_json::from_str(&self.payload).ok()?;
+        Some(addressed.order.operation)
+    }
 }
 
 /// What is signed.
@@ -127,6 +136,7 @@ mod tests {
         assert_eq!(key.verify(&signed).unwrap(), addressed());
         let other = self::signer().key();
         assert!(matches!(other.verify(&signed), Err(Forged::Signature)));
+        assert_eq!(signed.claimed(), Some(addressed().order.operation));
     }
 
     proptest! {
@@ -144,6 +154,7 @@ mod tests {
         fn no_signature_panics_the_check(payload: String, signature in "[0-9a-fx]{0,140}") {
             let signed = SignedOrder { payload, signature };
             prop_assert!(signer().key().verify(&signed).is_err());
+            prop_assert_eq!(signed.claimed(), None);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{env, path::Path, process::Command};
 
 use anyhow::{Context, ensure};
 
-use crate::lab::Leased;
+use crate::lab::{FLEETS, ForTests};
 
 /// Debian packages that tests talk to, with a file each that shows it is installed.
 const PACKAGES: &[(&str, &str)] = &[
@@ -21,11 +21,31 @@ const PACKAGES: &[(&str, &str)] = &[
     ("docker.io", "/usr/sbin/dockerd"),
     ("iptables", "/usr/sbin/iptables"),
     ("busybox-static", "/bin/busybox"),
+    ("openipmi", "/usr/bin/ipmi_sim"),
+    ("ipmitool", "/usr/bin/ipmitool"),
+    ("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
+    ("libvirt-daemon-system", "/usr/sbin/libvirtd"),
+    (
+        "libvirt-daemon-driver-qemu",
+        "/usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so",
+    ),
+    ("libvirt-clients", "/usr/bin/virsh"),
+    (
+        "python3-libvirt",
+        "/usr/lib/python3/dist-packages/libvirt.py",
+    ),
+    ("python3-pip", "/usr/bin/pip3"),
+    (
+        "linux-image-cloud-amd64",
+        "/usr/share/doc/linux-image-cloud-amd64",
+    ),
+    ("cpio", "/usr/bin/cpio"),
     ("iproute2", "/sbin/ip"),
     ("dbus-daemon", "/usr/bin/dbus-daemon"),
     ("dnsmasq", "/usr/sbin/dnsmasq"),
     ("systemd-container", "/usr/bin/systemd-nspawn"),
     ("mmdebstrap", "/usr/bin/mmdebstrap"),
+    ("nftables", "/usr/sbin/nft"),
     ("prometheus", "/usr/bin/prometheus"),
     ("redis-tools", "/usr/bin/redis-cli"),
     ("e2fsprogs", "/sbin/mkfs.ext4"),
@@ -55,32 +75,44 @@ pub(crate) fn run() -> anyhow::Result<()> {
     super::guards::check()
 }
 
-/// On a host with systemd of their own, which ends with this process, however that comes.
+/// With labs of their own, which end with this process, however that comes.
 fn tests() -> anyhow::Result<()> {
-    let host = systemd_host()?;
-    let environment = host
+    let labs = labs()?;
+    let environment = labs
         .as_ref()
-        .map_or(Ok(Vec::new()), |host| host.environment().map(Vec::from))?;
+        .map_or(Ok(Vec::new()), ForTests::environment)?;
     let has_nextest = Command::new(env!("CARGO"))
         .args(["nextest", "--version"])
         .output()
         .is_ok_and(|output| output.status.success());
-    let runner = if has_nextest {
-        &["nextest", "run"][..]
-    } else {
+    let all = ["--workspace", "--locked", "--no-fail-fast"];
+    if !has_nextest {
         eprintln!("cargo-nextest is not installed; using cargo test (slower)");
-        &["test"]
-    };
-    let arguments = [runner, &["--workspace", "--locked", "--no-fail-fast"]].concat();
-    cargo("tests", &arguments, &environment)
+        return cargo("tests", &[&["test"][..], &all].concat(), &environment);
+    }
+    let run = ["nextest", "run"];
+    let rest = ["-E", "not binary(incidents)"];
+    cargo("tests", &[&run[..], &all, &rest].concat(), &environment)?;
+    // By themselves, because they wait rather than work: as many at once as there are fleets, whatever the processors.
+    let fleets = FLEETS.to_string();
+    let incidents = [
+        "-p",
+        "pitcrew",
+        "--test",
+        "incidents",
+        "--test-threads",
+        &fleets,
+    ];
+    let incidents = [&run[..], &incidents, &all[1..]].concat();
+    cargo("incidents", &incidents, &environment)
 }
 
-fn systemd_host() -> anyhow::Result<Option<Leased>> {
-    println!("== lab: a host with systemd for the tests");
-    match Leased::for_tests() {
-        Ok(host) => Ok(Some(host)),
+fn labs() -> anyhow::Result<Option<ForTests>> {
+    println!("== lab: hosts with systemd for the tests");
+    match ForTests::start() {
+        Ok(labs) => Ok(Some(labs)),
         Err(error) if env::var("CI").as_deref() == Ok("true") => {
-            Err(error.context("CI needs a host with systemd for the tests"))
+            Err(error.context("CI needs hosts with systemd for the tests"))
         }
         Err(error) => {
             eprintln!("tests that need systemd are skipped: {error:#}");

@@ -10,6 +10,7 @@
 
 mod bench;
 mod ci;
+mod deb;
 mod guards;
 mod lab;
 mod rules;
@@ -36,6 +37,8 @@ enum Task {
     Soak(soak::Arguments),
     /// Measures speed against peers and physical limits, in one run on this machine
     Bench(bench::Arguments),
+    /// Makes the Debian package
+    Deb(deb::Arguments),
     /// Real hosts on this machine, each with systemd, for tests
     Lab(lab::Arguments),
 }
@@ -47,6 +50,7 @@ fn main() -> anyhow::Result<()> {
         Task::Guards(arguments) => guards::run(&arguments),
         Task::Soak(arguments) => soak::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Deb(arguments) => deb::run(&arguments),
         Task::Lab(arguments) => lab::run(&arguments),
     }
 }

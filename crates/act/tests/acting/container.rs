@@ -7,7 +7,7 @@ use std::{
 
 use pitcrew_model::{Action, OutcomeKind, Runner};
 
-use crate::support::{Home, Peer, is_alive, kill, now, order, program, skipped, wait_for};
+use crate::support::{Home, Peer, given, is_alive, kill, now, order, program, skipped, wait_for};
 
 struct Engine {
     home: Home,
@@ -193,7 +193,7 @@ async fn reconciled_by_its_start_time(engine: &Engine) {
     ] {
         let mut order = order(operation, "web", Action::Restart, engine.runner("web"));
         order.given_at = given_at;
-        let outcome = actuators.reconcile(&order).await;
+        let outcome = actuators.reconcile(&order, given(&order)).await;
         assert_eq!(outcome.kind, kind, "{operation}: {outcome:?}");
     }
 }

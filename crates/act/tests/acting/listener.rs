@@ -10,7 +10,7 @@ use std::{
 
 use pitcrew_model::{Action, Order, OutcomeKind, Runner};
 
-use crate::support::{Home, free_port, is_alive, kill, order, program, wait_for};
+use crate::support::{Home, free_port, given, is_alive, kill, order, program, wait_for};
 
 /// A server that a test starts and an order restarts: whatever listens is ended with the test.
 struct Server {
@@ -301,10 +301,10 @@ async fn after_a_crash_the_start_time_tells_what_became_of_a_restart() {
     let actuators = server.home.actuators();
     let mut before = server.order("op-new", Action::Restart);
     before.given_at = before.given_at - Duration::from_secs(60);
-    let outcome = actuators.reconcile(&before).await;
+    let outcome = actuators.reconcile(&before, given(&before)).await;
     assert_eq!(outcome.kind, OutcomeKind::Done, "{outcome:?}");
     let mut after = server.order("op-old", Action::Restart);
     after.given_at = after.given_at + Duration::from_secs(5);
-    let outcome = actuators.reconcile(&after).await;
+    let outcome = actuators.reconcile(&after, given(&after)).await;
     assert_eq!(outcome.kind, OutcomeKind::Unknown, "{outcome:?}");
 }

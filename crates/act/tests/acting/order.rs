@@ -12,7 +12,7 @@ use pitcrew_act::Actuators;
 use pitcrew_model::{Action, OperationId, Order, OutcomeKind, Runner};
 use tokio::sync::Mutex;
 
-use crate::support::{Home, free_port, now, order, run};
+use crate::support::{Home, free_port, given, now, order, run, wait_for};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stale_order_is_refused_without_effect() {
@@ -64,7 +64,7 @@ async fn an_operation_is_done_once_however_often_and_however_concurrently_it_is_
     assert_eq!(a.kind, OutcomeKind::Done, "{a:?}");
     assert_eq!(a, b);
     assert_eq!(actuators.carry_out(&order).await, a);
-    assert_eq!(actuators.reconcile(&order).await, a);
+    assert_eq!(actuators.reconcile(&order, given(&order)).await, a);
     drop(actuators);
     assert_eq!(home.actuators().carry_out(&order).await, a);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "x\n");
@@ -86,8 +86,34 @@ async fn an_operation_goes_on_when_whoever_asked_no_longer_waits() {
     let order = order("op-1", "web-1", action, Runner::Supervised);
     let impatient = tokio::time::timeout(Duration::from_millis(50), actuators.carry_out(&order));
     assert!(impatient.await.is_err());
-    assert_eq!(actuators.reconcile(&order).await.kind, OutcomeKind::Done);
+    let journal = home.run_directory().join("operations.jsonl");
+    wait_for("it to begin", || {
+        let text = std::fs::read_to_string(&journal).ok()?;
+        text.contains("op-1").then_some(())
+    });
+    assert_eq!(
+        actuators.reconcile(&order, given(&order)).await.kind,
+        OutcomeKind::Done
+    );
     assert!(std::fs::exists(&file).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_for_before_it_began_was_never_begun_and_never_begins() {
+    let home = Home::new();
+    let actuators = home.actuators();
+    let file = home.path("done");
+    let action = Action::Command {
+        name: "late".into(),
+        command: vec!["touch".into(), file.clone()],
+        timeout: Duration::from_secs(20),
+    };
+    let order = order("op-1", "web-1", action, Runner::Supervised);
+    let asked = actuators.reconcile(&order, given(&order)).await;
+    assert_eq!(asked.kind, OutcomeKind::Failed, "{asked:?}");
+    let late = actuators.carry_out(&order).await;
+    assert_eq!(late.kind, OutcomeKind::Failed, "{late:?}");
+    assert!(!std::fs::exists(&file).unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use pitcrew_act::{Actuators, Supervisor};
+use pitcrew_act::{Actuators, Given, Supervisor};
 use pitcrew_model::{
     Action, Address, Authority, Labels, LogPolicy, OperationId, Order, OrderId, Run, Runner,
     SourceName, StopPolicy, Target, TargetId, Timestamp,
@@ -61,6 +61,11 @@ pub(crate) fn skipped(why: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}");
     let mut err = std::io::stderr().lock();
     std::io::Write::write_all(&mut err, format!("skipped: {why}\n").as_bytes()).unwrap();
+}
+
+/// By a server on this host.
+pub(crate) fn given(order: &Order) -> Given {
+    Given::exactly(order.given_at)
 }
 
 /// A supervisor in a place of its own, whose processes end with the test.
@@ -189,6 +194,7 @@ pub(crate) fn order(operation: &str, target: &str, action: Action, runner: Runne
             source: SourceName::new("static").unwrap(),
         }),
         service: None,
+        host: None,
         action,
         runner: Some(runner),
         authority: Authority::Policy,

@@ -11,7 +11,7 @@ use pitcrew_act::{ChangeKind, ProcessState};
 use pitcrew_model::{Action, OutcomeKind, Ports, Run, Runner};
 
 use crate::support::{
-    Home, Peer, free_port, id, is_alive, kill, marked, name, order, run, skipped, wait_for,
+    Home, Peer, free_port, given, id, is_alive, kill, marked, name, order, run, skipped, wait_for,
 };
 
 /// The installation that the example uses.
@@ -321,7 +321,10 @@ async fn what_became_of_an_order_is_known_after_a_crash() {
     let runs = [run("web", &["sleep", "600"])];
     let first = home.actuators();
     let never = order("op-never", "web-1", Action::Restart, Runner::Supervised);
-    assert_eq!(first.reconcile(&never).await.kind, OutcomeKind::Failed);
+    assert_eq!(
+        first.reconcile(&never, given(&never)).await.kind,
+        OutcomeKind::Failed
+    );
     drop(first);
 
     let supervisor = home.supervisor();
@@ -341,7 +344,7 @@ async fn what_became_of_an_order_is_known_after_a_crash() {
 
     let second = home.actuators();
     let cut = order("op-cut", "web-1", Action::Restart, Runner::Supervised);
-    let outcome = second.reconcile(&cut).await;
+    let outcome = second.reconcile(&cut, given(&cut)).await;
     assert_eq!(outcome.kind, OutcomeKind::Done, "{outcome:?}");
     assert!(
         outcome.detail.starts_with("started as process"),
@@ -350,6 +353,6 @@ async fn what_became_of_an_order_is_known_after_a_crash() {
     assert_eq!(second.carry_out(&cut).await, outcome);
     // Begun by the journal, and nothing touched: the record was never written.
     let early = order("op-early", "web-1", Action::Restart, Runner::Supervised);
-    let outcome = second.reconcile(&early).await;
+    let outcome = second.reconcile(&early, given(&early)).await;
     assert_eq!(outcome.kind, OutcomeKind::Failed, "{outcome:?}");
 }

@@ -7,7 +7,7 @@ use std::{path::PathBuf, process::Command, time::Duration};
 
 use pitcrew_model::{Action, OutcomeKind, Runner};
 
-use crate::support::{Home, kill, now, order, skipped};
+use crate::support::{Home, given, kill, now, order, skipped};
 
 struct Host {
     bus: Option<String>,
@@ -217,7 +217,7 @@ async fn reconciled_by_the_time_it_is_active(home: &Home, host: &Host, web: &str
     ] {
         let mut order = order(operation, "web", Action::Restart, host.runner(web));
         order.given_at = given_at;
-        let outcome = actuators.reconcile(&order).await;
+        let outcome = actuators.reconcile(&order, given(&order)).await;
         assert_eq!(outcome.kind, kind, "{operation}: {outcome:?}");
     }
 }

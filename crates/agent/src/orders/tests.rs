@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use pitcrew_act::Supervisor;
-use pitcrew_model::{Authority, HostLimits, HostSettings, OrderId, Rate};
+use pitcrew_model::{Authority, HostLimits, HostSettings, OrderId, Rate, Timestamp};
 use pitcrew_wire::OrderSigner;
 
 use super::*;
@@ -32,6 +32,7 @@ impl Host {
         let per = Duration::from_secs(3_600);
         let limits = HostLimits {
             disruptive: Rate { count: 2, per },
+            reboots: Rate { count: 1, per },
         };
         let host = HostName::new("web-1").unwrap();
         let supervisor = Supervisor::new(directory.path().join("run"), "i1-web-1".into()).unwrap();
@@ -44,7 +45,7 @@ impl Host {
         let orders = Orders {
             installation: "i1".into(),
             boot_id: "boot-1".into(),
-            key: signer.key(),
+            key: Mutex::new(signer.key()),
             inventory: Arc::new(Inventory::of(&host, &HostSettings::default())),
             host,
             commands: vec![mark],
@@ -76,6 +77,7 @@ impl Host {
                 case: None,
                 target: Arc::new(target),
                 service: None,
+                host: None,
                 // What the server says the command is must not matter.
                 action: Action::Command {
                     name: "mark".into(),
@@ -135,6 +137,18 @@ async fn what_another_key_has_signed_is_nobodys_order() {
         Err(Forged::Signature)
     ));
     assert_eq!(host.marks(), 0);
+}
+
+#[tokio::test]
+async fn a_host_that_is_enrolled_again_obeys_the_new_key_and_no_longer_the_old() {
+    let host = Host::new();
+    let new = signer();
+    host.orders.replace_key(new.key());
+    let old = host.signer.sign(&host.addressed("op-1")).unwrap();
+    assert!(host.orders.carry_out(&old).await.is_err());
+    let signed = new.sign(&host.addressed("op-1")).unwrap();
+    let (_, outcome) = host.orders.carry_out(&signed).await.unwrap();
+    assert_eq!((outcome.kind, host.marks()), (OutcomeKind::Done, 1));
 }
 
 #[tokio::test]
@@ -211,6 +225,30 @@ async fn only_what_is_in_the_catalogue_is_done() {
 }
 
 #[tokio::test]
+async fn only_this_very_host_is_rebooted_and_only_within_its_own_limit() {
+    let host = Host::new();
+    let mut other = host.addressed("op-1");
+    other.order.action = Action::Reboot;
+    other.order.host = Some(Arc::new(Target {
+        id: "web-2".parse().unwrap(),
+        ..(*other.order.target).clone()
+    }));
+    host.refuses(&other, "web-2, which is another host").await;
+    let mut cycle = host.addressed("op-2");
+    cycle.order.action = Action::PowerCycle;
+    host.refuses(&cycle, "nothing for a host").await;
+    // This agent's actuators know no systemd: what counts is that the limit was spent before they were asked.
+    for (operation, words) in [
+        ("op-3", "only it could reboot"),
+        ("op-4", "limit of 1/h reboots"),
+    ] {
+        let mut reboot = host.addressed(operation);
+        reboot.order.action = Action::Reboot;
+        host.refuses(&reboot, words).await;
+    }
+}
+
+#[tokio::test]
 async fn the_hosts_own_limit_holds_for_every_order() {
     let host = Host::new();
     for operation in ["op-1", "op-2"] {
@@ -226,8 +264,9 @@ async fn asking_what_became_of_an_order_begins_nothing() {
     let host = Host::new();
     let signed = |operation| host.signer.sign(&host.addressed(operation)).unwrap();
     let (_, never) = host.orders.reconcile(&signed("op-1")).await.unwrap();
-    assert_ne!(never.kind, OutcomeKind::Done);
-    assert_eq!(host.marks(), 0);
+    assert_eq!(never.kind, OutcomeKind::Failed);
+    // The order itself arrives after the question.
+    host.refuses(&host.addressed("op-1"), "never begun").await;
     host.give(&host.addressed("op-2")).await;
     let (_, done) = host.orders.reconcile(&signed("op-2")).await.unwrap();
     assert_eq!((done.kind, host.marks()), (OutcomeKind::Done, 1));

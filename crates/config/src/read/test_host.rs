@@ -1,6 +1,8 @@
 //! Tests of a host from inside.
 
-use pitcrew_model::{HostTest, Left};
+use std::time::Duration;
+
+use pitcrew_model::{HostTest, Left, format_duration};
 
 use crate::{
     fields::Fields,
@@ -50,6 +52,31 @@ pub(crate) const FAILED_UNITS: Shape = Shape::new(
     &[],
 );
 
+pub(crate) const CLOCK_OFFSET: Shape = Shape::new(
+    "test of a clock",
+    "The clock of an agent's host beside its server's, as far as a round trip tells.",
+    &[
+        defaulted(
+            "warn_above",
+            values::DURATION,
+            "500ms",
+            "In either direction.",
+        ),
+        defaulted("fail_above", values::DURATION, "5s", "In either direction."),
+    ],
+);
+
+pub(crate) const KERNEL_ERRORS: Shape = Shape::new(
+    "test of the kernel's log",
+    "The kernel has logged nothing of level `err` or worse.",
+    &[defaulted(
+        "within",
+        values::DURATION,
+        "10m",
+        "How long an error counts, up to 1d.",
+    )],
+);
+
 pub(crate) fn disk(reader: &mut Reader<'_>, fields: &Fields<'_>) -> HostTest {
     HostTest::Disk {
         path: fields.or_default(reader, "path", whole_path),
@@ -75,6 +102,39 @@ pub(crate) fn load(reader: &mut Reader<'_>, fields: &Fields<'_>) -> HostTest {
     HostTest::Load {
         warn_above,
         fail_above,
+    }
+}
+
+pub(crate) fn clock_offset(reader: &mut Reader<'_>, fields: &Fields<'_>) -> HostTest {
+    let warn_above = fields.or_default(reader, "warn_above", values::some_duration);
+    let fail_above = fields.or_default(reader, "fail_above", values::some_duration);
+    if warn_above > fail_above {
+        reader.error(
+            fields.place_of("warn_above"),
+            format!(
+                "it would fail above {} before it warns above {}",
+                format_duration(fail_above),
+                format_duration(warn_above)
+            ),
+        );
+    }
+    HostTest::ClockOffset {
+        warn_above,
+        fail_above,
+    }
+}
+
+pub(crate) fn kernel_errors(reader: &mut Reader<'_>, fields: &Fields<'_>) -> HostTest {
+    HostTest::KernelErrors {
+        within: fields.or_default(reader, "within", within_a_day),
+    }
+}
+
+fn within_a_day(text: &str) -> Result<Duration, String> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    match values::some_duration(text)? {
+        within if within > DAY => Err("errors are remembered for 1d".to_owned()),
+        within => Ok(within),
     }
 }
 

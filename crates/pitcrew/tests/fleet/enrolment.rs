@@ -2,6 +2,10 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
 use rustix::process::Signal;
 
 use crate::{
@@ -153,4 +157,51 @@ fn two_agents_that_claim_one_identity_are_told_apart_and_the_second_is_refused()
     // The first goes; only then is the place free.
     first.signal(Signal::TERM);
     copy.wait_for_log("connected server=");
+}
+
+#[test]
+fn a_host_that_is_revoked_is_gone_at_once_until_it_is_enrolled_again() {
+    let fleet = Fleet::served();
+    let agent = fleet.agent("web-a");
+    fleet.production.says(&["hosts", "--revoke", "web-a"], 0);
+    fleet.wait_until_connected("web-a", false);
+    agent.wait_for_log("enrolled again or revoked");
+    assert!(fleet.refused("revoked") >= 1);
+    fleet.token("web-a");
+    fleet.wait_until_connected("web-a", true);
+}
+
+#[test]
+fn hosts_are_hosts_of_the_users_own_authority_where_there_is_one() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = |name: &str, text: String| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).expect("it is written");
+        path.display().to_string()
+    };
+    // A root that no host ever sees, and an intermediate that may sign.
+    let authority = |name: &str| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params
+    };
+    let (root_key, key) = (KeyPair::generate(), KeyPair::generate());
+    let (root_key, key) = (root_key.expect("a key"), key.expect("a key"));
+    let root = Issuer::new(authority("root"), root_key);
+    let made = authority("for hosts").signed_by(&key, &root).expect("one");
+    let certificate_file = file("ca.pem", made.pem());
+    let key_file = file("ca.key", key.serialize_pem());
+    let fleet = Fleet::served_with(&format!(
+        "authority: {{ certificate_file: {certificate_file}, key_file: {key_file} }}"
+    ));
+    let agent = fleet.agent("web-a");
+    fleet.wait_for_health("web-1@web-a", "healthy");
+    let identity = fs::read_to_string(agent.directory.join("data/identity.json")).expect("text");
+    let identity: serde_json::Value = serde_json::from_str(&identity).expect("JSON");
+    assert_eq!(identity["authority"], made.pem());
+    let own = fleet.production.data().join("agents/authority.key");
+    assert!(!own.exists(), "the server makes none of its own");
 }

@@ -32,8 +32,12 @@ impl Liar {
         fleet.wait_until_connected("web-a", false);
         let identity = fs::read(agent.directory.join("data/identity.json")).expect("an identity");
         let identity: serde_json::Value = serde_json::from_slice(&identity).expect("JSON");
-        let inventory = fs::read(fleet.production.data().join("agents/hosts/web-a.json"));
-        let inventory = serde_json::from_slice(&inventory.expect("its inventory")).expect("JSON");
+        let file = fleet.production.data().join("agents/hosts/web-a.json");
+        let mut said: serde_json::Value = wait_for("its inventory", || {
+            let bytes = fs::read(&file).map_err(|error| error.to_string())?;
+            serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+        });
+        let inventory = serde_json::from_value(said["targets"].take()).expect("targets");
         let runtime = Runtime::new().expect("a runtime");
         let stream = runtime.block_on(connect(fleet.agents, Some(&identity)));
         Self {

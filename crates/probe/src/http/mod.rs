@@ -6,7 +6,7 @@ mod judge;
 mod location;
 mod response;
 
-use pitcrew_model::{HttpTest, HttpVersion, TlsOptions};
+use pitcrew_model::{HttpTest, HttpVersion, TlsOptions, is_credential};
 use tokio_rustls::client::TlsStream;
 
 pub(crate) use self::response::excerpt;
@@ -70,9 +70,7 @@ impl Request<'_> {
 }
 
 fn is_confidential(header: &str) -> bool {
-    ["authorization", "cookie", "proxy-authorization", "host"]
-        .iter()
-        .any(|name| header.eq_ignore_ascii_case(name))
+    is_credential(header) || header.eq_ignore_ascii_case("host")
 }
 
 async fn last_response(question: &Question<'_>, test: &HttpTest) -> Result<Response, Answer> {

@@ -12,6 +12,7 @@ use std::{
 use pitcrew_model::{HostTest, Left};
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
+use super::clock;
 use crate::{Answer, Question, resolve};
 
 pub(crate) async fn ask(question: &Question<'_>, test: &HostTest) -> Answer {
@@ -43,6 +44,11 @@ pub(crate) async fn ask(question: &Question<'_>, test: &HostTest) -> Answer {
                 .waits_elsewhere("systemd does not answer on its bus");
             question.tools.buses.failed_units().await
         }
+        HostTest::ClockOffset {
+            warn_above,
+            fail_above,
+        } => clock::ask(question.tools.reference.as_ref(), *warn_above, *fail_above),
+        HostTest::KernelErrors { within } => question.tools.kernel_log.judge(*within),
     }
 }
 

@@ -1,7 +1,10 @@
-//! Tests of this host and of what runs on it: plugins, supervised processes, units, disks, memory, load.
+//! Tests of this host and of what runs on it: plugins, supervised processes, units, disks, memory, load,
+//! the clock, the kernel's log.
 
+mod clock;
 mod exit_status;
 pub(crate) mod host;
+pub(crate) mod kernel_log;
 pub(crate) mod nagios;
 mod perfdata;
 mod plugin;

@@ -179,6 +179,13 @@ pub struct Grouping {
     pub labels: Vec<String>,
 }
 
+impl Grouping {
+    /// Whether everything is one group.
+    pub fn is_everything(&self) -> bool {
+        !self.without && self.labels.is_empty()
+    }
+}
+
 /// An operator between two expressions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Binary {

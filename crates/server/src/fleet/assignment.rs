@@ -14,9 +14,11 @@ use std::{
 use pitcrew_model::{TargetId, Test, TestKind};
 use pitcrew_wire::HostName;
 
-/// What the server itself asks of a target that is on an agent's host.
-pub(crate) fn by_server(tests: &[Arc<Test>]) -> Vec<Arc<Test>> {
-    chosen(tests, |test| !test.is_inside())
+/// What the server itself asks of a target that is on an agent's host. A secret it takes only where `may_tell` says so.
+pub(crate) fn by_server(tests: &[Arc<Test>], may_tell: bool) -> Vec<Arc<Test>> {
+    chosen(tests, |test| {
+        !test.is_inside() && (may_tell || !test.kind.holds_secret())
+    })
 }
 
 /// What the target's own host asks.

@@ -1,52 +1,107 @@
 //! Accepting agents: who shows a certificate of the authority speaks for that host, who shows none may enrol, and
 //! everybody else is turned away.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use pitcrew_model::Timestamp;
-use pitcrew_wire::{Enrolled, GREETING_BYTES_MAX, HostName, Spiffe, ToAgent, ToServer, WireError};
+use pitcrew_wire::{Enrolled, GREETING_BYTES_MAX, Spiffe, ToAgent, ToServer, WireError};
 use rustls::pki_types::CertificateDer;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use x509_parser::{extensions::GeneralName, prelude::*};
 
-use super::{Fleet, Office, session};
+use super::{
+    Fleet, Office, authority,
+    session::{self, Proven},
+};
 
 /// Handshakes and enrolments at once: each costs a signature, and nobody is known yet.
 const STRANGERS_MAX: usize = 256;
+/// Of these from one address. Whoever is turned away for it comes again, later.
+const STRANGERS_OF_ONE_ADDRESS_MAX: usize = 32;
+/// For all of it, from the first byte to the certificate or the last word.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Who a certificate says somebody is, and until when.
-struct Proven {
-    host: HostName,
-    expires_at: Timestamp,
+/// How many strangers are here from each address.
+#[derive(Default)]
+struct Strangers(Mutex<HashMap<IpAddr, usize>>);
+
+/// One stranger's turn, until it is dropped.
+struct Turn {
+    strangers: Arc<Strangers>,
+    peer: IpAddr,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Strangers {
+    /// `None` when there are enough from there.
+    fn begin(self: &Arc<Self>, peer: IpAddr, turn: OwnedSemaphorePermit) -> Option<Turn> {
+        let mut here = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = here.entry(peer).or_insert(0);
+        if *count >= STRANGERS_OF_ONE_ADDRESS_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Turn {
+            strangers: Arc::clone(self),
+            peer,
+            _turn: turn,
+        })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let here = self.strangers.0.lock();
+        let mut here = here.unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = here.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                here.remove(&self.peer);
+            }
+        }
+    }
 }
 
 /// Until the task is ended.
-pub(crate) async fn listen(listener: TcpListener, acceptor: TlsAcceptor, fleet: Arc<Fleet>) {
-    let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
+pub(crate) async fn listen(listener: Arc<TcpListener>, acceptor: TlsAcceptor, fleet: Arc<Fleet>) {
+    let turns = Arc::new(Semaphore::new(STRANGERS_MAX));
+    let strangers = Arc::new(Strangers::default());
     loop {
-        let Ok(turn) = Arc::clone(&strangers).acquire_owned().await else {
+        let Ok(turn) = Arc::clone(&turns).acquire_owned().await else {
             return;
         };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
             Err(error) => {
                 tracing::warn!("failed to accept an agent: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
+        let Some(turn) = strangers.begin(peer, turn) else {
+            fleet.refused("crowd");
+            continue;
+        };
         let (acceptor, fleet) = (acceptor.clone(), Arc::clone(&fleet));
         tokio::spawn(async move {
-            let Some((stream, proven)) = greet(&fleet, &acceptor, stream).await else {
+            let greeting = Box::pin(greet(&fleet, &acceptor, stream, peer));
+            let Ok(greeted) = tokio::time::timeout(PATIENCE, greeting).await else {
+                fleet.refused("silent");
                 return;
             };
             drop(turn);
-            Box::pin(session::run(&fleet, stream, proven.host, proven.expires_at)).await;
+            if let Some((stream, proven)) = greeted {
+                Box::pin(session::run(&fleet, stream, proven)).await;
+            }
         });
     }
 }
@@ -55,37 +110,29 @@ async fn greet(
     fleet: &Fleet,
     acceptor: &TlsAcceptor,
     stream: TcpStream,
+    peer: IpAddr,
 ) -> Option<(TlsStream<TcpStream>, Proven)> {
-    let peer = stream.peer_addr().ok();
-    let shaking = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await;
-    let mut stream = match shaking {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
+    let mut stream = match acceptor.accept(stream).await {
+        Ok(stream) => stream,
+        Err(error) => {
             fleet.refused("certificate");
-            tracing::warn!(?peer, "an agent was turned away: {error}");
-            return None;
-        }
-        Err(_elapsed) => {
-            fleet.refused("silent");
+            tracing::warn!(%peer, "an agent was turned away: {error}");
             return None;
         }
     };
     let office = fleet.office.as_ref()?;
     let shown = stream.get_ref().1.peer_certificates();
     let Some(certificate) = shown.and_then(|shown| shown.first()) else {
-        let enrolling = tokio::time::timeout(PATIENCE, enrol(fleet, office, &mut stream)).await;
-        if enrolling.is_err() {
-            fleet.refused("silent");
-        }
+        enrol(fleet, office, &mut stream).await;
         return None;
     };
-    match prove(certificate, office.authority.installation()) {
+    match prove(certificate, office.authority.installation(), peer) {
         Some(proven) => Some((stream, proven)),
         None => {
             fleet.refused("identity");
             tracing::warn!(
-                ?peer,
-                "a certificate of ours names no host of this installation"
+                %peer,
+                "a certificate of the authority is no host's of this installation"
             );
             None
         }
@@ -93,7 +140,7 @@ async fn greet(
 }
 
 /// The chain is already verified.
-fn prove(certificate: &CertificateDer<'_>, installation: &str) -> Option<Proven> {
+fn prove(certificate: &CertificateDer<'_>, installation: &str, peer: IpAddr) -> Option<Proven> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let names = certificate.subject_alternative_name().ok()??.value;
     let mut identities = names.general_names.iter().filter_map(|name| match name {
@@ -104,6 +151,8 @@ fn prove(certificate: &CertificateDer<'_>, installation: &str) -> Option<Proven>
     let seconds = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
     Some(Proven {
         host: identity.host,
+        generation: authority::generation(certificate.raw_serial())?,
+        peer,
         expires_at: Timestamp::from_millis(seconds.saturating_mul(1_000)),
     })
 }
@@ -144,7 +193,9 @@ fn enrolled(
 ) -> Result<Enrolled, String> {
     let now = fleet.clock.now();
     let host = office.tokens.redeem(secret, now)?;
-    let issued = office.authority.issue(&host, request, now)?;
+    let generation = office.generations.advance(&host)?;
+    fleet.sessions().end(&host);
+    let issued = office.authority.issue(&host, generation, request, now)?;
     Ok(Enrolled {
         installation: office.authority.installation().to_owned(),
         host,

@@ -6,33 +6,45 @@
 
 mod assignment;
 mod authority;
+mod generations;
 mod inventories;
 mod listen;
+mod machines;
 mod orders;
 mod session;
 mod sessions;
 mod tokens;
+mod turned_away;
 
 use std::{
-    collections::BTreeSet,
-    fs,
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::Duration,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use pitcrew_model::{
-    AgentSettings, Notice, Service, Source, SourceKind, SourceName, Target, TargetId, Test,
-    TestName, Urgency,
+    AgentSettings, Event, Evidence, Notice, Observation, Service, Target, TargetId, Test, TestName,
+    Urgency, Verdict,
 };
+use pitcrew_probe::Scheduler;
 use pitcrew_wire::{EnrolToken, HostName};
 use rustls::ServerConfig;
 use tokio::sync::{Notify, mpsc, watch};
 
 pub use self::authority::AuthorityError;
-use self::{authority::Authority, inventories::Inventories, sessions::Sessions, tokens::Tokens};
-pub(crate) use self::{listen::listen, tokens::GOOD_FOR};
-use crate::{api::HostStatus, clock::Clock, core::Inbox, metrics::Metrics};
+use self::{
+    authority::Authority,
+    generations::Generations,
+    inventories::{Heard, Inventories},
+    session::Proven,
+    sessions::Sessions,
+    tokens::Tokens,
+};
+pub(crate) use self::{listen::listen, tokens::GOOD_FOR, turned_away::turn_away};
+use crate::{
+    api::HostStatus, clock::Clock, control::local_observer, core::Inbox, kept::Kept,
+    leadership::Leadership, metrics::Metrics,
+};
 
 /// How often an agent beats, and after what silence either side gives the connection up.
 const BEAT: Duration = Duration::from_secs(5);
@@ -44,15 +56,26 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// Targets assigned in one go, so that nobody waits long for the rest.
 const ASSIGNED_AT_ONCE: usize = 1_000;
 
+const NO_LISTENER: &str = "this server has no listener for agents: set `server.agents.listen`";
+
+/// Each host's inventory is written at most so often.
+const SAVE: Duration = Duration::from_secs(1);
+
 pub(crate) struct Fleet {
     /// Without it no agent can connect.
     office: Option<Office>,
-    /// Names of the configuration's sources that are the agents.
-    sources: RwLock<BTreeSet<SourceName>>,
+    /// Agents have been here: what is named `NAME@HOST` is a host's, even of one that nobody knows any more.
+    has_hosts: bool,
+    /// What the server itself asks.
+    scheduler: Scheduler,
     clock: Clock,
     inbox: Inbox,
     metrics: Arc<Metrics>,
-    notices: mpsc::UnboundedSender<Notice>,
+    /// Weak, because whoever delivers notices ends when nobody can send one any more.
+    notices: mpsc::WeakUnboundedSender<Notice>,
+    /// When this server began to take agents in.
+    began: Instant,
+    leadership: Arc<Leadership>,
     sessions: Mutex<Sessions>,
     inventories: Mutex<Inventories>,
     /// Counts hosts that came or went.
@@ -60,11 +83,15 @@ pub(crate) struct Fleet {
     /// Counts inventories that changed.
     said: watch::Sender<u64>,
     unsettled: Notify,
+    unsaved: Notify,
+    /// Only one at a time writes inventories.
+    saving: Mutex<()>,
 }
 
 pub(crate) struct Office {
     authority: Authority,
     tokens: Tokens,
+    generations: Generations,
     settings: AgentSettings,
 }
 
@@ -74,29 +101,32 @@ pub(crate) struct Surroundings {
     pub(crate) inbox: Inbox,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) notices: mpsc::UnboundedSender<Notice>,
+    pub(crate) leadership: Arc<Leadership>,
+    pub(crate) scheduler: Scheduler,
 }
 
 impl Fleet {
     pub(crate) fn open(
         settings: Option<&AgentSettings>,
-        data: &Path,
+        kept: &Kept,
         installation: &str,
         around: Surroundings,
     ) -> Result<Self, AuthorityError> {
-        let directory = data.join("agents");
-        let office = settings
-            .map(|settings| Office::open(&directory, installation, settings, &around.clock));
+        let office =
+            settings.map(|settings| Office::open(kept, installation, settings, &around.clock));
         let office = office.transpose()?;
-        let inventories = match &office {
-            Some(_) => Inventories::open(directory.join("hosts"))?,
-            None => Inventories::none(),
-        };
+        let inventories = Inventories::open(kept)?;
+        // Also without an office: an order of a former run may be a host's.
+        let has_hosts = office.is_some() || !inventories.is_empty();
         Ok(Self {
-            sources: RwLock::default(),
+            has_hosts,
+            scheduler: around.scheduler,
             clock: around.clock,
             inbox: around.inbox,
             metrics: around.metrics,
-            notices: around.notices,
+            notices: around.notices.downgrade(),
+            began: Instant::now(),
+            leadership: around.leadership,
             sessions: Mutex::new(Sessions::new(
                 office
                     .as_ref()
@@ -106,6 +136,8 @@ impl Fleet {
             moved: watch::Sender::new(0),
             said: watch::Sender::new(0),
             unsettled: Notify::new(),
+            unsaved: Notify::new(),
+            saving: Mutex::new(()),
             office,
         })
     }
@@ -113,7 +145,7 @@ impl Fleet {
     pub(crate) fn server_config(&self) -> Result<ServerConfig, AuthorityError> {
         let office = self.office.as_ref();
         let office = office.expect("there is a listener for agents only with an office");
-        office.authority.server_config(self.clock.now())
+        office.authority.server_config(&self.clock)
     }
 
     fn sessions(&self) -> MutexGuard<'_, Sessions> {
@@ -126,23 +158,37 @@ impl Fleet {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Before the engine hears of a configuration: from then on its targets are known for what they are.
-    pub(crate) fn set_sources(&self, sources: &[Source]) {
-        let agents = sources
-            .iter()
-            .filter(|source| source.kind == SourceKind::Agents);
-        let names = agents.map(|source| source.name.clone()).collect();
-        *self.sources.write().unwrap_or_else(PoisonError::into_inner) = names;
+    /// The host that must do what is ordered of a target, whether or not it is connected or even known any more: by the
+    /// name of the target, whichever source gives it now, because an order may outlive its source. Whatever runs there is never
+    /// looked for here.
+    pub(crate) fn must_do(&self, target: &Target) -> Option<HostName> {
+        let named_after = || {
+            let host = HostName::new(target.run_on.as_ref()?.as_str()).ok()?;
+            (self.has_hosts && host.may_have(&target.id)).then_some(host)
+        };
+        self.host_of(target).or_else(named_after)
     }
 
-    /// The host that a target is on, when only its agent may touch it, whether or not that is connected.
-    pub(crate) fn host_of(&self, target: &Target) -> Option<HostName> {
-        let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
-        if !sources.contains(&target.source) {
-            return None;
-        }
+    /// The host that a target is or is on, when it has an agent.
+    fn host_of(&self, target: &Target) -> Option<HostName> {
         let host = target.run_on.as_ref().unwrap_or(&target.id);
-        HostName::new(host.as_str()).ok()
+        let host = HostName::new(host.as_str()).ok()?;
+        (host.may_have(&target.id) && self.knows(&host)).then_some(host)
+    }
+
+    fn knows(&self, host: &HostName) -> bool {
+        let office = self.office.as_ref();
+        office.is_some_and(|office| office.generations.knows(host))
+            || self.inventories().knows(host)
+    }
+
+    fn is_current(&self, proven: &Proven) -> bool {
+        let office = self.office.as_ref();
+        office.is_some_and(|office| {
+            office
+                .generations
+                .is_current(&proven.host, proven.generation)
+        })
     }
 
     /// All hosts and what runs there, as they last said.
@@ -155,24 +201,150 @@ impl Fleet {
         self.said.subscribe()
     }
 
-    /// From now on these tests are asked; gives back those that the server itself asks.
-    pub(crate) fn watch(&self, target: &Arc<Target>, service: &Arc<Service>) -> Vec<Arc<Test>> {
+    /// From now on these tests are asked, here and by hosts.
+    pub(crate) fn watch(&self, target: &Arc<Target>, service: &Arc<Service>) {
+        // Held until both are told: nobody may tell the scheduler of an earlier state in between.
+        let mut sessions = self.sessions();
         let host = self.host_of(target);
-        let own = match &host {
-            Some(_) => assignment::by_server(&service.tests),
-            None => service.tests.clone(),
-        };
-        if self.office.is_some() {
-            let all_told = self.sessions().watch(target, service, host);
-            if !all_told {
-                self.unsettled.notify_one();
-            }
+        self.schedule(target, service, host.as_ref());
+        if self.office.is_some() && !sessions.watch(target, service, host) {
+            self.unsettled.notify_one();
         }
-        own
     }
 
     pub(crate) fn unwatch(&self, target: &TargetId) {
-        self.sessions().unwatch(target);
+        let mut sessions = self.sessions();
+        self.scheduler.unwatch(target);
+        sessions.unwatch(target);
+    }
+
+    /// What the server itself asks.
+    fn schedule(&self, target: &Arc<Target>, service: &Arc<Service>, host: Option<&HostName>) {
+        let tests = match host {
+            None => service.tests.clone(),
+            Some(host) => {
+                self.withhold(target, service);
+                let may_tell = self.untrusted(host, target).is_none();
+                assignment::by_server(&service.tests, may_tell)
+            }
+        };
+        let runner = service.runner_for(target);
+        self.scheduler.watch(Arc::clone(target), runner, tests);
+    }
+
+    /// Where the host connects from, when it alone says that the target is at another address: no secret is told there.
+    fn untrusted(&self, host: &HostName, target: &Target) -> Option<IpAddr> {
+        let office = self.office.as_ref()?;
+        if office.settings.trust_addresses {
+            return None;
+        }
+        self.inventories().claimed_elsewhere(host, target)
+    }
+
+    /// Why the server itself does not ask this test of this target.
+    pub(crate) fn not_asked_here(&self, target: &Target, test: &Test) -> Option<String> {
+        let host = self.host_of(target)?;
+        let holds_secret = test.kind.holds_secret();
+        match (test.is_inside(), self.untrusted(&host, target)) {
+            (true, _) if holds_secret => Some(format!(
+                "its secret does not travel to {host}: only the server may ask it"
+            )),
+            (true, _) => Some(format!(
+                "only the agent of {host} can ask this: `pitcrew targets` shows its last answer"
+            )),
+            (false, Some(peer)) if holds_secret => Some(format!(
+                "its secret is told nobody: {host} says that it is elsewhere than at {peer}, where {host} connects from; \
+                 to believe it set `server.agents.trust_addresses`"
+            )),
+            (false, _) => None,
+        }
+    }
+
+    /// A test that nobody asks, because of the secret in it, is unknown, and a person can see why.
+    fn withhold(&self, target: &Target, service: &Service) {
+        let now = self.clock.now();
+        let with_secret = service.tests.iter().filter(|test| test.kind.holds_secret());
+        let unknown = with_secret.filter_map(|test| {
+            Some(Observation {
+                target: target.id.clone(),
+                test: test.name.clone(),
+                observer: local_observer(),
+                asked_at: now,
+                answered_at: now,
+                took: Duration::ZERO,
+                verdict: Verdict::Unknown,
+                evidence: Evidence::new(&self.not_asked_here(target, test)?),
+            })
+        });
+        let unknown: Vec<Observation> = unknown.collect();
+        if !unknown.is_empty() {
+            self.inbox.event(Event::Observations(unknown));
+        }
+    }
+
+    /// What a host says it is and runs.
+    fn hear(&self, host: &HostName, peer: IpAddr, targets: Vec<Target>) {
+        let heard = self.inventories().hear(host, peer, targets);
+        match heard {
+            Heard::Same => {}
+            Heard::New => self.has_said(host),
+            Heard::Moved => {
+                self.unsaved.notify_one();
+                self.reschedule(host);
+            }
+            Heard::Shrank {
+                before,
+                now,
+                is_news,
+            } => {
+                self.refused("shrunk_inventory");
+                if is_news {
+                    let summary = format!(
+                        "{host} says that it has {now} targets instead of {before}, which is not believed; \
+                         if it is right: pitcrew hosts --accept {host}"
+                    );
+                    self.report(summary, Vec::new());
+                }
+            }
+        }
+    }
+
+    fn has_said(&self, host: &HostName) {
+        self.unsaved.notify_one();
+        self.reschedule(host);
+        self.said.send_modify(|count| *count += 1);
+    }
+
+    /// Where the host is may decide what is told there.
+    fn reschedule(&self, host: &HostName) {
+        let ids = self.inventories().ids(host);
+        let sessions = self.sessions();
+        for (target, service) in ids.iter().filter_map(|id| sessions.watched_as(id)) {
+            if service.tests.iter().any(|test| test.kind.holds_secret()) {
+                self.schedule(&target, &service, Some(host));
+            }
+        }
+    }
+
+    /// A person believes what the host said last. The error says what there is instead.
+    pub(crate) fn accept(&self, host: &HostName) -> Result<(), String> {
+        if !self.inventories().accept(host) {
+            return Err(format!("{host} has said nothing that was not believed"));
+        }
+        self.has_said(host);
+        Ok(())
+    }
+
+    /// Whatever proves to be this host does so no longer, from now on and with its tokens.
+    pub(crate) fn revoke(&self, host: &HostName) -> Result<(), String> {
+        let office = self.office.as_ref().ok_or(NO_LISTENER)?;
+        if !self.knows(host) {
+            return Err(format!("{host} was never enrolled here"));
+        }
+        office.tokens.strike(host)?;
+        office.generations.advance(host)?;
+        self.sessions().end(host);
+        Ok(())
     }
 
     pub(crate) fn probe(&self, target: &TargetId, test: &TestName) {
@@ -181,9 +353,7 @@ impl Fleet {
 
     /// A token for a new host, or for one that needs a new certificate.
     pub(crate) fn enrol(&self, host: &HostName) -> Result<EnrolToken, String> {
-        let office = self.office.as_ref();
-        let office =
-            office.ok_or("this server has no listener for agents: set `server.agents.listen`")?;
+        let office = self.office.as_ref().ok_or(NO_LISTENER)?;
         let pin = office.authority.pin();
         office.tokens.make(host, pin, self.clock.now())
     }
@@ -192,10 +362,26 @@ impl Fleet {
     pub(crate) fn hosts_after(&self, after: &str, count: usize) -> Vec<HostStatus> {
         let sessions = self.sessions();
         let inventories = self.inventories();
-        let status = |(host, targets): (&HostName, usize)| sessions.status(host, targets);
+        let status = |(host, targets, is_refused): (&HostName, usize, bool)| HostStatus {
+            is_refused,
+            ..sessions.status(host, targets)
+        };
         let hosts = inventories.hosts();
-        let rest = hosts.skip_while(|(host, _)| host.as_str() <= after);
+        let rest = hosts.skip_while(|(host, ..)| host.as_str() <= after);
         rest.take(count).map(status).collect()
+    }
+
+    pub(crate) fn status(&self, host: &HostName) -> HostStatus {
+        let sessions = self.sessions();
+        let inventories = self.inventories();
+        let mut known = inventories.hosts().filter(|(known, ..)| *known == host);
+        let (targets, is_refused) = known
+            .next()
+            .map_or((0, false), |(_, targets, is_refused)| (targets, is_refused));
+        HostStatus {
+            is_refused,
+            ..sessions.status(host, targets)
+        }
     }
 
     /// Settles again and again who asks what, until the task is ended.
@@ -212,6 +398,38 @@ impl Fleet {
             if !all_told {
                 self.unsettled.notify_one();
             }
+        }
+    }
+
+    /// No host stays, and none may come: another server leads, or this one stops.
+    pub(crate) fn close(&self) {
+        self.sessions().close();
+    }
+
+    /// Writes inventories as they change, until the task is ended.
+    pub(crate) async fn keep_saved(self: Arc<Self>) {
+        loop {
+            self.unsaved.notified().await;
+            tokio::time::sleep(SAVE).await;
+            Arc::clone(&self).save().await;
+        }
+    }
+
+    /// Writes what has changed, on a thread that nobody waits for.
+    pub(crate) async fn save(self: Arc<Self>) {
+        let saving = tokio::task::spawn_blocking(move || {
+            let _one = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+            let unsaved = self.inventories().take_unsaved();
+            for unsaved in unsaved {
+                if let Err(error) = unsaved.write() {
+                    tracing::warn!(%error, host = %unsaved.host, "failed to write what the host said; it is tried again");
+                    self.inventories().unsaved(unsaved.host);
+                    self.unsaved.notify_one();
+                }
+            }
+        });
+        if let Err(error) = saving.await {
+            tracing::error!("writing what hosts said broke off: {error}");
         }
     }
 
@@ -239,7 +457,8 @@ impl Fleet {
             summary,
             evidence,
         };
-        if self.notices.send(notice).is_err() {
+        let notices = self.notices.upgrade();
+        if notices.is_none_or(|notices| notices.send(notice).is_err()) {
             tracing::error!("a notice found nobody to deliver it");
         }
     }
@@ -247,20 +466,19 @@ impl Fleet {
 
 impl Office {
     fn open(
-        directory: &Path,
+        kept: &Kept,
         installation: &str,
         settings: &AgentSettings,
         clock: &Clock,
     ) -> Result<Self, AuthorityError> {
-        fs::create_dir_all(directory).map_err(|source| AuthorityError::File {
-            path: directory.to_owned(),
-            source,
-        })?;
-        let lifetime = settings.certificate_lifetime;
         Ok(Self {
-            authority: Authority::open(directory, installation, lifetime, clock.now())?,
-            tokens: Tokens::open(directory)?,
+            authority: Authority::open(kept, installation, settings, clock.now())?,
+            tokens: Tokens::open(kept)?,
+            generations: Generations::open(kept)?,
             settings: settings.clone(),
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,16 @@
 //! One connection of one host, from hello to its end. Whatever it says that is not its to say is refused with a
 //! reason and counted.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use pitcrew_model::{Event, Observation, Target, Timestamp};
+use pitcrew_model::{Event, Observation, OperationId, Outcome, Target, Timestamp};
 use pitcrew_wire::{
-    FRAME_BYTES_MAX, GREETING_BYTES_MAX, Hello, HostName, Protocol, ToAgent, ToServer, Welcome,
-    WireError,
+    FRAME_BYTES_MAX, GREETING_BYTES_MAX, Hello, HostName, Outgoing, Protocol, ToAgent, ToServer,
+    ToWrite, Welcome, WireError,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, split},
-    sync::{mpsc, watch},
+    sync::{mpsc::error::TrySendError, watch},
     time::timeout,
 };
 
@@ -21,6 +21,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Clocks are read at two places; what lies further ahead is no time of ours.
 const AHEAD_MAX: Duration = Duration::from_secs(1);
+
+/// Whose connection it is, as its certificate says, and from where.
+pub(super) struct Proven {
+    pub(super) host: HostName,
+    pub(super) generation: u64,
+    pub(super) expires_at: Timestamp,
+    pub(super) peer: IpAddr,
+}
 
 /// Why a session ended.
 enum End {
@@ -57,10 +65,10 @@ pub(super) async fn last_words(stream: &mut (impl AsyncWrite + Unpin), message: 
 pub(super) async fn run(
     fleet: &Arc<Fleet>,
     mut stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    host: HostName,
-    expires_at: Timestamp,
+    proven: Proven,
 ) {
-    let joined = match timeout(PATIENCE, hello(fleet, &mut stream, &host)).await {
+    let host = &proven.host;
+    let joined = match timeout(PATIENCE, hello(fleet, &mut stream, &proven)).await {
         Ok(Ok(joined)) => joined,
         Ok(Err(End::Refused(kind, reason))) => {
             fleet.refused(kind);
@@ -79,8 +87,8 @@ pub(super) async fn run(
     };
     let serial = joined.serial;
     tracing::info!(%host, "an agent is connected");
-    let ended = speak(fleet, stream, &host, joined, expires_at).await;
-    fleet.sessions().leave(&host, serial);
+    let ended = speak(fleet, stream, &proven, joined).await;
+    fleet.sessions().leave(host, serial);
     fleet.has_moved();
     match ended {
         End::Gone(why) => tracing::warn!(%host, "an agent is gone: {why}"),
@@ -91,7 +99,7 @@ pub(super) async fn run(
 async fn hello(
     fleet: &Fleet,
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    host: &HostName,
+    proven: &Proven,
 ) -> Result<Joined, End> {
     let said = pitcrew_wire::read::<ToServer>(stream, GREETING_BYTES_MAX).await?;
     let ToServer::Hello(hello) = said else {
@@ -103,23 +111,31 @@ async fn hello(
         let reason = format!("no protocol is spoken by both: here {oldest} to {newest}");
         return Err(End::Refused("protocol", reason));
     };
-    let joined = join(fleet, host, hello)?;
+    let joined = join(fleet, proven, hello)?;
     let welcome = ToAgent::Welcome(Welcome {
         protocol,
         version: VERSION.to_owned(),
         beat: BEAT,
         lease: LEASE,
+        fence: fleet.leadership.fence,
     });
     if let Err(error) = pitcrew_wire::write(stream, &welcome).await {
-        fleet.sessions().leave(host, joined.serial);
+        fleet.sessions().leave(&proven.host, joined.serial);
         return Err(error.into());
     }
     Ok(joined)
 }
 
-fn join(fleet: &Fleet, host: &HostName, hello: Hello) -> Result<Joined, End> {
-    let instance = hello.instance.clone();
-    let joined = fleet.sessions().join(host, hello, fleet.clock.now());
+fn join(fleet: &Fleet, proven: &Proven, hello: Hello) -> Result<Joined, End> {
+    let (host, instance) = (&proven.host, hello.instance.clone());
+    let mut sessions = fleet.sessions();
+    // Under the lock: whoever ends a generation ends its session after it, and must find this one.
+    if !fleet.is_current(proven) {
+        let reason = "the certificate is no longer good: the host was enrolled again or revoked";
+        return Err(End::Refused("revoked", reason.to_owned()));
+    }
+    let joined = sessions.join(host, hello, fleet.clock.now());
+    drop(sessions);
     joined.map_err(|taken| {
         if taken.are_two {
             let evidence = vec![taken.reason.clone(), format!("the second is instance {instance}")];
@@ -136,9 +152,8 @@ fn join(fleet: &Fleet, host: &HostName, hello: Hello) -> Result<Joined, End> {
 async fn speak(
     fleet: &Arc<Fleet>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    host: &HostName,
+    proven: &Proven,
     joined: Joined,
-    expires_at: Timestamp,
 ) -> End {
     let (mut reader, mut writer) = split(stream);
     let Joined {
@@ -147,7 +162,7 @@ async fn speak(
         to_write,
         mut ended,
     } = joined;
-    let (expiry, mut expires) = watch::channel(expires_at);
+    let (expiry, mut expires) = watch::channel(proven.expires_at);
     let hearing = async {
         loop {
             let message =
@@ -159,18 +174,18 @@ async fn speak(
                 };
             let heard = Heard {
                 fleet,
-                host,
+                proven,
                 serial,
                 outgoing: &outgoing,
                 expiry: &expiry,
             };
-            heard.take(message)?;
+            heard.take(message).await?;
         }
     };
     let end = tokio::select! {
         end = hearing => end.map_or_else(|end| end, |never: std::convert::Infallible| match never {}),
         error = keep_writing(&mut writer, to_write) => End::Gone(error),
-        _ = ended.wait_for(|ended| *ended) => End::Gone("another connection of this agent took its place, or it takes in no more".to_owned()),
+        _ = ended.wait_for(|ended| *ended) => End::Gone("another connection of this agent took its place, its certificate was revoked, or it takes in no more".to_owned()),
         () = expired(fleet, &mut expires) => End::Refused("expired", "the certificate has expired".to_owned()),
     };
     if let End::Refused(kind, reason) = &end {
@@ -184,9 +199,9 @@ async fn speak(
 
 async fn keep_writing(
     writer: &mut (impl AsyncWrite + Unpin),
-    mut to_write: mpsc::Receiver<ToAgent>,
+    mut to_write: ToWrite<ToAgent>,
 ) -> String {
-    while let Some(message) = to_write.recv().await {
+    while let Some(message) = to_write.next().await {
         match timeout(LEASE, pitcrew_wire::write(writer, &message)).await {
             Ok(Ok(())) => {}
             Ok(Err(WireError::Oversized { bytes, max })) => {
@@ -203,7 +218,7 @@ async fn keep_writing(
     "nothing more is said to it".to_owned()
 }
 
-/// Renewals move the moment.
+/// Renewals move the moment, and steps of the clock.
 async fn expired(fleet: &Fleet, expires: &mut watch::Receiver<Timestamp>) {
     loop {
         let left = expires.borrow_and_update().since(fleet.clock.now());
@@ -211,7 +226,7 @@ async fn expired(fleet: &Fleet, expires: &mut watch::Receiver<Timestamp>) {
             return;
         }
         tokio::select! {
-            () = tokio::time::sleep(left) => {}
+            () = tokio::time::sleep(left.min(LEASE)) => {}
             _ = expires.changed() => {}
         }
     }
@@ -219,30 +234,35 @@ async fn expired(fleet: &Fleet, expires: &mut watch::Receiver<Timestamp>) {
 
 struct Heard<'a> {
     fleet: &'a Fleet,
-    host: &'a HostName,
+    proven: &'a Proven,
     serial: u64,
-    outgoing: &'a mpsc::Sender<ToAgent>,
+    outgoing: &'a Outgoing<ToAgent>,
     expiry: &'a watch::Sender<Timestamp>,
 }
 
 impl Heard<'_> {
-    fn take(&self, message: ToServer) -> Result<(), End> {
+    async fn take(&self, message: ToServer) -> Result<(), End> {
         match message {
             ToServer::Beat { sent_ms } => {
                 let now = self.fleet.clock.now();
-                self.say(ToAgent::Beat { sent_ms, now })
+                let unsure = !self.fleet.leadership.is_sure();
+                self.say(ToAgent::Beat {
+                    sent_ms,
+                    now,
+                    unsure,
+                })
             }
             ToServer::Observations { observations } => {
-                self.observations(observations);
+                self.observations(observations).await;
                 Ok(())
             }
             ToServer::Inventory { targets } => self.inventory(targets),
             ToServer::Outcome { operation, outcome } => {
-                let mut sessions = self.fleet.sessions();
-                if !sessions.outcome(self.host, &operation, outcome) {
-                    self.fleet.refused("unasked_outcome");
-                    tracing::debug!(host = %self.host, %operation, "an outcome that nobody waits for");
-                }
+                self.outcome(&operation, outcome);
+                Ok(())
+            }
+            ToServer::Forged { operation, reason } => {
+                self.forged(operation, reason);
                 Ok(())
             }
             ToServer::Renew { request } => self.renew(&request),
@@ -257,17 +277,41 @@ impl Heard<'_> {
         }
     }
 
+    /// What finds no room is asked for again; a host that takes nothing in is given up when its lease is over.
     fn say(&self, message: ToAgent) -> Result<(), End> {
-        let said = self.outgoing.try_send(message);
-        said.map_err(|_full| End::Gone("it takes in no more".to_owned()))
+        match self.outgoing.first.try_send(message) {
+            Ok(()) | Err(TrySendError::Full(_)) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(End::Gone("it takes in no more".to_owned())),
+        }
+    }
+
+    fn outcome(&self, operation: &OperationId, outcome: Outcome) {
+        let host = &self.proven.host;
+        let is_awaited = self.fleet.sessions().answer(host, operation, Ok(outcome));
+        if !is_awaited {
+            self.fleet.refused("unasked_outcome");
+            tracing::debug!(%host, %operation, "an outcome that nobody waits for");
+        }
+    }
+
+    /// The host has another key for orders than this server, or somebody has written into its connection.
+    fn forged(&self, operation: Option<OperationId>, reason: String) {
+        let host = &self.proven.host;
+        self.fleet.refused("forged_order");
+        let why = format!("the agent of {host} refuses it: {reason}");
+        let is_awaited = operation
+            .is_some_and(|operation| self.fleet.sessions().answer(host, &operation, Err(why)));
+        tracing::error!(%host, is_awaited, "an order was refused as forged: {reason}; enrol the host again");
     }
 
     /// Believed of what it was told to ask, as the observer that it is, of a time that has been.
-    fn observations(&self, observations: Vec<Observation>) {
+    /// Nothing more is read from it until they are decided on, so that a host that floods is slowed, and not the server.
+    async fn observations(&self, observations: Vec<Observation>) {
         let count = observations.len();
-        let observer = self.host.observer();
+        let host = &self.proven.host;
+        let observer = host.observer();
         let latest = self.fleet.clock.now() + AHEAD_MAX;
-        let (mut kept, _) = self.fleet.sessions().assigned(self.host, observations);
+        let (mut kept, _) = self.fleet.sessions().assigned(host, observations);
         kept.retain(|seen| {
             seen.observer == observer
                 && seen.asked_at <= seen.answered_at
@@ -279,17 +323,19 @@ impl Heard<'_> {
         if !kept.is_empty() {
             self.fleet.metrics.count_observations(&kept);
             self.fleet.inbox.event(Event::Observations(kept));
+            // A server that stops decides nothing more.
+            self.fleet.inbox.flush().await.ok();
         }
     }
 
     fn inventory(&self, targets: Vec<Target>) -> Result<(), End> {
-        if let Some(objection) = inventories::objection(self.host, &targets) {
+        let host = &self.proven.host;
+        if let Some(objection) = inventories::objection(host, &targets) {
             return Err(End::Refused("inventory", objection));
         }
-        if self.fleet.inventories().put(self.host, targets) {
-            self.fleet.said.send_modify(|count| *count += 1);
-        }
-        self.fleet.sessions().settled(self.host, self.serial);
+        self.fleet.hear(host, self.proven.peer, targets);
+        self.fleet.sessions().settled(host, self.serial);
+        self.fleet.has_booted(host);
         self.fleet.has_moved();
         Ok(())
     }
@@ -300,9 +346,11 @@ impl Heard<'_> {
                 "this server has no listener for agents".to_owned(),
             ));
         };
-        let issued = office
-            .authority
-            .issue(self.host, request, self.fleet.clock.now());
+        let Proven {
+            host, generation, ..
+        } = self.proven;
+        let now = self.fleet.clock.now();
+        let issued = office.authority.issue(host, *generation, request, now);
         let issued = issued.map_err(|reason| End::Refused("request", reason))?;
         self.expiry.send_replace(issued.expires_at);
         self.say(ToAgent::Certificate {

@@ -2,14 +2,14 @@
 //! watched and who is there, and only the difference to what it was told is sent.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use pitcrew_model::{
     Observation, OperationId, Outcome, Service, Target, TargetId, Test, TestName, Timestamp,
 };
-use pitcrew_wire::{Hello, HostName, ToAgent};
+use pitcrew_wire::{Hello, HostName, Outgoing, ToAgent, ToWrite, outgoing};
 use tokio::sync::{
     mpsc::{self, error::TrySendError},
     oneshot, watch,
@@ -21,9 +21,11 @@ use super::{
 };
 use crate::api::HostStatus;
 
-/// Messages that wait for one host. What finds no room counts as not told, and is told when who asks what is
+/// Assignments that wait for one host. What finds no room counts as not told, and is told when who asks what is
 /// settled again.
-pub(crate) const OUTGOING_MAX: usize = 1_024;
+pub(crate) const ASSIGNMENTS_MAX: usize = 1_024;
+/// Beats, orders and certificates that wait for one host.
+const FIRST_MAX: usize = 64;
 
 pub(crate) struct Sessions {
     by_host: BTreeMap<HostName, Session>,
@@ -31,14 +33,29 @@ pub(crate) struct Sessions {
     observers: usize,
     watched: HashMap<TargetId, Watched>,
     /// Orders that wait for their outcome, and whose they are.
-    waiting: HashMap<OperationId, (HostName, oneshot::Sender<Outcome>)>,
+    waiting: HashMap<OperationId, Waiting>,
     /// Agents that were refused because another has their name.
     claims: BTreeMap<HostName, Claim>,
     next_serial: u64,
+    /// Hosts that have been connected since this server began.
+    seen: HashSet<HostName>,
+    is_closed: bool,
 }
 
+/// What a host says of an order. The error: it refuses it as forged, certainly without effect, and why.
+pub(crate) type Answer = Result<Outcome, String>;
+
+struct Waiting {
+    host: HostName,
+    /// Which of several questions about one operation.
+    ticket: u64,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// Of however many instances: who copies a host may start it anew again and again.
 struct Claim {
-    instance: String,
+    /// The session that is in the place.
+    incumbent: u64,
     since: Timestamp,
     is_reported: bool,
 }
@@ -54,7 +71,7 @@ struct Session {
     serial: u64,
     hello: Hello,
     since: Timestamp,
-    outgoing: mpsc::Sender<ToAgent>,
+    outgoing: Outgoing<ToAgent>,
     end: watch::Sender<bool>,
     /// It has said what it is and can be told what to ask.
     is_settled: bool,
@@ -76,22 +93,22 @@ struct Watched {
 /// A place in the fleet, taken.
 pub(crate) struct Joined {
     pub(crate) serial: u64,
-    pub(crate) outgoing: mpsc::Sender<ToAgent>,
-    pub(crate) to_write: mpsc::Receiver<ToAgent>,
+    pub(crate) outgoing: Outgoing<ToAgent>,
+    pub(crate) to_write: ToWrite<ToAgent>,
     pub(crate) ended: watch::Receiver<bool>,
 }
 
 /// The way to a connected host.
 pub(crate) struct Line {
     pub(crate) boot_id: String,
-    pub(crate) outgoing: mpsc::Sender<ToAgent>,
+    pub(crate) first: mpsc::Sender<ToAgent>,
     pub(crate) ended: watch::Receiver<bool>,
 }
 
 impl Session {
     /// Whether there was room for it.
     fn say(&self, message: ToAgent) -> bool {
-        let said = self.outgoing.try_send(message);
+        let said = self.outgoing.rest.try_send(message);
         if matches!(said, Err(TrySendError::Closed(_))) {
             self.end.send_replace(true);
         }
@@ -141,6 +158,16 @@ impl Sessions {
             waiting: HashMap::new(),
             claims: BTreeMap::new(),
             next_serial: 0,
+            seen: HashSet::new(),
+            is_closed: false,
+        }
+    }
+
+    /// For good: every connection ends, and no other is taken.
+    pub(crate) fn close(&mut self) {
+        self.is_closed = true;
+        for session in self.by_host.values() {
+            session.end.send_replace(true);
         }
     }
 
@@ -156,19 +183,26 @@ impl Sessions {
         hello: Hello,
         now: Timestamp,
     ) -> Result<Joined, Taken> {
+        if self.is_closed {
+            return Err(Taken {
+                reason: "this server does not lead any more".to_owned(),
+                are_two: false,
+            });
+        }
         if let Some(there) = self.by_host.get(host)
             && there.hello.instance != hello.instance
             && !*there.end.borrow()
         {
             let since = there.since;
-            return Err(self.taken(host, since, hello.instance, now));
+            let incumbent = there.serial;
+            return Err(self.taken(host, incumbent, since, now));
         }
         self.claims.remove(host);
         if let Some(before) = self.by_host.remove(host) {
             before.end.send_replace(true);
         }
         self.next_serial += 1;
-        let (outgoing, to_write) = mpsc::channel(OUTGOING_MAX);
+        let (outgoing, to_write) = outgoing(FIRST_MAX, ASSIGNMENTS_MAX);
         let (end, ended) = watch::channel(false);
         let session = Session {
             serial: self.next_serial,
@@ -192,15 +226,15 @@ impl Sessions {
     fn taken(
         &mut self,
         host: &HostName,
+        incumbent: u64,
         there: Timestamp,
-        instance: String,
         now: Timestamp,
     ) -> Taken {
         let reason = format!("another agent is connected as {host} since {there}");
         let known = self.claims.get_mut(host);
-        let Some(claim) = known.filter(|claim| claim.instance == instance) else {
+        let Some(claim) = known.filter(|claim| claim.incumbent == incumbent) else {
             let claim = Claim {
-                instance,
+                incumbent,
                 since: now,
                 is_reported: false,
             };
@@ -230,14 +264,26 @@ impl Sessions {
         self.ring.remove(host);
     }
 
+    /// Whoever is there under this name has lost it.
+    pub(crate) fn end(&mut self, host: &HostName) {
+        if let Some(session) = self.by_host.get(host) {
+            session.end.send_replace(true);
+        }
+    }
+
     /// It has said what it is: from now on it asks and is ordered.
     pub(crate) fn settled(&mut self, host: &HostName, serial: u64) {
         if let Some(session) = self.by_host.get_mut(host)
             && session.serial == serial
         {
             session.is_settled = true;
+            self.seen.insert(host.clone());
             self.ring.insert(host);
         }
+    }
+
+    pub(crate) fn has_seen(&self, host: &HostName) -> bool {
+        self.seen.contains(host)
     }
 
     pub(crate) fn line(&self, host: &HostName) -> Option<Line> {
@@ -245,7 +291,7 @@ impl Sessions {
         let session = session.filter(|session| session.is_settled && !*session.end.borrow())?;
         Some(Line {
             boot_id: session.hello.boot_id.clone(),
-            outgoing: session.outgoing.clone(),
+            first: session.outgoing.first.clone(),
             ended: session.end.subscribe(),
         })
     }
@@ -258,6 +304,7 @@ impl Sessions {
             version: session.map(|session| session.hello.version.clone()),
             boot_id: session.map(|session| session.hello.boot_id.clone()),
             targets,
+            is_refused: false,
         }
     }
 
@@ -297,6 +344,11 @@ impl Sessions {
 
     pub(crate) fn watched(&self) -> Vec<TargetId> {
         self.watched.keys().cloned().collect()
+    }
+
+    pub(crate) fn watched_as(&self, target: &TargetId) -> Option<(Arc<Target>, Arc<Service>)> {
+        let watched = self.watched.get(target)?;
+        Some((Arc::clone(&watched.target), Arc::clone(&watched.service)))
     }
 
     /// Tells whoever should ask these targets what, and whoever should no longer, so. Whether all of them could be
@@ -382,32 +434,44 @@ impl Sessions {
         &mut self,
         host: &HostName,
         operation: &OperationId,
-    ) -> oneshot::Receiver<Outcome> {
+    ) -> (u64, oneshot::Receiver<Answer>) {
         let (answer, answered) = oneshot::channel();
-        self.waiting
-            .insert(operation.clone(), (host.clone(), answer));
-        answered
+        self.next_serial += 1;
+        let waiting = Waiting {
+            host: host.clone(),
+            ticket: self.next_serial,
+            answer,
+        };
+        self.waiting.insert(operation.clone(), waiting);
+        (self.next_serial, answered)
     }
 
-    pub(crate) fn give_up(&mut self, operation: &OperationId) {
-        self.waiting.remove(operation);
+    /// Nobody waits for this question's answer any more.
+    pub(crate) fn give_up(&mut self, operation: &OperationId, ticket: u64) {
+        let waiting = self.waiting.get(operation);
+        if waiting.is_some_and(|waiting| waiting.ticket == ticket) {
+            self.waiting.remove(operation);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn awaits_anything(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Whether somebody waited for this, from this host.
-    pub(crate) fn outcome(
+    pub(crate) fn answer(
         &mut self,
         host: &HostName,
         operation: &OperationId,
-        outcome: Outcome,
+        answer: Answer,
     ) -> bool {
-        match self.waiting.remove(operation) {
-            Some((whose, answer)) if whose == *host => answer.send(outcome).is_ok(),
-            Some(other) => {
-                self.waiting.insert(operation.clone(), other);
-                false
-            }
-            None => false,
+        let waiting = self.waiting.get(operation);
+        if waiting.is_none_or(|waiting| waiting.host != *host) {
+            return false;
         }
+        let waiting = self.waiting.remove(operation);
+        waiting.is_some_and(|waiting| waiting.answer.send(answer).is_ok())
     }
 }
 

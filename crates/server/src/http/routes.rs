@@ -408,9 +408,25 @@ fn person_routes() -> Vec<Route> {
             "enrolHost",
             "A token with which a host can enrol once, within an hour.",
             hosts::enrol,
-            "EnrolRequest",
+            "HostRequest",
         )
         .gives("Enrolment"),
+        post(
+            "/api/v1/hosts/revoke",
+            "revokeHost",
+            "Ends a host's certificates, tokens and connection at once.",
+            hosts::revoke,
+            "HostRequest",
+        )
+        .gives("HostStatus"),
+        post(
+            "/api/v1/hosts/accept",
+            "acceptHost",
+            "Believes what a host said last, though more than half of it is gone.",
+            hosts::accept,
+            "HostRequest",
+        )
+        .gives("HostStatus"),
         post(
             "/api/v1/targets/{id}/test",
             "testTarget",

@@ -122,6 +122,8 @@ fn server() -> Schemas {
             object(&[
                 ("version", text()),
                 ("installation", text()),
+                ("role", one_of(&["leads", "follows"])),
+                ("leader", or_null(text())),
                 ("started_at", time()),
                 ("ready", truth()),
                 ("troubles", list(text())),
@@ -380,7 +382,7 @@ fn orders() -> Schemas {
         (
             "Action",
             any_of(
-                &["restart", "start", "stop"],
+                &["restart", "start", "stop", "reboot", "power_cycle"],
                 &[
                     (
                         "command",
@@ -533,7 +535,7 @@ fn requests() -> Schemas {
                 &[],
             ),
         ),
-        ("EnrolRequest", request(&[("host", text())], &[])),
+        ("HostRequest", request(&[("host", text())], &[])),
         (
             "Enrolment",
             object(&[("host", text()), ("token", text()), ("expires_at", time())]),
@@ -546,6 +548,7 @@ fn requests() -> Schemas {
                 ("version", or_null(text())),
                 ("boot_id", or_null(text())),
                 ("targets", number()),
+                ("is_refused", truth()),
             ]),
         ),
         ("HostPage", page("HostStatus")),

@@ -91,21 +91,15 @@ async fn run(
     tests: Vec<Arc<Test>>,
 ) -> Result<Vec<TestResult>, Problem> {
     let runner = watched.service.runner_for(&watched.target);
-    let host = desk.fleet.host_of(&watched.target);
     let mut results = Vec::new();
     for test in tests {
         let turn = desk.requested_tests.acquire().await;
         let _turn = turn.map_err(|_closed| Problem::unavailable("the server is stopping"))?;
         let question = Question::new(&watched.target, runner.as_ref(), &test, &desk.tools);
         let started = Instant::now();
-        let answer = match &host {
-            Some(host) if test.is_inside() => {
-                let words = format!(
-                    "only the agent of {host} can ask this: `pitcrew targets` shows its last answer"
-                );
-                Answer::unknown(words)
-            }
-            Some(_) | None => Box::pin(ask(question)).await,
+        let answer = match desk.fleet.not_asked_here(&watched.target, &test) {
+            Some(why) => Answer::unknown(why),
+            None => Box::pin(ask(question)).await,
         };
         results.push(TestResult {
             test: test.name.clone(),

@@ -75,6 +75,13 @@ impl Cgroup {
         }
     }
 
+    /// Nothing in it runs until it is thawed; what the kernel does for it, such as taking connections in, goes on.
+    pub(super) fn freeze(&self, frozen: bool) -> anyhow::Result<()> {
+        let file = self.killable()?.join("cgroup.freeze");
+        let state = if frozen { "1" } else { "0" };
+        fs::write(&file, state).with_context(|| format!("failed to write {}", file.display()))
+    }
+
     /// Kills all in it and takes it away; nothing if it isn't there.
     pub(super) fn destroy(&self) -> anyhow::Result<()> {
         let all = self.all()?;

@@ -10,7 +10,13 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 
-use super::{cgroup::Cgroup, directory, ensure_possible, image, wait_for};
+use super::{
+    cable::{self, HOSTS_MAX},
+    cgroup::Cgroup,
+    directory, ensure_possible, image,
+    switch::Switch,
+    wait_for,
+};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -81,7 +87,8 @@ impl Host {
         ))
     }
 
-    fn root(&self) -> anyhow::Result<String> {
+    /// Its file system, seen from outside.
+    pub(super) fn root(&self) -> anyhow::Result<String> {
         Ok(format!("/proc/{}/root", self.leader()?))
     }
 
@@ -93,9 +100,14 @@ impl Host {
         Ok(())
     }
 
-    fn start(&self, lease: bool) -> anyhow::Result<Child> {
+    pub(super) fn start(&self, lease: bool) -> anyhow::Result<Child> {
         ensure_possible()?;
         image::build()?;
+        let has_cable = Switch::new(&self.lab).find()?.is_some();
+        ensure!(
+            !has_cable || (1..=HOSTS_MAX).contains(&self.number),
+            "a lab with a switch has hosts 1 to {HOSTS_MAX}"
+        );
         self.off()?;
         fs::create_dir_all(self.folder())?;
         let console = self.folder().join("console.log");
@@ -105,6 +117,7 @@ impl Host {
             .arg(std::env::current_exe()?)
             .args(["lab", "--name", &self.lab, "own", &self.number.to_string()])
             .args(lease.then_some("--lease"))
+            .args(has_cable.then_some("--cable"))
             .stdin(if lease { Stdio::piped() } else { Stdio::null() })
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -112,7 +125,11 @@ impl Host {
             .process_group(0)
             .spawn()
             .context("failed to run unshare")?;
-        if let Err(error) = self.wait_until_up(&mut owner) {
+        let has_ended = || match owner.try_wait()? {
+            Some(status) => bail!("its owner ended: {status}"),
+            None => Ok(()),
+        };
+        if let Err(error) = self.wait_until_up(has_ended) {
             let said = fs::read(&console).unwrap_or_default();
             let said = String::from_utf8_lossy(&said)
                 .lines()
@@ -128,11 +145,12 @@ impl Host {
         Ok(owner)
     }
 
-    fn wait_until_up(&self, owner: &mut Child) -> anyhow::Result<()> {
+    fn wait_until_up(
+        &self,
+        mut has_ended: impl FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         wait_for("systemd to be up", START_LIMIT, || {
-            if let Some(status) = owner.try_wait()? {
-                bail!("its owner ended: {status}");
-            }
+            has_ended()?;
             let Some(leader) = self.find_leader() else {
                 return Ok(None);
             };
@@ -141,6 +159,36 @@ impl Host {
                 .output()?;
             Ok(matches!(said.stdout.trim_ascii(), b"running" | b"degraded").then_some(()))
         })
+    }
+
+    /// The power is cut and comes back: all that ran is gone, the disk and the owner stay.
+    pub(super) fn reset(&self) -> anyhow::Result<()> {
+        let old = self.leader()?;
+        fs::write(self.reset_request(), "")?;
+        self.cut_power()?;
+        self.wait_until_up(|| Ok(()))
+            .and_then(|()| {
+                ensure!(self.leader()? != old, "its init is still the same");
+                Ok(())
+            })
+            .with_context(|| format!("host {} did not come back", self.number))
+    }
+
+    fn reset_request(&self) -> PathBuf {
+        self.folder().join("reset")
+    }
+
+    /// Whether whoever cut the power wants the host back.
+    pub(super) fn is_reset(&self) -> bool {
+        fs::remove_file(self.reset_request()).is_ok()
+    }
+
+    fn cut_power(&self) -> anyhow::Result<()> {
+        if let Some(switch) = Switch::new(&self.lab).find()? {
+            cable::unplug(switch, &cable::link(self.number));
+        }
+        fs::remove_file(self.folder().join("leader")).ok();
+        self.cgroup().kill()
     }
 
     /// Held by the host's owner for as long as it lives, so that nobody else mistakes the next host for this one.
@@ -156,7 +204,7 @@ impl Host {
 
     /// As when the plug is pulled. Nothing when it is off already.
     pub(super) fn off(&self) -> anyhow::Result<()> {
-        self.cgroup().kill()?;
+        self.cut_power()?;
         if let Ok(owner) = File::open(self.ownership()) {
             wait_for("the host's owner to end", Duration::from_secs(20), || {
                 Ok(owner.try_lock().is_ok().then_some(()))
@@ -180,6 +228,14 @@ impl Host {
         Ok(())
     }
 
+    /// Nothing when it is off.
+    pub(super) fn freeze(&self, frozen: bool) -> anyhow::Result<()> {
+        if self.find_leader().is_some() {
+            self.cgroup().freeze(frozen)?;
+        }
+        Ok(())
+    }
+
     /// Through its systemd: a process that enters the namespaces alone would belong to no cgroup of the host.
     pub(super) fn run(&self, command: &[String]) -> anyhow::Result<()> {
         let status = enter(self.leader()?)
@@ -191,7 +247,8 @@ impl Host {
                 "--collect",
                 "--",
             ])
-            .args(command)
+            // systemd would take what follows for names of variables.
+            .args(command.iter().map(|word| word.replace('$', "$$")))
             .status()?;
         ensure!(
             status.success(),
@@ -207,41 +264,4 @@ fn enter(leader: u32) -> Command {
     let mut command = Command::new("nsenter");
     command.args(["--all", "--target", &leader.to_string()]);
     command
-}
-
-/// A host that is on until this is dropped, or the process that holds it is dead, however that comes.
-pub(crate) struct Leased {
-    host: Host,
-    owner: Child,
-}
-
-impl Leased {
-    /// In a lab of this process's own.
-    pub(crate) fn for_tests() -> anyhow::Result<Self> {
-        let host = Host::new(&format!("tests{}", std::process::id()), 1);
-        let owner = host.start(true)?;
-        Ok(Self { host, owner })
-    }
-
-    /// What tests look at to find it.
-    pub(crate) fn environment(&self) -> anyhow::Result<[(&'static str, String); 2]> {
-        Ok([
-            ("PITCREW_TEST_SYSTEMD_BUS", self.host.bus()?),
-            ("PITCREW_TEST_SYSTEMD_ROOT", self.host.root()?),
-        ])
-    }
-}
-
-impl Drop for Leased {
-    fn drop(&mut self) {
-        drop(self.owner.stdin.take());
-        if let Err(error) = self
-            .owner
-            .wait()
-            .map_err(anyhow::Error::from)
-            .and_then(|_| self.host.off())
-        {
-            eprintln!("failed to switch the lab's host off: {error:#}");
-        }
-    }
 }

@@ -1,10 +1,11 @@
-//! A host's owner: makes its disk and its cgroup, starts its init, waits for the end, takes everything away.
+//! A host's owner: makes its disk and its cgroup, starts its init, waits for the end, takes everything away. After a reset
+//! it starts another init on the same disk.
 //!
 //! It runs in a mount namespace of its own, so that the disk is gone with it whatever happens, and outside the
 //! host's cgroup, so that it outlives the host's power by as long as cleaning takes.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -14,38 +15,68 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 
-use super::{Host, image, wait_for};
+use super::{Host, cable, image, switch::Switch, wait_for};
+
+pub(super) const SMALL_DISK: &str = "/srv";
+const SMALL_DISK_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Enters every cgroup given before `--`, then becomes what is given after it.
 const ENTER: &str = r#"until [ "$1" = -- ]; do echo $$ > "$1"; shift; done; shift; exec "$@""#;
 
-pub(super) fn own(host: &Host, lease: bool) -> anyhow::Result<()> {
+pub(super) fn own(host: &Host, lease: bool, cable: bool) -> anyhow::Result<()> {
     // Until this process is dead.
     let _owned = host.take_ownership()?;
     let disk = make_disk(host)?;
-    let mut container = start(host, &disk)?;
-    let (name, number) = (host.lab.clone(), host.number);
+    let small = make_small_disk(host)?;
     if lease {
-        thread::spawn(move || {
+        end_after(host, || {
             io::copy(&mut io::stdin().lock(), &mut io::sink()).ok();
-            // Its end is noticed below.
-            Host::new(&name, number).cgroup().kill().ok();
         });
     }
-    let ran = run_to_its_end(host, &mut container);
-    host.cgroup().destroy()?;
+    if cable {
+        let switch = File::open(Switch::new(&host.lab).ownership())?;
+        // Given to this process when the switch's owner is dead.
+        end_after(host, move || {
+            switch.lock_shared().ok();
+        });
+    }
+    let ran = loop {
+        let mut container = start(host, &disk, &small, cable)?;
+        let ran = run_to_its_end(host, &mut container, cable);
+        host.cgroup().destroy()?;
+        if ran.is_err() || !host.is_reset() {
+            break ran;
+        }
+    };
     unmount(&disk_folder(host))?;
     host.clean()?;
     ran
 }
 
-fn run_to_its_end(host: &Host, container: &mut Child) -> anyhow::Result<()> {
+/// The host's end is noticed by whoever waits for its container.
+fn end_after(host: &Host, waited: impl FnOnce() + Send + 'static) {
+    let host = Host::new(&host.lab, host.number);
+    thread::spawn(move || {
+        waited();
+        // Whatever was asked before, it does not come back.
+        host.is_reset();
+        host.cgroup().kill().ok();
+    });
+}
+
+fn run_to_its_end(host: &Host, container: &mut Child, cable: bool) -> anyhow::Result<()> {
     let leader = wait_for("the host's init", Duration::from_secs(20), || {
         if let Some(status) = container.try_wait()? {
             bail!("systemd-nspawn ended at once: {status}");
         }
         Ok(child_that_is_systemd(container.id()))
     })?;
+    if cable {
+        let switch = Switch::new(&host.lab).find()?;
+        let switch = switch.context("the lab's switch was switched off")?;
+        let (link, address) = (cable::link(host.number), cable::address(host.number));
+        cable::plug_in(switch, &link, leader, &address)?;
+    }
     host.write_leader(leader)?;
     container.wait()?;
     Ok(())
@@ -78,6 +109,28 @@ fn make_disk(host: &Host) -> anyhow::Result<PathBuf> {
     Ok(root)
 }
 
+/// A file system of its own that is soon full, seen by the host at [`SMALL_DISK`].
+fn make_small_disk(host: &Host) -> anyhow::Result<PathBuf> {
+    let file = disk_folder(host).join("small.ext4");
+    File::create(&file)?.set_len(SMALL_DISK_BYTES)?;
+    let status = Command::new("mkfs.ext4")
+        .args(["-q", "-m", "0", "-O", "^has_journal"])
+        .arg(&file)
+        .status()
+        .context("failed to run mkfs.ext4")?;
+    ensure!(status.success(), "mkfs.ext4 ended with {status}");
+    let place = disk_folder(host).join("small");
+    fs::create_dir(&place)?;
+    // The loop device is gone with its last mount.
+    let status = Command::new("mount")
+        .args(["-o", "loop"])
+        .args([&file, &place])
+        .status()
+        .context("failed to run mount")?;
+    ensure!(status.success(), "failed to mount {}", file.display());
+    Ok(place)
+}
+
 fn mount(kind: &str, place: &Path, options: &str) -> anyhow::Result<()> {
     let status = Command::new("mount")
         .args(["-t", kind, "-o", options, kind])
@@ -101,7 +154,10 @@ fn unmount(place: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start(host: &Host, root: &Path) -> anyhow::Result<Child> {
+fn start(host: &Host, root: &Path, small: &Path, cable: bool) -> anyhow::Result<Child> {
+    let mut small_disk = small.as_os_str().to_owned();
+    small_disk.push(":");
+    small_disk.push(SMALL_DISK);
     Command::new("sh")
         .args(["-euc", ENTER, "sh"])
         .args(host.cgroup().make()?)
@@ -123,6 +179,9 @@ fn start(host: &Host, root: &Path) -> anyhow::Result<Child> {
             "--timezone=off",
             "--console=read-only",
         ])
+        .arg("--bind")
+        .arg(small_disk)
+        .args(cable.then_some("--private-network"))
         .args(["--kill-signal=SIGRTMIN+3", "--boot"])
         .stdin(Stdio::null())
         .spawn()
@@ -141,7 +200,7 @@ fn child_that_is_systemd(parent: u32) -> Option<u32> {
 
 fn parent_of(pid: u32) -> Option<u32> {
     let mut stat = String::new();
-    fs::File::open(format!("/proc/{pid}/stat"))
+    File::open(format!("/proc/{pid}/stat"))
         .ok()?
         .read_to_string(&mut stat)
         .ok()?;

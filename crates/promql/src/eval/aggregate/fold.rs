@@ -6,13 +6,13 @@ use super::{
         row::{Cell, Computed},
     },
     Group, HistogramMean, HistogramTotal, Mean, quantile_of,
+    running::Running,
 };
 use crate::{
     annotations::{HistogramOperation, Note},
     histogram::ResetHint,
     number::Kahan,
     parser::{AggregateOp, Span},
-    storage::is_stale,
 };
 
 /// Histograms of one group at one step.
@@ -39,8 +39,9 @@ impl Evaluator<'_> {
         let members: Vec<&Row> = group.members.iter().map(|index| &rows[*index]).collect();
         let with_histograms = members.iter().any(|row| row.has_histograms());
         let mut folded = Row::empty(group.labels.clone(), grid.steps);
-        if op == AggregateOp::Sum && !with_histograms {
-            folded.floats = sums(&members, grid.steps);
+        if !with_histograms && let Some(mut running) = Running::new(op, grid.steps) {
+            members.iter().for_each(|row| running.add(&row.floats));
+            folded.floats = running.floats();
             return folded;
         }
         for step in 0..grid.steps {
@@ -161,29 +162,6 @@ impl Evaluator<'_> {
             self.note(span, Note::MismatchedCustomBuckets { operation });
         }
     }
-}
-
-/// Row by row instead of step by step: floats lie side by side in a row.
-fn sums(members: &[&Row], steps: usize) -> Vec<f64> {
-    let mut sums = vec![Kahan::default(); steps];
-    let mut seen = vec![false; steps];
-    for row in members {
-        for ((sum, seen), value) in sums.iter_mut().zip(&mut seen).zip(&row.floats) {
-            if !is_stale(*value) {
-                sum.add(*value);
-                *seen = true;
-            }
-        }
-    }
-    let sums = sums.iter().zip(&seen);
-    sums.map(|(sum, seen)| {
-        if *seen {
-            sum.total()
-        } else {
-            crate::storage::stale()
-        }
-    })
-    .collect()
 }
 
 fn float_of(cell: Cell<'_>) -> Option<f64> {

@@ -2,10 +2,12 @@
 
 mod fold;
 mod pick;
+mod running;
 mod total;
 
 use std::collections::BTreeMap;
 
+use running::Inner;
 pub(crate) use total::{HistogramMean, HistogramTotal, Mean, quantile_of};
 
 use super::{
@@ -45,7 +47,10 @@ impl Evaluator<'_> {
         };
         let param_span = plan.param.as_ref().map_or(span, |param| param.span);
         let params = self.checked(plan.op, params, param_span)?;
-        let rows = self.vector(&plan.inner, grid)?;
+        let rows = match self.inner(plan, grid)? {
+            Inner::Rows(rows) => rows,
+            Inner::Aggregated(rows) => return Ok(rows),
+        };
         let groups = groups(&rows, &plan.grouping);
         let is_pick = matches!(
             plan.op,

@@ -17,6 +17,7 @@ pub(super) use sort::nan_last;
 use super::{
     EvalError, Evaluator, Grid, Node, NodeKind, Row, Values,
     row::Cell,
+    selector::Columns,
     window::{RangeSource, Window},
 };
 use crate::{
@@ -40,8 +41,9 @@ impl Evaluator<'_> {
         span: Span,
         grid: &Grid,
     ) -> Result<Values, EvalError> {
-        if let Some(range) = args.iter().position(is_range) {
-            return self.range_call(name, args, range, grid).map(Values::Vector);
+        if let Some(range) = range_position(args) {
+            let ready = self.range_call(name, args, range, grid)?;
+            return self.over_windows(&ready, grid).map(Values::Vector);
         }
         if let Some(function) = math::function(name) {
             return self.each_float(args, grid, function).map(Values::Vector);
@@ -147,25 +149,41 @@ impl Evaluator<'_> {
         Ok(Values::Vector(rows))
     }
 
-    fn range_call(
+    /// A call of a function over windows, ready to be computed.
+    pub(super) fn range_call<'n>(
         &mut self,
         name: &'static str,
-        args: &[Node],
+        args: &'n [Node],
         range: usize,
         grid: &Grid,
-    ) -> Result<Vec<Row>, EvalError> {
+    ) -> Result<ReadyCall<'n>, EvalError> {
         let mut scalars = Vec::new();
         for (_, arg) in args.iter().enumerate().filter(|(index, _)| *index != range) {
             scalars.push(self.scalar(arg, grid)?);
         }
         let source = self.range_source(&args[range], grid)?;
         check_extension(name, source.extension)?;
-        let call = RangeCall {
-            source: &source,
-            grid,
-            scalars: &scalars,
-            // Where a parameter is said to be out of range, its place is that of the first argument.
+        Ok(ReadyCall {
+            name,
+            range: &args[range],
             first_span: args[0].span,
+            source,
+            scalars,
+        })
+    }
+
+    pub(super) fn over_windows(
+        &mut self,
+        ready: &ReadyCall<'_>,
+        grid: &Grid,
+    ) -> Result<Vec<Row>, EvalError> {
+        let name = ready.name;
+        let call = RangeCall {
+            source: &ready.source,
+            grid,
+            scalars: &ready.scalars,
+            // Where a parameter is said to be out of range, its place is that of the first argument.
+            first_span: ready.first_span,
             cancelled: self.options.cancelled,
             type_labels: self.options.type_labels,
         };
@@ -176,9 +194,39 @@ impl Evaluator<'_> {
             "deriv" | "predict_linear" | "double_exponential_smoothing" => {
                 regression::trend(&call, name, &mut self.notes)
             }
-            "absent_over_time" => absent::absent_over_time(&call, &args[range]),
+            "absent_over_time" => absent::absent_over_time(&call, ready.range),
             _ => over_time::aggregate(&call, name, &mut self.notes),
         }
+    }
+}
+
+/// A function over windows with its arguments read.
+pub(super) struct ReadyCall<'n> {
+    name: &'static str,
+    range: &'n Node,
+    first_span: Span,
+    source: RangeSource,
+    scalars: Vec<Vec<f64>>,
+}
+
+impl ReadyCall<'_> {
+    /// Whether rows can't be computed for some of the series alone, or aren't of floats alone.
+    pub(super) fn needs_all_series(&self) -> bool {
+        let has_histograms = |series: &Columns| !series.histograms.values.is_empty();
+        self.name == "absent_over_time" || self.source.series.iter().any(has_histograms)
+    }
+
+    pub(super) fn take_series(&mut self) -> Vec<Columns> {
+        std::mem::take(&mut self.source.series)
+    }
+
+    pub(super) fn set_series(&mut self, series: impl Iterator<Item = Columns>) {
+        self.source.series.clear();
+        self.source.series.extend(series);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.source.series.is_empty()
     }
 }
 
@@ -220,8 +268,11 @@ impl RangeCall<'_> {
     }
 }
 
-fn is_range(node: &Node) -> bool {
-    matches!(node.kind, NodeKind::Range { .. } | NodeKind::Subquery(_))
+/// Which argument windows are over, if any is.
+pub(super) fn range_position(args: &[Node]) -> Option<usize> {
+    let is_range =
+        |node: &Node| matches!(node.kind, NodeKind::Range { .. } | NodeKind::Subquery(_));
+    args.iter().position(is_range)
 }
 
 fn check_extension(name: &str, extension: Option<Extension>) -> Result<(), EvalError> {

@@ -172,7 +172,10 @@ fn without_markers(mut column: FloatColumn, keep_starts: bool) -> FloatColumn {
     if !keep_starts {
         column.starts.clear();
     }
-    if !column.values.iter().any(|value| is_stale(*value)) {
+    // Without a way out of the loop many values are compared at once.
+    let values = column.values.iter();
+    let has_markers = values.fold(false, |any, value| any | is_stale(*value));
+    if !has_markers {
         return column;
     }
     let keep: Vec<bool> = column

@@ -72,7 +72,7 @@ fn joined(sessions: &mut Sessions, host: &HostName) -> Joined {
 
 /// What waits to be written: tests that are told, and targets that are taken back.
 fn said(joined: &mut Joined) -> Vec<(TargetId, usize)> {
-    let messages = std::iter::from_fn(|| joined.to_write.try_recv().ok());
+    let messages = std::iter::from_fn(|| joined.to_write.try_next());
     let lines = messages.filter_map(|message| match message {
         ToAgent::Watch { target, tests, .. } => Some((target.id.clone(), tests.len())),
         ToAgent::Unwatch { target } => Some((target, 0)),
@@ -101,7 +101,7 @@ fn what_finds_no_room_is_told_later_and_nothing_is_forgotten() {
     let mut sessions = Sessions::new(2);
     let a = host("a");
     let mut on_a = joined(&mut sessions, &a);
-    let count = OUTGOING_MAX * 2 + 7;
+    let count = ASSIGNMENTS_MAX * 2 + 7;
     for number in 0..count {
         sessions.watch(
             &target(format!("{number}@a"), &a),
@@ -124,9 +124,11 @@ fn a_second_claimant_is_refused_and_reported_once_when_it_is_certain() {
     let mut sessions = Sessions::new(0);
     let a = host("a");
     joined(&mut sessions, &a);
-    let mut claim = |seconds| {
+    // A copy that is started anew each time is the same news.
+    let mut claim = |seconds: u64| {
         let now = Timestamp::ZERO + Duration::from_secs(seconds);
-        let refused = sessions.join(&a, hello("2"), now).err();
+        let instance = format!("copy-{seconds}");
+        let refused = sessions.join(&a, hello(&instance), now).err();
         refused.map(|taken| taken.are_two)
     };
     assert_eq!(claim(1), Some(false), "it may be the same host, restarted");
@@ -150,4 +152,28 @@ fn the_same_agent_coming_back_takes_its_own_place() {
     );
     sessions.leave(&a, after.serial);
     assert_eq!(sessions.len(), 0);
+}
+
+#[test]
+fn nobody_waits_for_an_operation_once_whoever_asked_has_given_up() {
+    let mut sessions = Sessions::new(0);
+    let a = host("a");
+    let operation: OperationId = "op-1".parse().unwrap();
+    let (first, _) = sessions.wait_for(&a, &operation);
+    let (second, mut answered) = sessions.wait_for(&a, &operation);
+    sessions.give_up(&operation, first);
+    let outcome = || Outcome {
+        order: pitcrew_model::OrderId(1),
+        kind: pitcrew_model::OutcomeKind::Done,
+        at: Timestamp::ZERO,
+        detail: String::new(),
+    };
+    assert!(!sessions.answer(&host("b"), &operation, Ok(outcome())));
+    assert!(sessions.answer(&a, &operation, Ok(outcome())));
+    assert!(answered.try_recv().is_ok());
+    sessions.wait_for(&a, &operation);
+    sessions.give_up(&operation, second);
+    assert_eq!(sessions.waiting.len(), 1);
+    sessions.give_up(&operation, second + 1);
+    assert!(sessions.waiting.is_empty());
 }
