@@ -236,3 +236,66 @@ impl Clusters {
         (series - cluster.first_series < cluster.series).then_some((index, cluster))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::{collection::vec, prelude::*};
+
+    proptest! {
+        #[test]
+        fn a_footer_is_read_as_it_was_written(
+            numbers: [u64; 4],
+            times: [i64; 2],
+            series: u32,
+            lists: [Vec<u64>; 4],
+        ) {
+            let [merged, symbols, series_blocks, fingerprints] = lists;
+            let footer = Footer {
+                secret: numbers[0],
+                order: numbers[1],
+                level: 3,
+                segment: numbers[2],
+                min_ms: times[0],
+                max_ms: times[1],
+                samples: numbers[3],
+                series,
+                merged,
+                places: Places { clusters: 7, terms: 9, symbols, series: series_blocks, fingerprints },
+            };
+            prop_assert_eq!(Footer::decode(&footer.encode()), Ok(footer));
+        }
+
+        #[test]
+        fn clusters_are_read_as_they_were_written(found in vec((0u32..9, any::<u32>(), any::<i64>(), 0u64..99), 0..9)) {
+            let (mut first_series, mut place) = (0, 0);
+            let clusters = found.into_iter().map(|(series, rows, min_ms, step)| {
+                place += step;
+                let cluster = Cluster {
+                    first_series, series, kind: Kind::Blobs, rows, min_ms, max_ms: 5, place,
+                };
+                first_series += series;
+                cluster
+            });
+            let clusters = Clusters(clusters.collect());
+            let read = Clusters::decode(&clusters.encode()).unwrap();
+            prop_assert_eq!(&read.0, &clusters.0);
+            for series in 0..first_series {
+                let (_, cluster) = read.of_series(series).unwrap();
+                prop_assert!((cluster.first_series..cluster.first_series + cluster.series).contains(&series));
+            }
+            prop_assert_eq!(read.of_series(first_series), None);
+        }
+
+        #[test]
+        fn random_bytes_are_at_most_malformed(bytes: Vec<u8>) {
+            for is_read in [
+                Footer::decode(&bytes).is_ok(),
+                Clusters::decode(&bytes).is_ok(),
+                read_trailer(&bytes).is_ok(),
+            ] {
+                prop_assert!(!is_read || !bytes.is_empty());
+            }
+        }
+    }
+}

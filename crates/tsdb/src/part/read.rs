@@ -301,3 +301,29 @@ fn symbol_block(bytes: &[u8]) -> Result<SymbolBlock, Malformed> {
     }
     Ok(SymbolBlock(symbols))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn random_bytes_are_at_most_malformed(bytes: Vec<u8>, rows in 0usize..50) {
+            let packed = packed::compress(&bytes);
+            if let Ok(block) = series_block(&packed, 3) {
+                prop_assert_eq!(block.0.len(), 3);
+            }
+            if let Ok(block) = symbol_block(&packed) {
+                prop_assert!(block.0.len() <= bytes.len());
+            }
+            if let Ok(index) = ClusterIndex::decode(&bytes, rows) {
+                prop_assert_eq!(index.times.len(), rows);
+            }
+            prop_assert_eq!(packed::decompress(&packed), Ok(bytes.clone()));
+            if let Ok(plain) = packed::decompress(&bytes) {
+                prop_assert!(plain.len() < 1 << 30);
+            }
+        }
+    }
+}

@@ -121,3 +121,32 @@ fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     }
     Ok(filled)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn random_bytes_hold_no_record(bytes: Vec<u8>) {
+            let mut frames = Frames::new(&bytes[..], 0);
+            loop {
+                match frames.next().unwrap() {
+                    Next::Record { kind, .. } => prop_assert!(false, "a record of kind {}", kind),
+                    Next::Bad => {}
+                    Next::Torn | Next::End => break,
+                }
+            }
+        }
+
+        #[test]
+        fn a_header_is_read_as_it_was_written(number: u64, bytes: Vec<u8>) {
+            let written = header(*b"Metrics1", number);
+            prop_assert_eq!(written.len(), HEADER);
+            prop_assert_eq!(header_number(*b"Metrics1", &written), Some(number));
+            prop_assert_eq!(header_number(*b"Metrics2", &written), None);
+            prop_assert_eq!(header_number(*b"Metrics1", &bytes), None);
+        }
+    }
+}
