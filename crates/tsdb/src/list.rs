@@ -49,7 +49,7 @@ impl Store {
             });
             return Listing::of(names, limit, warnings);
         }
-        let mut warnings = Vec::new();
+        let mut warnings = self.lost(selection);
         {
             let head = read(&self.head);
             let table = &head.table;
@@ -91,7 +91,7 @@ impl Store {
             });
             return Listing::of(values, limit, warnings);
         }
-        let mut warnings = Vec::new();
+        let mut warnings = self.lost(selection);
         {
             let head = read(&self.head);
             let table = &head.table;
@@ -126,6 +126,10 @@ impl Store {
             }
         });
         Listing::of(found, limit, warnings)
+    }
+
+    fn lost(&self, selection: &Selection<'_>) -> Vec<String> {
+        lock(&self.losses).warnings(selection.start_ms, selection.end_ms)
     }
 
     fn each_series(

@@ -55,6 +55,8 @@ pub(crate) fn identities(head: &Head, group: &FrozenGroup) -> Vec<Option<(Labels
         .collect()
 }
 
+const FULL: &str = "a cluster's columns have a sample in each of its rows";
+
 fn write_column(
     writer: &mut PartWriter,
     rows: &[&Row],
@@ -64,7 +66,7 @@ fn write_column(
     fingerprint: u128,
 ) -> Result<(), Error> {
     let values = || -> Vec<f64> {
-        let bits = rows.iter().map(|row| row.bits(column).unwrap_or_default());
+        let bits = rows.iter().map(|row| row.bits(column).expect(FULL));
         bits.map(f64::from_bits).collect()
     };
     match kind {
@@ -81,7 +83,7 @@ fn write_column(
         Kind::Blobs => {
             let blobs = rows
                 .iter()
-                .map(|row| Box::from(row.blob(column).unwrap_or_default()));
+                .map(|row| Box::from(row.blob(column).expect(FULL)));
             writer.column(labels, fingerprint, ColumnValues::Blobs(blobs.collect()))
         }
     }

@@ -72,6 +72,7 @@ impl RowReader {
                 rare.float_times.push(row.timestamp_ms);
                 values.push(f64::from_bits(bits));
                 rare.starts.push(row.start_ms(column));
+            // What was encoded here, or came through a checksum, is decoded again.
             } else if let Some(Ok(sample)) = row.blob(column).map(blob::decode) {
                 rare.blob_times.push(row.timestamp_ms);
                 rare.blobs.push(sample);

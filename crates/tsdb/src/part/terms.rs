@@ -125,8 +125,14 @@ impl PartTerms<'_> {
         );
         let mut stream = map.0.range().ge(&from).lt(&to).into_stream();
         while let Some((term, place)) = stream.next() {
-            let value = std::str::from_utf8(&term[from.len()..]).unwrap_or_default();
-            if !each(value, place)? {
+            let value = std::str::from_utf8(&term[from.len()..]);
+            let damaged = |_| {
+                let terms = self.part.footer.places.terms;
+                self.part
+                    .file
+                    .damaged(terms, Malformed::at("value of a label"))
+            };
+            if !each(value.map_err(damaged)?, place)? {
                 break;
             }
         }

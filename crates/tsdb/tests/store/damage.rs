@@ -148,6 +148,13 @@ fn a_part_that_is_none_is_put_aside_and_every_answer_of_its_time_says_so() {
         );
         assert_eq!(listing.items, Vec::<Labels>::new());
         assert_eq!(listing.warnings, warnings);
+        let all = Selection {
+            matchers: &[],
+            start_ms: NOW_MS - 1,
+            end_ms: NOW_MS + 1,
+        };
+        assert_eq!(store.label_names(&all, 10).warnings, warnings);
+        assert_eq!(store.label_values("job", &all, 10).warnings, warnings);
         let later = Selection {
             matchers: &[],
             start_ms: NOW_MS + 1,
