@@ -54,6 +54,13 @@ impl Labels {
         builder.build()
     }
 
+    /// From labels that a store keeps in order: ascending by name, no name twice, no value empty.
+    pub fn from_sorted(labels: Vec<Label>) -> Self {
+        debug_assert!(labels.is_sorted_by(|left, right| left.name < right.name));
+        debug_assert!(labels.iter().all(|label| !label.value.is_empty()));
+        Labels(labels.into())
+    }
+
     /// The value of a label; empty where there is none.
     pub fn get(&self, name: &str) -> &str {
         self.0
