@@ -1,4 +1,5 @@
-//! What other programs say about themselves, decoded: remote write 1.0 and 2.0, and what is scraped as text.
+//! What other programs say about themselves, decoded: remote write 1.0 and 2.0, OpenTelemetry's metrics, and what is
+//! scraped as text.
 //!
 //! A decoder walks over bytes from outside and tells a [`Sink`] what it finds. It never makes a copy of a series' labels:
 //! most series are known already, and then their bytes are only hashed. Whoever does not know them asks the
@@ -6,6 +7,7 @@
 //! for a length that is merely claimed.
 
 mod histogram;
+pub mod otlp;
 mod protobuf;
 pub mod remote_write;
 mod series;
