@@ -9,6 +9,7 @@
 mod histogram;
 pub mod otlp;
 mod protobuf;
+pub mod relabel;
 pub mod remote_write;
 mod series;
 #[cfg(test)]
