@@ -26,6 +26,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("pitcrew-ledger", &["pitcrew-model"]),
     ("pitcrew-promql", &[]),
     ("pitcrew-tsdb", &["pitcrew-promql"]),
+    ("pitcrew-ingest", &["pitcrew-promql"]),
     ("pitcrew-wire", &["pitcrew-model"]),
     (
         "pitcrew-agent",

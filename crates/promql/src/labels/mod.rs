@@ -12,7 +12,7 @@ use std::{fmt, sync::Arc};
 
 pub use builder::LabelsBuilder;
 pub use matcher::{MatchOp, Matcher};
-pub use pattern::MatcherError;
+pub use pattern::{MatcherError, anchored};
 
 /// The label that holds a metric's name.
 pub const METRIC_NAME: &str = "__name__";
