@@ -54,7 +54,11 @@ fn look() -> Option<String> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     // What can't be read says nothing of an overload.
     let read = |path| fs::read_to_string(path).unwrap_or_default();
-    judge(&read("/proc/loadavg"), cores, &read("/proc/pressure/memory"))
+    judge(
+        &read("/proc/loadavg"),
+        cores,
+        &read("/proc/pressure/memory"),
+    )
 }
 
 /// The first number of proc(5)'s loadavg, and `avg10` of `full` in Documentation/accounting/psi.rst of the kernel.
@@ -81,7 +85,8 @@ mod tests {
 
     #[test]
     fn a_host_is_overloaded_by_its_run_queue_or_by_want_of_memory() {
-        let idle = "some avg10=90.00 avg60=1 avg300=1 total=1\nfull avg10=0.00 avg60=0 avg300=0 total=0";
+        let idle =
+            "some avg10=90.00 avg60=1 avg300=1 total=1\nfull avg10=0.00 avg60=0 avg300=0 total=0";
         let thrashing = "some avg10=90.00 total=1\nfull avg10=35.50 avg60=0 avg300=0 total=0";
         assert_eq!(judge("15.9 1 1 1/2 3", 2, idle), None);
         assert!(judge("16.0 1 1 1/2 3", 2, idle).is_some());
