@@ -28,6 +28,7 @@ use std::{io, path::PathBuf};
 use pitcrew_act::SuperviseError;
 use pitcrew_model::HostSettings;
 
+pub use backoff::Backoff;
 pub use hands::{HandsOptions, hands};
 pub use processes::Processes;
 pub use run::run;

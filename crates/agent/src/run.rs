@@ -189,8 +189,8 @@ impl Agent {
             };
             let pause = match connected {
                 Ok(stream) => {
-                    let welcomed = || {
-                        servers.succeeded();
+                    let welcomed = |return_within| {
+                        servers.succeeded(return_within);
                         tracing::info!(server, host = %identity.host, "connected");
                     };
                     let ended = Box::pin(session::run(&self, &server, stream, welcomed)).await;

@@ -40,8 +40,8 @@ impl Servers {
     }
 
     /// The current one took this host in.
-    pub(crate) fn succeeded(&mut self) {
-        self.backoff.succeeded();
+    pub(crate) fn succeeded(&mut self, return_within: Duration) {
+        self.backoff.succeeded(return_within);
         self.tried = 0;
         self.one_follows = false;
     }
@@ -51,13 +51,17 @@ impl Servers {
         self.at = (self.at + 1) % self.all.len();
         self.tried += 1;
         self.one_follows |= it_follows;
+        if self.backoff.is_returning() {
+            // All hosts have lost the same server: the next one is not met by all of them at once.
+            return self.backoff.next_wait();
+        }
         if self.tried < self.all.len() {
             return Duration::ZERO;
         }
         self.tried = 0;
         match std::mem::take(&mut self.one_follows) {
             true => self.backoff.next_below(LONGEST_AMONG_FOLLOWERS),
-            false => self.backoff.next(),
+            false => self.backoff.next_wait(),
         }
     }
 
@@ -120,7 +124,20 @@ mod tests {
         let pauses: Vec<Duration> = (0..8).map(|_| servers.failed(false)).collect();
         assert!(pauses.iter().all(|pause| !pause.is_zero()));
         assert!(pauses[7] >= Duration::from_secs(6), "{pauses:?}");
-        servers.succeeded();
+        servers.succeeded(Duration::ZERO);
         assert!(servers.failed(false) <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_lost_server_is_left_for_the_next_one_within_the_time_that_it_named() {
+        let mut servers = Servers::new(&["a".to_owned(), "b".to_owned()]);
+        servers.succeeded(Duration::from_secs(40));
+        assert!(servers.failed(false) <= Duration::from_secs(40));
+        assert_eq!(servers.current(), "b");
+        assert_eq!(
+            servers.failed(false),
+            Duration::ZERO,
+            "the rest of the round has no pause"
+        );
     }
 }

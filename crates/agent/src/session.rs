@@ -65,12 +65,12 @@ const CONCURRENCY: usize = 64;
 
 type Incoming = mpsc::Receiver<Result<ToAgent, WireError>>;
 
-/// `welcomed` is called when the server has taken this host in. It always ends with an error: of whom it was.
+/// `welcomed` is called when the server has taken this host in, with the time within which to come back. It always ends with an error: of whom it was.
 pub(crate) async fn run(
     agent: &Arc<Agent>,
     server: &str,
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
-    welcomed: impl FnOnce(),
+    welcomed: impl FnOnce(Duration),
 ) -> SessionError {
     let (mut reader, writer) = split(stream);
     let (said, mut incoming) = mpsc::channel(16);
@@ -92,7 +92,7 @@ pub(crate) async fn run(
         Ok(Err(error)) => return error,
         Err(_elapsed) => return SessionError::Silent(GREETING),
     };
-    welcomed();
+    welcomed(welcome.return_within);
     let scheduler = start_scheduler(agent, &outgoing);
     let session = Session {
         agent,
@@ -166,7 +166,9 @@ fn start_scheduler(agent: &Arc<Agent>, outgoing: &Outgoing<ToServer>) -> Schedul
     let outgoing = outgoing.rest.clone();
     Scheduler::start(
         agent.host.observer(),
-        Tools::new(agent.processes.clone()).beside(reference),
+        Tools::new(agent.processes.clone())
+            .beside(reference)
+            .sparing(),
         CONCURRENCY,
         Arc::new(clock),
         move |observations| report(&outgoing, observations),

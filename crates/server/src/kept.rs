@@ -112,7 +112,7 @@ fn files_in(directory: &Path, folder: &str) -> Result<Vec<(String, Vec<u8>)>, Ke
 }
 
 /// Names of all that a data directory may hold of these: for moving them into a database.
-const FOLDERS: [&str; 2] = ["agents/", "agents/hosts/"];
+const FOLDERS: [&str; 3] = ["agents/", "agents/generations/", "agents/hosts/"];
 const FILES: [&str; 1] = [crate::remembered::FOUND];
 
 /// Everything of this kind in a data directory.

@@ -55,6 +55,9 @@ pub struct Welcome {
     /// Of the server: from now on the orders of every server before it are refused.
     #[serde(default)]
     pub fence: u64,
+    /// Over which time the agent chooses when to come back, after this connection is lost.
+    #[serde(with = "pitcrew_model::duration_text", default)]
+    pub return_within: Duration,
 }
 
 /// What a new host gets for its token.

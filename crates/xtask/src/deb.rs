@@ -115,13 +115,14 @@ fn fill(tree: &Path, binary: &Path, version: &str) -> anyhow::Result<()> {
     call(Command::new("strip").arg(tree.join(BINARY)))?;
     // Empty until a person writes what production is.
     fs::create_dir_all(tree.join("etc/pitcrew/production"))?;
+    let libc = libc_version()?;
     let kilobytes = fs::metadata(tree.join(BINARY))?.len() / 1024;
     fs::write(
         tree.join("DEBIAN/control"),
         format!(
             "Package: pitcrew\nVersion: {version}\nArchitecture: amd64\nSection: admin\nPriority: optional\n\
              Maintainer: {MAINTAINER}\nInstalled-Size: {kilobytes}\n\
-             Depends: libc6, libgcc-s1, systemd\nRecommends: ca-certificates\n\
+             Depends: libc6 (>= {libc}), libgcc-s1, systemd\nRecommends: ca-certificates\n\
              Description: finds, tests and repairs production, inside limits\n \
              The server, the agent for each host, and the command line, in one program.\n"
         ),
@@ -134,6 +135,18 @@ fn fill(tree: &Path, binary: &Path, version: &str) -> anyhow::Result<()> {
         .collect();
     fs::write(tree.join("DEBIAN/conffiles"), conffiles)?;
     Ok(())
+}
+
+/// Of this machine, where the binary was linked: an older one may lack what it uses.
+fn libc_version() -> anyhow::Result<String> {
+    let output = Command::new("getconf")
+        .arg("GNU_LIBC_VERSION")
+        .output()
+        .context("failed to run getconf")?;
+    let said = String::from_utf8(output.stdout)?;
+    let version = said.trim().strip_prefix("glibc ");
+    let version = version.with_context(|| format!("`{said}` is no version of glibc"))?;
+    Ok(version.to_owned())
 }
 
 /// As Debian wants one; what changed is in the project's own. Dated as the binary.

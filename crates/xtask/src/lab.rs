@@ -36,7 +36,7 @@ use cable::Way;
 use host::Host;
 use switch::Switch;
 
-pub(crate) use for_tests::ForTests;
+pub(crate) use for_tests::{FLEETS, ForTests};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -269,9 +269,13 @@ fn ensure_possible() -> anyhow::Result<()> {
         ("systemd-nspawn", "systemd-container"),
         ("mmdebstrap", "mmdebstrap"),
         ("nsenter", "util-linux"),
+        ("ip", "iproute2"),
+        ("nft", "nftables"),
+        ("mkfs.ext4", "e2fsprogs"),
     ] {
+        let places = ["/usr/bin", "/usr/sbin"].map(|place| Path::new(place).join(program));
         ensure!(
-            Path::new("/usr/bin").join(program).exists(),
+            places.iter().any(|place| place.exists()),
             "{program} is not installed: apt-get install {package}"
         );
     }

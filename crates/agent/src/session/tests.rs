@@ -65,7 +65,7 @@ impl Server {
         let agent = agent(&signer, directory.path()).await;
         let (stream, theirs) = duplex(1 << 16);
         let host = Arc::clone(&agent);
-        let session = tokio::spawn(async move { run(&host, "a:1", theirs, || {}).await });
+        let session = tokio::spawn(async move { run(&host, "a:1", theirs, |_| {}).await });
         let mut server = Self {
             stream,
             signer,
@@ -80,6 +80,7 @@ impl Server {
             beat: Duration::from_secs(3_600),
             lease: Duration::from_secs(7_200),
             fence: 1,
+            return_within: Duration::from_secs(1),
         };
         server.say(&ToAgent::Welcome(welcome)).await;
         server.answer_beat(NOW).await;

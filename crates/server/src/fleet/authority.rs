@@ -1,8 +1,8 @@
 //! The server's own authority: it says who is a host of this installation, and signs what is ordered.
 //!
 //! `agents/authority.pem` and `authority.key`, made once unless the configuration names others, and `agents/orders.key`, as
-//! the installation keeps them; in a data directory keys are for their owner only. The server's own certificate is made anew with each start, and its
-//! key is never on a disk. Certificates are issued and judged by one clock, the server's.
+//! the installation keeps them; in a data directory keys are for their owner only. The server's own certificate is made
+//! anew with each start, and its key is never on a disk. Certificates are issued and judged by one clock, the server's.
 
 use std::{
     fmt::Display,

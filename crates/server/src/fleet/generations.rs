@@ -1,8 +1,8 @@
 //! Which certificates of a host are good: those of its newest enrolment.
 //!
-//! `agents/generations.json`, as the installation keeps it: a number for each host, which each of its certificates bears. An
-//! enrolment makes it the next one, on the disk before the certificate is issued, and so does a person who revokes
-//! the host; what bears an earlier number is then nobody's. No clock has a part in it.
+//! `agents/generations/HOST.json`, as the installation keeps it: a number, which each of the host's certificates
+//! bears. An enrolment makes it the next one, on the disk before the certificate is issued, and so does a person who
+//! revokes the host; what bears an earlier number is then nobody's. No clock has a part in it.
 
 use std::{
     collections::BTreeMap,
@@ -14,26 +14,26 @@ use pitcrew_wire::HostName;
 use super::authority::AuthorityError;
 use crate::kept::Kept;
 
-const GENERATIONS: &str = "agents/generations.json";
+const FOLDER: &str = "agents/generations/";
 
 pub(crate) struct Generations {
     kept: Kept,
     current: Mutex<BTreeMap<HostName, u64>>,
-    /// Held while the file is written, so that whoever only reads waits for no disk.
+    /// Held while a file is written, so that whoever only reads waits for no disk.
     changing: Mutex<()>,
 }
 
 impl Generations {
+    /// A number that can't be read is an error: with a wrong one, what was revoked would be good again.
     pub(crate) fn open(kept: &Kept) -> Result<Self, AuthorityError> {
-        let current = match kept.read(GENERATIONS)? {
-            Some(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|error| AuthorityError::Broken {
-                    name: GENERATIONS.to_owned(),
-                    why: error.to_string(),
-                })?
+        let mut current = BTreeMap::new();
+        for (name, content) in kept.in_folder(FOLDER)? {
+            let host = name.strip_prefix(FOLDER);
+            let host = host.and_then(|host| host.strip_suffix(".json"));
+            if let Some(host) = host.and_then(|host| HostName::new(host).ok()) {
+                current.insert(host, read(&name, &content)?);
             }
-            None => BTreeMap::new(),
-        };
+        }
         Ok(Self {
             kept: kept.clone(),
             current: Mutex::new(current),
@@ -49,6 +49,10 @@ impl Generations {
         self.lock().contains_key(host)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
     pub(crate) fn is_current(&self, host: &HostName, generation: u64) -> bool {
         self.lock().get(host) == Some(&generation)
     }
@@ -56,17 +60,23 @@ impl Generations {
     /// Whatever the host has is no longer good. Gives the number that is.
     pub(crate) fn advance(&self, host: &HostName) -> Result<u64, String> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = self.lock().clone();
-        let generation = changed.entry(host.clone()).or_insert(0);
-        *generation += 1;
-        let generation = *generation;
-        let bytes = serde_json::to_vec(&changed).map_err(|error| error.to_string())?;
+        let generation = self.lock().get(host).map_or(1, |generation| generation + 1);
+        let name = format!("{FOLDER}{host}.json");
+        let number = generation.to_string();
         self.kept
-            .write(GENERATIONS, &bytes)
-            .map_err(|error| format!("{GENERATIONS} can't be written: {error}"))?;
-        *self.lock() = changed;
+            .write(&name, number.as_bytes())
+            .map_err(|error| format!("{name} can't be written: {error}"))?;
+        self.lock().insert(host.clone(), generation);
         Ok(generation)
     }
+}
+
+fn read(name: &str, content: &[u8]) -> Result<u64, AuthorityError> {
+    let text = String::from_utf8_lossy(content);
+    text.trim().parse().map_err(|error| AuthorityError::Broken {
+        name: name.to_owned(),
+        why: format!("{error}"),
+    })
 }
 
 #[cfg(test)]
@@ -77,13 +87,16 @@ mod tests {
     fn only_the_newest_enrolment_counts_also_after_a_restart() {
         let directory = tempfile::tempdir().unwrap();
         let kept = Kept::Directory(directory.path().to_owned());
+        let open = || Generations::open(&kept);
         let host = HostName::new("web-1").unwrap();
-        let generations = Generations::open(&kept).unwrap();
+        let generations = open().unwrap();
         assert!(!generations.knows(&host) && !generations.is_current(&host, 0));
         let first = generations.advance(&host).unwrap();
         let second = generations.advance(&host).unwrap();
-        let generations = Generations::open(&kept).unwrap();
+        let generations = open().unwrap();
         assert!(generations.knows(&host));
         assert!(generations.is_current(&host, second) && !generations.is_current(&host, first));
+        kept.write("agents/generations/web-1.json", b"x").unwrap();
+        assert!(open().is_err());
     }
 }

@@ -50,6 +50,9 @@ use crate::{
 const BEAT: Duration = Duration::from_secs(5);
 const LEASE: Duration = Duration::from_secs(15);
 
+/// Hosts that may come back each second after all were gone: a handshake costs about a millisecond of one core.
+const RETURNING_A_SECOND: usize = 250;
+
 /// When many come or go at once, who asks what is settled once.
 const SETTLE: Duration = Duration::from_millis(100);
 
@@ -431,6 +434,15 @@ impl Fleet {
         if let Err(error) = saving.await {
             tracing::error!("writing what hosts said broke off: {error}");
         }
+    }
+
+    /// Over which time hosts come back after the connection was lost, so that a server that starts is not met by all of
+    /// them at once.
+    fn return_within(&self) -> Duration {
+        let office = self.office.as_ref();
+        let hosts = office.map_or(0, |office| office.generations.len());
+        let seconds = u64::try_from(hosts / RETURNING_A_SECOND).unwrap_or(u64::MAX);
+        Duration::from_secs(seconds.clamp(1, 60))
     }
 
     /// Somebody came or went.

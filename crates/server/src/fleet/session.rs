@@ -118,6 +118,7 @@ async fn hello(
         beat: BEAT,
         lease: LEASE,
         fence: fleet.leadership.fence,
+        return_within: fleet.return_within(),
     });
     if let Err(error) = pitcrew_wire::write(stream, &welcome).await {
         fleet.sessions().leave(&proven.host, joined.serial);

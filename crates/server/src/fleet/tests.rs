@@ -22,6 +22,8 @@ const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 7));
 struct Base {
     fleet: Arc<Fleet>,
     messages: std_mpsc::Receiver<Message>,
+    /// As the engine has it: the fleet alone keeps no way open.
+    _notices: mpsc::UnboundedSender<Notice>,
     noticed: mpsc::UnboundedReceiver<Notice>,
     directory: tempfile::TempDir,
 }
@@ -59,7 +61,7 @@ impl Base {
             clock,
             inbox,
             metrics: Arc::new(Metrics::new()),
-            notices,
+            notices: notices.clone(),
             scheduler,
             leadership: Arc::new(Leadership::new(1, None)),
         };
@@ -68,6 +70,7 @@ impl Base {
         Self {
             fleet: Arc::new(fleet),
             messages,
+            _notices: notices,
             noticed,
             directory,
         }
