@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_lost_server_is_left_for_the_next_one_within_the_time_that_it_named() {
-        let mut servers = Servers::new(&["a".to_owned(), "b".to_owned()]);
+        let mut servers = Servers::new(&["a".to_owned(), "b".to_owned(), "c".to_owned()]);
         servers.succeeded(Duration::from_secs(40));
         assert!(servers.failed(false) <= Duration::from_secs(40));
         assert_eq!(servers.current(), "b");
