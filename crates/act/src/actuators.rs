@@ -6,14 +6,21 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use pitcrew_model::{Action, OperationId, Order, Outcome, OutcomeKind, Runner, Timestamp};
+use pitcrew_model::{
+    Action, OperationId, Order, Outcome, OutcomeKind, PowerRule, Runner, Timestamp,
+};
 use tokio::sync::watch;
 
 use crate::{
-    Answer, Given, Supervisor, command, journal::Known, process, runner::can_run, supervise::Verb,
+    Answer, Given, Supervisor, command,
+    journal::Known,
+    power, process,
+    reboot::{self, boot_id},
+    runner::can_run,
+    supervise::Verb,
     webhook,
 };
 
@@ -29,19 +36,40 @@ pub(crate) struct Inner {
     pub(crate) supervisor: Supervisor,
     clock: Clock,
     http: Result<reqwest::Client, String>,
+    /// Where systemd is asked to reboot this host, on a host that may be.
+    reboot: Option<Reboot>,
+    power: RwLock<Arc<[PowerRule]>>,
     /// Operations under way; ended ones are in the journal.
     under_way: Mutex<BTreeMap<OperationId, watch::Receiver<Option<Outcome>>>>,
 }
 
+/// That this host may be rebooted, and by which bus: `None` is the system's.
+#[derive(Clone, Debug)]
+pub struct Reboot {
+    pub bus: Option<String>,
+}
+
 impl Actuators {
+    /// Of a host's agent, which may reboot it.
+    #[must_use]
+    pub fn of_host(supervisor: Supervisor, clock: Clock, reboot: Reboot) -> Self {
+        Self::with(supervisor, clock, Some(reboot))
+    }
+
     /// `clock` is the one that orders are dated by.
     #[must_use]
     pub fn new(supervisor: Supervisor, clock: Clock) -> Self {
+        Self::with(supervisor, clock, None)
+    }
+
+    fn with(supervisor: Supervisor, clock: Clock, reboot: Option<Reboot>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 supervisor,
                 clock,
                 http: webhook::client(),
+                reboot,
+                power: RwLock::default(),
                 under_way: Mutex::new(BTreeMap::new()),
             }),
         }
@@ -51,6 +79,12 @@ impl Actuators {
     /// this one would be.
     pub fn admit(&self, fence: u64) -> Result<(), String> {
         self.inner.supervisor.fence().admit(fence)
+    }
+
+    /// The controllers of hosts from now on.
+    pub fn set_power(&self, rules: &[PowerRule]) {
+        let power = self.inner.power.write();
+        *power.unwrap_or_else(PoisonError::into_inner) = rules.into();
     }
 
     /// Every path ends in an outcome within a deadline. The same operation again returns the first outcome
@@ -112,7 +146,10 @@ impl Actuators {
                     other => Err(format!("webhook `{name}`: `{other}` is not http or https")),
                 }
             }
-            Action::Command { .. } | Action::HandOver { .. } => Ok(()),
+            Action::Reboot
+            | Action::PowerCycle
+            | Action::Command { .. }
+            | Action::HandOver { .. } => Ok(()),
         }
     }
 
@@ -176,9 +213,13 @@ impl Inner {
             return Err(format!("the order expired at {}", order.expires_at));
         }
         self.supervisor.fence().admit(order.fence)?;
+        let boot = match order.action {
+            Action::Reboot => Some(boot_id().map_err(|error| format!("no boot id: {error}"))?),
+            _ => None,
+        };
         self.supervisor
             .journal()
-            .begin(&order.operation, process::now())
+            .begin(&order.operation, process::now(), boot)
             .map_err(|error| format!("the operation can't be written down: {error}"))
     }
 
@@ -189,6 +230,18 @@ impl Inner {
             Action::Restart => self.run(order, Verb::Restart).await,
             Action::Start => self.run(order, Verb::Start).await,
             Action::Stop => self.run(order, Verb::Stop).await,
+            Action::Reboot => match &self.reboot {
+                Some(Reboot { bus }) => reboot::begin(bus.as_deref()).await,
+                None => Answer::failed(format!(
+                    "no agent is known on {}, and only it could reboot",
+                    order.acts_on().id
+                )),
+            },
+            Action::PowerCycle => {
+                let power = self.power.read();
+                let rules = Arc::clone(&power.unwrap_or_else(PoisonError::into_inner));
+                power::cycle(&rules, &order.acts_on().id).await
+            }
             Action::Command {
                 command, timeout, ..
             } => command::carry_out(command, target, id, *timeout).await,
@@ -200,7 +253,11 @@ impl Inner {
         }
     }
 
+    /// That a machine goes down is no end: what became of it shows when it is back.
     fn write_end(&self, order: &Order, outcome: &Outcome) {
+        if order.action.is_on_host() && outcome.kind == OutcomeKind::Unknown {
+            return;
+        }
         if let Err(error) = self.supervisor.journal().end(&order.operation, outcome) {
             // The ledger has the outcome too; after a crash it would be reconciled.
             tracing::error!(operation = %order.operation, "its end can't be written down: {error}");

@@ -3,7 +3,7 @@
 //!
 //! `operations.jsonl`, one JSON object a line: first `{"since":MS}`, the time from which the journal is
 //! complete; then `{"begun":ID,"at":MS}`, on the disk before the operation touches anything, and
-//! `{"ended":ID,"outcome":{…}}`. A last line without its end was never relied on and is dropped. A broken
+//! `{"ended":ID,"outcome":{…}}`; a reboot's beginning also has `"boot":ID`, the boot that it is to end. A last line without its end was never relied on and is dropped. A broken
 //! line elsewhere means that something else wrote here: what is left is kept, and the journal counts as
 //! complete only from then on. The file is written anew, with the newest operations, when it is opened and
 //! when it has grown.
@@ -33,6 +33,8 @@ enum Line {
     Begun {
         begun: OperationId,
         at: Timestamp,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        boot: Option<String>,
     },
     Ended {
         ended: OperationId,
@@ -53,7 +55,19 @@ pub(crate) enum Known {
 #[derive(Debug)]
 struct Entry {
     at: Timestamp,
+    boot: Option<String>,
     outcome: Option<Outcome>,
+}
+
+impl Entry {
+    /// Without having begun.
+    fn ended(at: Timestamp, outcome: &Outcome) -> Self {
+        Self {
+            at,
+            boot: None,
+            outcome: Some(outcome.clone()),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -107,13 +121,18 @@ impl Journal {
         let mut operations = self.lock();
         let known = known(&operations, id, given_at);
         if known == Known::Never {
-            remember(&mut operations, id, outcome.at, Some(outcome.clone()));
+            remember(&mut operations, id, Entry::ended(outcome.at, outcome));
         }
         known
     }
 
     /// On the disk when it returns; only then may the operation begin.
-    pub(crate) fn begin(&self, id: &OperationId, at: Timestamp) -> io::Result<()> {
+    pub(crate) fn begin(
+        &self,
+        id: &OperationId,
+        at: Timestamp,
+        boot: Option<String>,
+    ) -> io::Result<()> {
         let mut operations = self.lock();
         if operations.entries.contains_key(id) {
             let why = "what became of it was asked before it began; it doesn't begin any more";
@@ -127,10 +146,18 @@ impl Journal {
             &Line::Begun {
                 begun: id.clone(),
                 at,
+                boot: boot.clone(),
             },
         )?;
-        remember(&mut operations, id, at, None);
+        let outcome = None;
+        remember(&mut operations, id, Entry { at, boot, outcome });
         Ok(())
+    }
+
+    /// The boot that an operation was begun in, where that was written down.
+    pub(crate) fn boot_before(&self, id: &OperationId) -> Option<String> {
+        let operations = self.lock();
+        operations.entries.get(id)?.boot.clone()
     }
 
     /// What was refused before it began: remembered for as long as Pitcrew runs, so that the same word gets
@@ -138,7 +165,7 @@ impl Journal {
     pub(crate) fn refuse(&self, id: &OperationId, at: Timestamp, outcome: &Outcome) {
         let mut operations = self.lock();
         if !operations.entries.contains_key(id) {
-            remember(&mut operations, id, at, Some(outcome.clone()));
+            remember(&mut operations, id, Entry::ended(at, outcome));
         }
     }
 
@@ -176,11 +203,10 @@ fn read(text: &str, now: Timestamp) -> Read {
         };
         match serde_json::from_str(line) {
             Ok(Line::Since { since: first }) => since = first,
-            Ok(Line::Begun { begun, at }) => {
-                if entries
-                    .insert(begun.clone(), Entry { at, outcome: None })
-                    .is_none()
-                {
+            Ok(Line::Begun { begun, at, boot }) => {
+                let outcome = None;
+                let entry = Entry { at, boot, outcome };
+                if entries.insert(begun.clone(), entry).is_none() {
                     order.push_back(begun);
                 }
             }
@@ -214,13 +240,8 @@ fn known(operations: &Operations, id: &OperationId, given_at: Timestamp) -> Know
 }
 
 /// `id` is not known yet.
-fn remember(
-    operations: &mut Operations,
-    id: &OperationId,
-    at: Timestamp,
-    outcome: Option<Outcome>,
-) {
-    operations.entries.insert(id.clone(), Entry { at, outcome });
+fn remember(operations: &mut Operations, id: &OperationId, entry: Entry) {
+    operations.entries.insert(id.clone(), entry);
     operations.order.push_back(id.clone());
     if operations.order.len() > REMEMBERED_MAX {
         forget_oldest(operations);
@@ -265,6 +286,7 @@ fn rewrite(path: &Path, operations: &mut Operations) -> io::Result<()> {
         lines.push(Line::Begun {
             begun: id.clone(),
             at: entry.at,
+            boot: entry.boot.clone(),
         });
         if let Some(outcome) = &entry.outcome {
             lines.push(Line::Ended {
@@ -311,9 +333,9 @@ mod tests {
     fn what_was_begun_and_ended_is_known_after_a_restart() {
         let directory = tempfile::tempdir().unwrap();
         let journal = Journal::open(directory.path(), at(1)).unwrap();
-        journal.begin(&id("a"), at(2)).unwrap();
+        journal.begin(&id("a"), at(2), None).unwrap();
         journal.end(&id("a"), &outcome()).unwrap();
-        journal.begin(&id("b"), at(3)).unwrap();
+        journal.begin(&id("b"), at(3), None).unwrap();
         drop(journal);
         let journal = Journal::open(directory.path(), at(9)).unwrap();
         assert_eq!(journal.look_up(&id("a"), at(2)), Known::Ended(outcome()));
@@ -327,11 +349,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let journal = Journal::open(directory.path(), at(1)).unwrap();
         assert_eq!(journal.deny(&id("a"), at(2), &outcome()), Known::Never);
-        assert!(journal.begin(&id("a"), at(2)).is_err());
+        assert!(journal.begin(&id("a"), at(2), None).is_err());
         assert_eq!(journal.look_up(&id("a"), at(2)), Known::Ended(outcome()));
-        journal.begin(&id("b"), at(3)).unwrap();
+        journal.begin(&id("b"), at(3), None).unwrap();
         assert_eq!(journal.deny(&id("b"), at(3), &outcome()), Known::Begun);
-        assert!(journal.begin(&id("b"), at(3)).is_err(), "a second time");
+        assert!(
+            journal.begin(&id("b"), at(3), None).is_err(),
+            "a second time"
+        );
         assert_eq!(journal.deny(&id("c"), at(0), &outcome()), Known::Forgotten);
     }
 
@@ -339,7 +364,7 @@ mod tests {
     fn a_torn_last_line_was_never_relied_on() {
         let directory = tempfile::tempdir().unwrap();
         let journal = Journal::open(directory.path(), at(1)).unwrap();
-        journal.begin(&id("a"), at(2)).unwrap();
+        journal.begin(&id("a"), at(2), None).unwrap();
         drop(journal);
         let path = directory.path().join("operations.jsonl");
         let mut text = fs::read_to_string(&path).unwrap();

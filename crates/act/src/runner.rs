@@ -5,7 +5,8 @@ use std::time::Duration;
 use pitcrew_model::{Action, Order, OutcomeKind, Runner};
 
 use crate::{
-    Answer, Given, actuators::Inner, command, container, listener::Listener, supervise::Verb, unit,
+    Answer, Given, actuators::Inner, command, container, listener::Listener, power, reboot,
+    supervise::Verb, unit,
 };
 
 /// For commands that run a target: their configuration names no time.
@@ -56,7 +57,11 @@ impl Inner {
             Action::Restart => Verb::Restart,
             Action::Start => Verb::Start,
             Action::Stop => Verb::Stop,
-            Action::Command { .. } | Action::Webhook { .. } => {
+            Action::Reboot => {
+                let before = self.supervisor.journal().boot_before(&order.operation);
+                return reboot::reconcile(before.as_deref(), reboot::boot_id());
+            }
+            Action::PowerCycle | Action::Command { .. } | Action::Webhook { .. } => {
                 return Answer::unknown("only its own effect can show whether it was carried out");
             }
             Action::HandOver { .. } => return Answer::done("a person goes on from here"),
@@ -114,6 +119,8 @@ impl Inner {
     pub(crate) fn limit(&self, order: &Order) -> Duration {
         let own = match (&order.action, &order.runner) {
             (Action::Command { timeout, .. } | Action::Webhook { timeout, .. }, _) => *timeout,
+            (Action::Reboot, _) => reboot::LIMIT,
+            (Action::PowerCycle, _) => power::LIMIT,
             (Action::HandOver { .. }, _) | (_, None) => Duration::ZERO,
             (_, Some(Runner::Supervised)) => {
                 let grace = self.supervisor.grace(&order.target.id);

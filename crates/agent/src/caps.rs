@@ -10,7 +10,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use pitcrew_model::{HostLimits, OperationId, Timestamp};
+use pitcrew_model::{Action, HostLimits, OperationId, Rate, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use pitcrew_act::write_durably;
@@ -27,6 +27,8 @@ pub(crate) struct Caps {
 struct Taken {
     operation: OperationId,
     at: Timestamp,
+    #[serde(default)]
+    reboot: bool,
 }
 
 impl Caps {
@@ -56,22 +58,37 @@ impl Caps {
     }
 
     /// The same operation again takes nothing more. The error says which limit is reached.
-    pub(crate) fn take(&self, operation: &OperationId, now: Timestamp) -> Result<(), String> {
+    pub(crate) fn take(
+        &self,
+        operation: &OperationId,
+        action: &Action,
+        now: Timestamp,
+    ) -> Result<(), String> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if taken.iter().any(|taken| taken.operation == *operation) {
             return Ok(());
         }
-        let rate = self.limits.disruptive;
-        let mut lately = taken.clone();
-        lately.retain(|taken| now.since(taken.at) < rate.per);
-        if lately.len() >= usize::try_from(rate.count).unwrap_or(usize::MAX) {
+        let HostLimits {
+            disruptive,
+            reboots,
+        } = self.limits;
+        let reboot = *action == Action::Reboot;
+        if is_reached(disruptive, now, taken.iter()) {
             return Err(format!(
-                "the host's own limit of {rate} disruptive orders is reached"
+                "the host's own limit of {disruptive} disruptive orders is reached"
             ));
         }
+        if reboot && is_reached(reboots, now, taken.iter().filter(|taken| taken.reboot)) {
+            return Err(format!(
+                "the host's own limit of {reboots} reboots is reached"
+            ));
+        }
+        let mut lately = taken.clone();
+        lately.retain(|taken| now.since(taken.at) < disruptive.per.max(reboots.per));
         lately.push(Taken {
             operation: operation.clone(),
             at: now,
+            reboot,
         });
         let bytes = serde_json::to_vec(&lately).map_err(|error| error.to_string())?;
         write_durably(&self.file, &bytes)
@@ -81,11 +98,14 @@ impl Caps {
     }
 }
 
+fn is_reached<'a>(rate: Rate, now: Timestamp, taken: impl Iterator<Item = &'a Taken>) -> bool {
+    let lately = taken.filter(|taken| now.since(taken.at) < rate.per).count();
+    lately >= usize::try_from(rate.count).unwrap_or(usize::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use pitcrew_model::Rate;
 
     use super::*;
 
@@ -93,6 +113,7 @@ mod tests {
         let per = Duration::from_secs(3_600);
         HostLimits {
             disruptive: Rate { count: 2, per },
+            ..HostLimits::default()
         }
     }
 
@@ -105,21 +126,57 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let start = Timestamp::from_millis(10_000_000_000);
         let caps = Caps::open(data.path(), two_an_hour()).unwrap();
-        assert_eq!(caps.take(&operation(1), start), Ok(()));
-        assert_eq!(caps.take(&operation(2), start), Ok(()));
-        assert_eq!(caps.take(&operation(1), start), Ok(()), "the same again");
-        assert!(caps.take(&operation(3), start).is_err());
+        assert_eq!(caps.take(&operation(1), &Action::Restart, start), Ok(()));
+        assert_eq!(caps.take(&operation(2), &Action::Restart, start), Ok(()));
+        assert_eq!(
+            caps.take(&operation(1), &Action::Restart, start),
+            Ok(()),
+            "the same again"
+        );
+        assert!(caps.take(&operation(3), &Action::Restart, start).is_err());
         let caps = Caps::open(data.path(), two_an_hour()).unwrap();
-        let refused = caps.take(&operation(3), start + Duration::from_secs(3_599));
+        let refused = caps.take(
+            &operation(3),
+            &Action::Restart,
+            start + Duration::from_secs(3_599),
+        );
         assert!(refused.unwrap_err().contains("2/h"));
         assert!(
-            caps.take(&operation(3), start - Duration::from_secs(86_400))
-                .is_err()
+            caps.take(
+                &operation(3),
+                &Action::Restart,
+                start - Duration::from_secs(86_400)
+            )
+            .is_err()
         );
         assert_eq!(
-            caps.take(&operation(3), start + Duration::from_secs(3_600)),
+            caps.take(
+                &operation(3),
+                &Action::Restart,
+                start + Duration::from_secs(3_600)
+            ),
             Ok(())
         );
+    }
+
+    #[test]
+    fn reboots_have_a_limit_of_their_own_that_outlives_them() {
+        let data = tempfile::tempdir().unwrap();
+        let hour = Duration::from_secs(3_600);
+        let start = Timestamp::from_millis(10_000_000_000);
+        let reboot = |number, after| {
+            let caps = Caps::open(data.path(), HostLimits::default()).unwrap();
+            caps.take(&operation(number), &Action::Reboot, start + after)
+        };
+        assert_eq!(reboot(1, Duration::ZERO), Ok(()));
+        assert_eq!(reboot(2, hour * 2), Ok(()));
+        assert!(reboot(3, hour * 4).unwrap_err().contains("2/d reboots"));
+        let caps = Caps::open(data.path(), HostLimits::default()).unwrap();
+        assert_eq!(
+            caps.take(&operation(4), &Action::Restart, start + hour * 4),
+            Ok(())
+        );
+        assert_eq!(reboot(3, hour * 24), Ok(()));
     }
 
     #[test]

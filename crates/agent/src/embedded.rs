@@ -32,6 +32,9 @@ pub struct Embedded {
     pub version: String,
 }
 
+/// In place of the server's address.
+const HERE: &str = "this process";
+
 /// Between two connections, of which none should ever end before the server does.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -63,10 +66,10 @@ pub async fn embedded(
         instance: new_instance(),
         version: lent.version,
         plugins: Vec::new(),
-        papers: None,
+        membership: None,
     });
     loop {
-        let ended = Box::pin(session::run(&agent, connect(), || {})).await;
+        let ended = Box::pin(session::run(&agent, HERE, connect(), |_| {})).await;
         tracing::warn!("the connection of this host's own agent ended: {ended}");
         tokio::time::sleep(PAUSE).await;
     }

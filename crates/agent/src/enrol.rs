@@ -23,6 +23,8 @@ pub(crate) enum EnrolError {
     Wire(#[from] WireError),
     #[error("the server refused the token: {0}")]
     Refused(String),
+    #[error("the server follows{}", .0.as_ref().map_or_else(String::new, |leader| format!(": {leader} leads")))]
+    NotLeading(Option<String>),
     #[error("the server gave no answer that makes sense")]
     Answer,
 }
@@ -66,6 +68,7 @@ pub(crate) async fn enrol(server: &str, read: &ReadToken) -> Result<Identity, En
         ToAgent::Enrolled(enrolled) if enrolled.host == read.token.host => {
             Ok(Identity::new(enrolled, requested.key, read.digest.clone()))
         }
+        ToAgent::NotLeading { leader } => Err(EnrolError::NotLeading(leader)),
         ToAgent::Refused { reason } => Err(EnrolError::Refused(reason)),
         _ => Err(EnrolError::Answer),
     }

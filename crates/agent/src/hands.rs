@@ -162,3 +162,6 @@ impl Apart {
         Ok(pitcrew_wire::read(&mut stream, FRAME_BYTES_MAX).await?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,12 +17,12 @@ mod enrol;
 mod hands;
 mod identity;
 mod inventory;
+mod membership;
 mod orders;
-mod papers;
 mod processes;
 mod run;
+mod servers;
 mod session;
-
 mod tls;
 
 use std::{io, path::PathBuf};
@@ -30,6 +30,7 @@ use std::{io, path::PathBuf};
 use pitcrew_act::SuperviseError;
 use pitcrew_model::HostSettings;
 
+pub use backoff::Backoff;
 pub use embedded::{Embedded, embedded};
 pub use hands::{HandsOptions, hands};
 pub use processes::Processes;
@@ -37,8 +38,8 @@ pub use run::run;
 
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// `HOST:PORT` of the server's listener for agents.
-    pub server: String,
+    /// `HOST:PORT` of each server's listener for agents; at least one. One of them leads, and is stayed with.
+    pub servers: Vec<String>,
     /// With the token of `pitcrew enroll`; needed until the host is enrolled.
     pub token_file: Option<PathBuf>,
     pub data: PathBuf,

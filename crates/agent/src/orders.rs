@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use pitcrew_act::{Actuators, Supervisor};
+use pitcrew_act::{Actuators, Reboot, Supervisor};
 use pitcrew_model::{
     Action, HostCommand, HostSettings, OperationId, Order, Outcome, OutcomeKind, Runner, Target,
 };
@@ -64,7 +64,13 @@ impl Orders {
             inventory: Arc::new(Inventory::of(host, settings)),
             commands: settings.commands.clone(),
             caps: Some(Caps::open(data, settings.limits.clone())?),
-            actuators: Actuators::new(supervisor.clone(), Arc::new(clock)),
+            actuators: Actuators::of_host(
+                supervisor.clone(),
+                Arc::new(clock),
+                Reboot {
+                    bus: settings.reboot_bus.clone(),
+                },
+            ),
             time,
         };
         Ok((orders, supervisor))
@@ -130,7 +136,7 @@ impl Orders {
         self.actuators.admit(order.fence)?;
         let order = self.local(order)?;
         if let Some(caps) = self.caps.as_ref().filter(|_| order.action.is_disruptive()) {
-            caps.take(&order.operation, wall_now())?;
+            caps.take(&order.operation, &order.action, wall_now())?;
         }
         Ok(order)
     }
@@ -156,8 +162,15 @@ impl Orders {
             .ok_or_else(|| format!("{} is no target of this host", order.target.id))?;
         let action = match &order.action {
             Action::Restart | Action::Start | Action::Stop => order.action.clone(),
+            Action::Reboot if order.acts_on().id == self.host.target() => Action::Reboot,
+            Action::Reboot => {
+                let other = &order.acts_on().id;
+                return Err(format!(
+                    "the order is to reboot {other}, which is another host"
+                ));
+            }
             Action::Command { name, .. } => self.command(name)?,
-            Action::Webhook { .. } | Action::HandOver { .. } => {
+            Action::PowerCycle | Action::Webhook { .. } | Action::HandOver { .. } => {
                 return Err(format!("{} is nothing for a host", order.action));
             }
         };

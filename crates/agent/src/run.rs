@@ -3,28 +3,29 @@
 use std::{
     fs,
     hash::{BuildHasher, RandomState},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
 use pitcrew_probe::ProcessStates;
-use pitcrew_wire::HostName;
+use pitcrew_wire::{Hello, HostName, Protocol};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     AgentError, Options, Processes,
-    backoff::Backoff,
     clock::ServerTime,
     enrol::{self, EnrolError, ReadToken},
     hands::{Apart, Hands, Principal, Seen},
     identity::Identity,
     inventory::Inventory,
+    membership::Membership,
     orders::Orders,
-    papers::Papers,
-    session, tls,
+    servers::Servers,
+    session::{self, SessionError},
+    tls,
 };
 
-/// A host's agent, however it is connected.
+/// A host's agent, wherever its server is.
 pub(crate) struct Agent {
     pub(crate) host: HostName,
     pub(crate) boot_id: String,
@@ -37,15 +38,15 @@ pub(crate) struct Agent {
     pub(crate) version: String,
     /// Programs that a `nagios` test may run here.
     pub(crate) plugins: Vec<String>,
-    /// Nothing within the server's own process, to which nobody has to prove who he is.
-    pub(crate) papers: Option<Arc<Papers>>,
+    /// Nothing within the server's own process, where nobody has to prove who he is.
+    pub(crate) membership: Option<Arc<Membership>>,
 }
 
-/// An agent that comes to its server over the network.
+/// An agent that comes to its servers over the network.
 pub(crate) struct Remote {
     pub(crate) agent: Arc<Agent>,
-    papers: Arc<Papers>,
-    options: Options,
+    membership: Arc<Membership>,
+    token_file: Option<PathBuf>,
 }
 
 /// Runs until SIGTERM or SIGINT; `ready` is told the host's name once it has one. What it supervises lives on.
@@ -100,9 +101,9 @@ async fn enrol_first(options: &Options) -> Result<Identity, AgentError> {
         .as_deref()
         .ok_or(AgentError::NotEnrolled)?;
     let token = enrol::read_token(path)?;
-    let mut backoff = Backoff::default();
+    let mut servers = Servers::new(&options.servers);
     loop {
-        match enrol::enrol(&options.server, &token).await {
+        let it_follows = match enrol::enrol(servers.current(), &token).await {
             Ok(identity) => {
                 identity.save(&options.data)?;
                 tracing::info!(host = %identity.host, "this host is enrolled");
@@ -114,13 +115,27 @@ async fn enrol_first(options: &Options) -> Result<Identity, AgentError> {
                     why: error.to_string(),
                 });
             }
-            Err(error) => tracing::warn!("not enrolled yet: {error}"),
-        }
-        tokio::time::sleep(backoff.next()).await;
+            Err(error) => {
+                tracing::warn!("not enrolled yet: {error}");
+                matches!(error, EnrolError::NotLeading(_))
+            }
+        };
+        tokio::time::sleep(servers.failed(it_follows)).await;
     }
 }
 
-/// A number that no other start of an agent has.
+impl Agent {
+    pub(crate) fn hello(&self) -> Hello {
+        Hello {
+            protocol: Protocol::OURS,
+            version: self.version.clone(),
+            instance: self.instance.clone(),
+            boot_id: self.boot_id.clone(),
+        }
+    }
+}
+
+/// What no other start of an agent has.
 pub(crate) fn new_instance() -> String {
     format!("{:016x}", RandomState::new().hash_one(()))
 }
@@ -145,7 +160,8 @@ impl Remote {
             }
         };
         let host = identity.host.clone();
-        let papers = Arc::new(Papers::new(options.data.clone(), identity));
+        let membership = Membership::new(options.servers, options.data, identity);
+        let membership = Arc::new(membership);
         let agent = Agent {
             boot_id: boot_id()?,
             inventory: Arc::new(Inventory::of(&host, settings)),
@@ -154,57 +170,69 @@ impl Remote {
             processes,
             time,
             instance: new_instance(),
-            version: options.version.clone(),
+            version: options.version,
             plugins: settings.plugins.clone(),
-            papers: Some(Arc::clone(&papers)),
+            membership: Some(Arc::clone(&membership)),
         };
         Ok(Self {
             agent: Arc::new(agent),
-            papers,
-            options,
+            membership,
+            token_file: options.token_file,
         })
     }
 
     async fn keep_connected(self) -> Result<(), AgentError> {
-        let mut backoff = Backoff::default();
-        let mut tried = self.papers.identity().token;
+        let mut servers = Servers::new(&self.membership.servers);
+        let mut tried = self.membership.identity().token;
         loop {
-            self.enrol_again(&mut tried).await?;
-            let identity = self.papers.identity();
+            let server = servers.current().to_owned();
+            self.enrol_again(&server, &mut tried).await?;
+            let identity = self.membership.identity();
             let config = tls::as_host(&identity, &self.agent.time);
             let connected = match config {
-                Ok(config) => tls::connect(&self.options.server, config).await,
+                Ok(config) => tls::connect(&server, config).await,
                 Err(error) => Err(error),
             };
-            match connected {
+            let pause = match connected {
                 Ok(stream) => {
-                    let server = &self.options.server;
-                    let welcomed = || {
-                        backoff.succeeded();
+                    let welcomed = |return_within| {
+                        servers.succeeded(return_within);
                         tracing::info!(server, host = %identity.host, "connected");
                     };
-                    let ended = Box::pin(session::run(&self.agent, stream, welcomed)).await;
-                    tracing::warn!("the connection to the server ended: {ended}");
+                    let ended =
+                        Box::pin(session::run(&self.agent, &server, stream, welcomed)).await;
+                    tracing::warn!(server, "the connection to the server ended: {ended}");
+                    match ended {
+                        SessionError::LeadsInstead(server) => {
+                            servers.turn_to(&server);
+                            continue;
+                        }
+                        ended => servers.failed(matches!(ended, SessionError::NotLeading(_))),
+                    }
                 }
-                Err(error) => tracing::warn!("{error}"),
-            }
-            tokio::time::sleep(backoff.next()).await;
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    servers.failed(false)
+                }
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 
     /// A person has put a new token into the file, because the certificate has expired or the server is another.
-    async fn enrol_again(&self, tried: &mut String) -> Result<(), AgentError> {
+    async fn enrol_again(&self, server: &str, tried: &mut String) -> Result<(), AgentError> {
         let Some(token) = self.new_token(tried) else {
             return Ok(());
         };
-        match enrol::enrol(&self.options.server, &token).await {
+        match enrol::enrol(server, &token).await {
             Ok(identity)
                 if identity.host == self.agent.host
-                    && identity.installation == self.papers.identity().installation =>
+                    && identity.installation == self.membership.identity().installation =>
             {
                 tracing::info!("this host is enrolled again");
                 *tried = token.digest;
-                self.papers.replace(identity, &self.agent.hands)?;
+                self.membership
+                    .replace_identity(identity, &self.agent.hands)?;
             }
             Ok(identity) => {
                 *tried = token.digest;
@@ -213,7 +241,7 @@ impl Remote {
                     identity.host,
                     identity.installation,
                     self.agent.host,
-                    self.papers.identity().installation
+                    self.membership.identity().installation
                 );
             }
             Err(error @ EnrolError::Refused(_)) => {
@@ -226,18 +254,15 @@ impl Remote {
     }
 
     fn new_token(&self, tried: &str) -> Option<ReadToken> {
-        let path: &Path = self.options.token_file.as_deref()?;
+        let path: &Path = self.token_file.as_deref()?;
         let token = enrol::read_token(path).ok()?;
         (token.digest != tried).then_some(token)
     }
 }
 
 pub(crate) fn boot_id() -> Result<String, AgentError> {
-    let path = Path::new("/proc/sys/kernel/random/boot_id");
-    let text = fs::read_to_string(path).map_err(|source| AgentError::File {
-        doing: "read",
-        path: path.to_owned(),
+    pitcrew_act::boot_id().map_err(|source| AgentError::System {
+        doing: "read the boot id",
         source,
-    })?;
-    Ok(text.trim().to_owned())
+    })
 }

@@ -10,8 +10,8 @@ use pitcrew_model::{
 };
 use pitcrew_probe::{Scheduler, Tools};
 use pitcrew_wire::{
-    FRAME_BYTES_MAX, Hello, Outgoing, Protocol, SignedOrder, ToAgent, ToServer, ToWrite, Welcome,
-    WireError, outgoing,
+    FRAME_BYTES_MAX, Outgoing, SignedOrder, ToAgent, ToServer, ToWrite, Welcome, WireError,
+    outgoing,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, split},
@@ -24,8 +24,9 @@ use crate::{
     AgentError, assigned,
     clock::boot_ms,
     identity::{self, Requested},
-    papers::Papers,
+    membership::Membership,
     run::Agent,
+    servers::leads_instead,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,12 @@ pub(crate) enum SessionError {
     Wire(#[from] WireError),
     #[error("the server refused this host: {0}")]
     Refused(String),
+    #[error("it follows{}", .0.as_ref().map_or_else(String::new, |leader| format!(": {leader} leads")))]
+    NotLeading(Option<String>),
+    #[error("it may not lead any more, and {0} does")]
+    LeadsInstead(String),
+    #[error("it leads no more: its fence is {own}, and {newest} was seen")]
+    Older { own: u64, newest: u64 },
     #[error("the server has said nothing for {} s", .0.as_secs())]
     Silent(Duration),
     #[error("the server said something else than was its turn")]
@@ -51,16 +58,20 @@ const FIRST_MAX: usize = 64;
 const REST_MAX: usize = 256;
 /// The longest make half a frame.
 const OBSERVATIONS_AT_ONCE: usize = 300;
+/// Another server leads within three of these, or not for long; and each look costs it a handshake for every host.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
+const LOOKS_AT_FIRST: u32 = 3;
 /// Tests under way at once.
 const CONCURRENCY: usize = 64;
 
 type Incoming = mpsc::Receiver<Result<ToAgent, WireError>>;
 
-/// `welcomed` is called when the server has taken this host in. It always ends with an error: of whom it was.
+/// `welcomed` is called when the server has taken this host in, with the time within which to come back. It always ends with an error: of whom it was.
 pub(crate) async fn run(
     agent: &Arc<Agent>,
+    server: &str,
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
-    welcomed: impl FnOnce(),
+    welcomed: impl FnOnce(Duration),
 ) -> SessionError {
     let (mut reader, writer) = split(stream);
     let (said, mut incoming) = mpsc::channel(16);
@@ -82,12 +93,17 @@ pub(crate) async fn run(
         Ok(Err(error)) => return error,
         Err(_elapsed) => return SessionError::Silent(GREETING),
     };
-    welcomed();
+    welcomed(welcome.return_within);
     let scheduler = start_scheduler(agent, &outgoing);
     let session = Session {
         agent,
         outgoing,
         scheduler: scheduler.clone(),
+        server,
+        fence: welcome.fence,
+        looking: JoinSet::new(),
+        looks: 0,
+        look_next: Instant::now(),
         beat_ms,
         unadmitted: Vec::new(),
         requested: None,
@@ -101,6 +117,7 @@ pub(crate) async fn run(
 async fn hear(incoming: &mut Incoming) -> Result<ToAgent, SessionError> {
     match incoming.recv().await {
         Some(Ok(ToAgent::Refused { reason })) => Err(SessionError::Refused(reason)),
+        Some(Ok(ToAgent::NotLeading { leader })) => Err(SessionError::NotLeading(leader)),
         Some(message) => Ok(message?),
         None => Err(WireError::Closed.into()),
     }
@@ -126,18 +143,15 @@ async fn greet(
     incoming: &mut Incoming,
     outgoing: &Outgoing<ToServer>,
 ) -> Result<(Welcome, u64), SessionError> {
-    let hello = Hello {
-        protocol: Protocol::OURS,
-        version: agent.version.clone(),
-        instance: agent.instance.clone(),
-        boot_id: agent.boot_id.clone(),
-    };
-    say(outgoing, ToServer::Hello(hello)).await?;
+    say(outgoing, ToServer::Hello(agent.hello())).await?;
     let ToAgent::Welcome(welcome) = hear(incoming).await? else {
         return Err(SessionError::OutOfTurn);
     };
+    if let Some(membership) = &agent.membership {
+        membership.admit(welcome.fence)?;
+    }
     say(outgoing, ToServer::Beat { sent_ms: boot_ms() }).await?;
-    let ToAgent::Beat { sent_ms, now } = hear(incoming).await? else {
+    let ToAgent::Beat { sent_ms, now, .. } = hear(incoming).await? else {
         return Err(SessionError::OutOfTurn);
     };
     agent.time.begin_anew();
@@ -152,10 +166,16 @@ fn start_scheduler(agent: &Arc<Agent>, outgoing: &Outgoing<ToServer>) -> Schedul
     let clock = move || time.earliest(boot_ms()).unwrap_or(Timestamp::ZERO);
     let time = Arc::clone(&agent.time);
     let reference = Arc::new(move || time.now());
+    let tools = Tools::new(agent.processes.clone()).beside(reference);
+    // Within the server the server's own tests go on, too, however busy its host is.
+    let tools = match agent.membership {
+        Some(_) => tools.sparing(),
+        None => tools,
+    };
     let outgoing = outgoing.rest.clone();
     Scheduler::start(
         agent.host.observer(),
-        Tools::new(agent.processes.clone()).beside(reference),
+        tools,
         CONCURRENCY,
         Arc::new(clock),
         move |observations| report(&outgoing, observations),
@@ -176,6 +196,13 @@ fn report(outgoing: &mpsc::Sender<ToServer>, mut observations: Vec<Observation>)
 
 struct Session<'a> {
     agent: &'a Arc<Agent>,
+    server: &'a str,
+    /// Of the server; 0 where it is too old to say.
+    fence: u64,
+    /// While the server is unsure: whether another one leads.
+    looking: JoinSet<Option<String>>,
+    looks: u32,
+    look_next: Instant,
     outgoing: Outgoing<ToServer>,
     scheduler: Scheduler,
     /// Of the last beat that was sent. No two are alike.
@@ -214,6 +241,9 @@ impl Session<'_> {
                         return error;
                     }
                 }
+                Some(Ok(Some(server))) = self.looking.join_next() => {
+                    return SessionError::LeadsInstead(server);
+                }
                 heard = timeout_at(silent_at, hear(&mut incoming)) => {
                     let heard = match heard {
                         Ok(heard) => heard,
@@ -229,9 +259,9 @@ impl Session<'_> {
     }
 
     fn beat(&mut self) -> Result<(), SessionError> {
-        if let Some(papers) = &self.agent.papers {
-            papers.save();
-            self.renew_when_due(papers)?;
+        if let Some(membership) = &self.agent.membership {
+            membership.save_identity();
+            self.renew_when_due(membership)?;
         }
         self.say_beat()
     }
@@ -284,7 +314,17 @@ impl Session<'_> {
             } => self.watch(target, runner, tests),
             ToAgent::Unwatch { target } => self.scheduler.unwatch(&target),
             ToAgent::Probe { target, test } => self.scheduler.probe_now(&target, &test),
-            ToAgent::Beat { sent_ms, now } => self.hear_beat(sent_ms, now),
+            ToAgent::Beat {
+                sent_ms,
+                now,
+                unsure,
+            } => {
+                self.hear_beat(sent_ms, now);
+                match unsure {
+                    true => self.look_elsewhere(),
+                    false => self.looks = 0,
+                }
+            }
             ToAgent::Order(signed) => self.order(signed)?,
             ToAgent::Reconcile(signed) => {
                 let hands = Arc::clone(&self.agent.hands);
@@ -295,11 +335,32 @@ impl Session<'_> {
             ToAgent::Unknown => {
                 tracing::debug!("a kind of message that this version does not know")
             }
-            ToAgent::Welcome(_) | ToAgent::Enrolled(_) | ToAgent::Refused { .. } => {
+            ToAgent::Welcome(_)
+            | ToAgent::Enrolled(_)
+            | ToAgent::Refused { .. }
+            | ToAgent::NotLeading { .. } => {
                 return Err(SessionError::OutOfTurn);
             }
         }
         Ok(())
+    }
+
+    /// Nothing is given up before another server is found that leads.
+    fn look_elsewhere(&mut self) {
+        let Some(membership) = &self.agent.membership else {
+            return;
+        };
+        let is_due = self.looks == 0 || Instant::now() >= self.look_next;
+        if self.looking.is_empty() && is_due && membership.servers.len() > 1 {
+            let pause =
+                LOOK_AGAIN.saturating_mul(1 << self.looks.saturating_sub(LOOKS_AT_FIRST).min(4));
+            self.look_next = Instant::now() + pause;
+            self.looks += 1;
+            let (agent, membership) = (Arc::clone(self.agent), Arc::clone(membership));
+            let here = self.server.to_owned();
+            self.looking
+                .spawn(leads_instead(agent, membership, here, self.fence));
+        }
     }
 
     fn watch(&self, target: Arc<Target>, runner: Option<Runner>, tests: Vec<Arc<Test>>) {
@@ -357,11 +418,11 @@ impl Session<'_> {
         });
     }
 
-    fn renew_when_due(&mut self, papers: &Papers) -> Result<(), SessionError> {
+    fn renew_when_due(&mut self, membership: &Membership) -> Result<(), SessionError> {
         let Some(now) = self.agent.time.earliest(boot_ms()) else {
             return Ok(());
         };
-        let renewal = papers.identity().renewal();
+        let renewal = membership.identity().renewal();
         let waits = self.requested.is_some() && self.asked_at.elapsed() < renewal.patience;
         if waits || now < renewal.at {
             return Ok(());
@@ -385,15 +446,16 @@ impl Session<'_> {
     }
 
     fn renewed(&mut self, certificate: String) -> Result<(), SessionError> {
-        let (Some(requested), Some(papers)) = (self.requested.take(), &self.agent.papers) else {
+        let requested = self.requested.take();
+        let (Some(requested), Some(membership)) = (requested, &self.agent.membership) else {
             return Err(SessionError::OutOfTurn);
         };
         let renewed = identity::Identity {
             certificate,
             key: requested.key,
-            ..papers.identity()
+            ..membership.identity()
         };
-        papers.replace(renewed, &self.agent.hands)?;
+        membership.replace_identity(renewed, &self.agent.hands)?;
         tracing::info!("the certificate is renewed");
         Ok(())
     }

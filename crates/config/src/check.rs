@@ -22,7 +22,9 @@ pub(crate) fn check(reader: &mut Reader<'_>, draft: &Draft) {
     check_ports(reader, draft);
     check_receivers(reader, draft);
     check_settles(reader, draft);
+    check_power(reader, draft);
     check_agents(reader, draft);
+    check_several_servers(reader, draft);
     let index = Index::new(&draft.services);
     let overlaps = check_selectors(reader, &draft.services, &index);
     let claims = Claims::new(draft, &index);
@@ -113,6 +115,29 @@ fn check_ports(reader: &mut Reader<'_>, draft: &Draft) {
                 ),
             );
         }
+    }
+}
+
+fn check_power(reader: &mut Reader<'_>, draft: &Draft) {
+    let ladders = draft.services.iter().flat_map(|read| &read.repairs);
+    let mut steps = ladders.flat_map(|repair| &repair.power_cycles);
+    if let Some(at) = steps.next().filter(|_| draft.power.is_empty()) {
+        reader.warn(
+            *at,
+            "nothing under `power` says which controller a host has",
+            "add it there, or leave the step out",
+        );
+    }
+}
+
+/// What a server runs itself would run on every host whose server has led, and nobody would look after the others.
+fn check_several_servers(reader: &mut Reader<'_>, draft: &Draft) {
+    if let (Some(_), Some(run)) = (&draft.server.postgres, draft.runs.first()) {
+        reader.error_with_help(
+            run.name_at,
+            "with `server.state.postgres` no server runs processes itself: another one may lead",
+            "give the host an agent, and write `run` into that host's configuration",
+        );
     }
 }
 

@@ -260,6 +260,7 @@ fn finished(draft: Draft, digest: String) -> Production {
             .into_iter()
             .map(|read| Arc::new(read.service))
             .collect(),
+        power: draft.power,
         runs: draft.runs.into_iter().map(|read| read.run).collect(),
         limits: draft.limits,
         server: draft.server,

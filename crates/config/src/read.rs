@@ -4,6 +4,7 @@
 pub(crate) mod host;
 pub(crate) mod labels;
 pub(crate) mod limits;
+pub(crate) mod power;
 pub(crate) mod receiver;
 pub(crate) mod repair;
 pub(crate) mod run;
@@ -17,7 +18,7 @@ mod test_host;
 mod test_network;
 mod test_store;
 
-use pitcrew_model::{FleetLimits, ServerSettings};
+use pitcrew_model::{FleetLimits, PowerRule, ServerSettings};
 
 use crate::{
     fields::Fields,
@@ -56,6 +57,11 @@ pub(crate) const PRODUCTION: Shape = Shape::new(
             "Who is told.",
         ),
         optional(
+            "power",
+            Kind::List(&Kind::Shape(&power::POWER)),
+            "The controllers that give hosts their power, for `power_cycle`.",
+        ),
+        optional(
             "limits",
             Kind::Shape(&limits::FLEET_LIMITS),
             "Limits over everything.",
@@ -83,6 +89,7 @@ pub(crate) struct Draft {
     pub(crate) services: Vec<ReadService>,
     pub(crate) runs: Vec<ReadRun>,
     pub(crate) receivers: Vec<ReadReceiver>,
+    pub(crate) power: Vec<PowerRule>,
     pub(crate) limits: FleetLimits,
     pub(crate) server: ServerSettings,
     /// Whether all targets, and all receivers, could be read: what is absent otherwise may only be hidden
@@ -121,6 +128,7 @@ pub(crate) fn production(reader: &mut Reader<'_>, roots: &[Node<'_>], complete: 
         services: each(reader, &files, "services", service::service),
         runs,
         receivers,
+        power: each(reader, &files, "power", power::power),
         limits: limits.unwrap_or_default(),
         server,
         knows_targets,
@@ -142,7 +150,7 @@ fn root_fields<'t>(reader: &mut Reader<'_>, root: &'t Node<'t>) -> Option<Fields
         reader.error_with_help(
             root.at,
             "this file says nothing",
-            "a configuration has the keys `find`, `services`, `run`, `notify`, `limits`, `server`",
+            "a configuration has the keys `find`, `services`, `run`, `notify`, `power`, `limits`, `server`",
         );
         return None;
     }

@@ -21,7 +21,7 @@ services:
         when: [answer]
         steps:
           - restart: {}
-          - reboot: {}
+          - reimage: {}
 ";
 
 #[test]

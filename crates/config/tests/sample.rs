@@ -241,6 +241,7 @@ fn the_sample_of_the_design_means_what_it_says() {
                 headers: vec![],
             },
         }],
+        power: vec![],
         limits: FleetLimits::default(),
         server: ServerSettings {
             data: "production/data".into(),

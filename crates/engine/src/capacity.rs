@@ -116,6 +116,9 @@ impl Engine {
         if member.case().is_some() || member.in_flight().is_some() {
             return None;
         }
+        if self.host_in_flight(at).is_some() {
+            return None;
+        }
         let tests = &self.fleet.crew_of(at)?.service.tests;
         let mut until = Timestamp::from_millis(u64::MAX);
         for view in member.views.iter() {

@@ -346,6 +346,18 @@ impl Fleet {
         hosts
     }
 
+    /// What a reboot or a power cycle for this one acts on: what it runs on; itself, when it runs on nothing or
+    /// something runs on it. The error is a host that is not known.
+    pub(crate) fn machine_of(&self, at: usize) -> Result<usize, TargetId> {
+        let target = &self.member(at).target;
+        match &target.run_on {
+            Some(host) if !self.children.contains_key(&target.id) => {
+                self.find(host).ok_or_else(|| host.clone())
+            }
+            Some(_) | None => Ok(at),
+        }
+    }
+
     /// The breakers' scopes that a target counts in, smallest first.
     pub(crate) fn scopes_of(&self, at: usize) -> Vec<Scope> {
         let mut scopes = Vec::new();
@@ -520,9 +532,20 @@ impl Fleet {
         self.member_mut(at).service = Member::ALONE;
     }
 
-    /// The order is in flight on this member.
+    /// The order is in flight on this member, and counts in the services of all that goes down with it.
     pub(crate) fn take_off(&mut self, at: usize, order: OrderId) {
         self.member_mut(at).in_flight = order.0;
+        let mut touched = self.touched_by(at);
+        if !holds(Guard::FlightOfGuests) {
+            touched.truncate(1);
+        }
+        for touched in touched {
+            self.is_carried(touched, order);
+        }
+    }
+
+    /// The order is in flight on this member or on what it runs on.
+    pub(crate) fn is_carried(&mut self, at: usize, order: OrderId) {
         if let Some(service) = self.member(at).service() {
             self.fly(service, order);
         }

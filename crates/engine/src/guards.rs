@@ -117,10 +117,17 @@ guards! {
     HeldIsUnavailable "held_is_unavailable" "a target in a person's hand is not counted on";
     FlyingIsUnavailable "flying_is_unavailable" "a target with an order in flight is not counted on";
     FailingIsUnavailable "failing_is_unavailable" "a target with a failed round is not counted on";
+    CarriedIsUnavailable "carried_is_unavailable" "nor is one whose host has an order in flight";
     UnknownIsUnavailable "unknown_is_unavailable" "a target nobody hears of is not counted on";
     ProbationIsUnavailable "probation_is_unavailable" "a target on probation is not counted on";
     ServiceRate "service_rate" "disruptive orders in a service within a time";
     RateOfGuests "rate_of_guests" "an order on a host needs rate where its guests belong";
+    RateSpentByGuests "rate_spent_by_guests" "an order on a host counts in the rate of every service that it touches";
+    FlightOfGuests "flight_of_guests" "an order on a host is in flight in every service and domain that it touches";
+    BystandersOfPeople "bystanders_of_people" "what runs beside the target is not taken down out of a person's hand";
+    BystandersPaused "bystanders_paused" "nor out of a paused service";
+    BystandersBreakers "bystanders_breakers" "nor where a breaker holds";
+    BystandersAutonomy "bystanders_autonomy" "nor more freely than its own service is repaired";
     FleetBrake "fleet_brake" "disruptive orders over everything";
     BrakeNeedsPerson "brake_needs_person" "only a person releases the fleet brake";
     BrakeTold "brake_told" "a person is told of the fleet brake";
@@ -152,6 +159,7 @@ guards! {
     UnknownIsVerified "unknown_is_verified" "what may have taken effect is looked at, not repeated";
     OutcomeOverdue "outcome_overdue" "an outcome that never comes counts as `may have taken effect`";
     ProofAfterOrder "proof_after_order" "the next order needs proof from after this one";
+    ProofAfterHostsOrder "proof_after_hosts_order" "on any target that its host's order touched";
     TestsDecide "tests_decide" "the actuator's own success is no proof";
     VerifiedByAll "verified_by_all" "every observer that reports must see it pass";
     VerifiedByReport "verified_by_report" "what failed is disproved by passes that were reported, not by `unchanged`";

@@ -85,13 +85,14 @@ impl Engine {
             None => holds(Guard::OwnOrderExplains),
             Some(outcome) => seen.asked_at < outcome.at && holds(Guard::AnswerBeforeOutcome),
         });
+        // What a reboot for this very target leaves failing is what its own tests are asked for.
+        let by_host = || {
+            self.host_in_flight(at)
+                .filter(|order| Some(*order) != in_flight(at))
+        };
         own || seen.verdict == Verdict::Fail
             && holds(Guard::HostOrderExplains)
-            && self
-                .fleet
-                .hosts_of(at)
-                .into_iter()
-                .any(|host| in_flight(host).is_some())
+            && by_host().is_some()
     }
 
     fn observer(&mut self, name: &ObserverName) -> u16 {

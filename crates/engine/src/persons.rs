@@ -19,6 +19,8 @@ use crate::{
 
 /// How long a person's order has to show its effect before it no longer counts as in flight.
 const SETTLE: Duration = Duration::from_secs(60);
+/// A machine boots in minutes.
+const HOST_SETTLE: Duration = Duration::from_secs(10 * 60);
 /// A stop by an operator stands until it is started or released; the lease ends after a year all the same.
 const STOPPED: Duration = Duration::from_secs(365 * 86_400);
 
@@ -449,7 +451,11 @@ impl Engine {
                     self.end_hold(now, target, out);
                 }
             }
-            Action::Command { .. } | Action::Webhook { .. } | Action::HandOver { .. } => {}
+            Action::Reboot
+            | Action::PowerCycle
+            | Action::Command { .. }
+            | Action::Webhook { .. }
+            | Action::HandOver { .. } => {}
         }
     }
 
@@ -474,6 +480,9 @@ impl Engine {
         if action.is_disruptive() && holds(Guard::PersonsBreaker) {
             self.breakers_are_closed(now, at).map_err(refuse)?;
         }
+        if action.is_on_host() {
+            self.bystanders_are_free(now, at).map_err(refuse)?;
+        }
         let runner = match &service {
             Some(service) => service.runner_for(&target),
             None => target.runner.clone(),
@@ -489,6 +498,7 @@ impl Engine {
             self.may_disrupt(now, at, action, target_is_down)
                 .map_err(refuse)?;
         }
+        let host = self.host_for(at, action);
         let (id, operation) = self.next_operation();
         let case = self
             .fleet
@@ -500,6 +510,7 @@ impl Engine {
             operation,
             case,
             target,
+            host,
             service: service.map(|service| service.name.clone()),
             action: action.clone(),
             runner,
@@ -511,7 +522,10 @@ impl Engine {
             step: 0,
             attempt: 1,
             given_at: now,
-            settle: SETTLE,
+            settle: match action.is_on_host() {
+                true => HOST_SETTLE,
+                false => SETTLE,
+            },
             expires_at: self.expiry(now),
             fence: self.current_fence(),
             digest: String::new(),

@@ -169,19 +169,45 @@ impl Engine {
             && holds(Guard::RestoredFlight)
             && let Some(order) = self.flying.first_on(&id)
         {
-            self.fleet.take_off(at, order);
+            self.depart(at, order);
+        }
+        let hosts = self.fleet.hosts_of(at);
+        let carrying = hosts.into_iter().filter_map(|host| {
+            let host = &self.fleet.member(host).target.id;
+            self.flying.first_on(host)
+        });
+        for order in carrying.collect::<Vec<_>>() {
+            self.fleet.is_carried(at, order);
+            let labels = &self.fleet.member(at).target.labels;
+            self.flying.count(order, labels);
         }
     }
 
-    /// Orders in flight count in the service that they were given for, also while their target is not known.
+    /// The order is in flight on this member, and touches all that goes down with it.
+    pub(crate) fn depart(&mut self, at: usize, order: OrderId) {
+        self.fleet.take_off(at, order);
+        let touched = self.fleet.touched_by(at).into_iter();
+        for touched in touched.filter(|_| holds(Guard::FlightOfGuests)) {
+            let labels = &self.fleet.member(touched).target.labels;
+            self.flying.count(order, labels);
+        }
+    }
+
+    /// Orders in flight count in the services of all that they touch, and in the one that they were given for, also while their target is not known.
     fn flights_by_service(&self) -> Vec<(usize, OrderId)> {
         let flying = self
             .flying
             .iter()
             .filter(|_| holds(Guard::FlightOverReload));
-        let flights = flying.filter_map(|id| {
-            let service = self.orders[id].order.service.as_ref()?;
-            Some((self.fleet.crew_at(service)?, *id))
+        let flights = flying.flat_map(|id| {
+            let order = &self.orders[id].order;
+            let service = order.service.as_ref();
+            let own = service.and_then(|service| self.fleet.crew_at(service));
+            let machine = self.fleet.find(&order.acts_on().id);
+            let touched = machine.map_or_else(Vec::new, |at| self.fleet.touched_by(at));
+            let others = touched.into_iter();
+            let others = others.filter_map(|at| self.fleet.member(at).service());
+            own.into_iter().chain(others).map(|crew| (crew, *id))
         });
         flights.collect()
     }

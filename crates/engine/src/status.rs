@@ -3,8 +3,8 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use pitcrew_model::{
-    Autonomy, CaseId, Evidence, Health, Hold, ObserverName, Phase, Rate, Scope, ServiceName,
-    Target, TargetId, TestKind, TestName, Timestamp, Verdict,
+    Autonomy, CaseId, Evidence, Health, Hold, ObserverName, OrderId, Phase, Rate, Scope,
+    ServiceName, Target, TargetId, TestKind, TestName, Timestamp, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -109,7 +109,9 @@ impl Engine {
             phase,
             Some(Phase::Repairing { .. } | Phase::Verifying { .. })
         );
-        if (member.in_flight().is_some() || is_repaired) && holds(Guard::FlyingIsUnavailable) {
+        if (member.in_flight().is_some() || is_repaired) && holds(Guard::FlyingIsUnavailable)
+            || self.host_in_flight(at).is_some() && holds(Guard::CarriedIsUnavailable)
+        {
             return Health::Repairing;
         }
         let Some(crew) = self
@@ -199,6 +201,15 @@ impl Engine {
                 why: pause.why.clone(),
             })
             .collect()
+    }
+
+    /// The order in flight on what this member runs on.
+    pub(crate) fn host_in_flight(&self, at: usize) -> Option<OrderId> {
+        if self.flying.is_empty() {
+            return None;
+        }
+        let mut hosts = self.fleet.hosts_of(at).into_iter();
+        hosts.find_map(|host| self.fleet.member(host).in_flight())
     }
 
     fn hold_on(&self, now: Timestamp, at: usize) -> Option<&HoldStatus> {

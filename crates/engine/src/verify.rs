@@ -53,10 +53,14 @@ impl Engine {
         self.timers.set(Timer::Order(id), now + order.settle);
         let at = self.fleet.find(&order.target.id);
         if let Some(at) = at {
-            for view in self.fleet.member_mut(at).views.iter_mut() {
-                view.forget(outcome.at);
-            }
+            self.forget_before(at, outcome.at);
             self.probe_all(at, out);
+        }
+        if outcome.kind != OutcomeKind::Failed && holds(Guard::ProofAfterHostsOrder) {
+            let machine = self.fleet.find(&order.acts_on().id);
+            for touched in machine.map_or_else(Vec::new, |at| self.fleet.touched_by(at)) {
+                self.forget_before(touched, outcome.at);
+            }
         }
         let case = order.case.filter(|case| {
             matches!(self.cases.get(case), Some(case) if matches!(case.phase, Phase::Repairing { order } if order == id))
@@ -94,6 +98,14 @@ impl Engine {
         if let Some(at) = at.filter(|_| !holds(Guard::TestsDecide)) {
             self.pass(now, at, case, out);
         }
+    }
+
+    /// What was seen of it before an order landed proves nothing about what is there now.
+    fn forget_before(&mut self, at: usize, landed_at: Timestamp) {
+        for view in self.fleet.member_mut(at).views.iter_mut() {
+            view.forget(landed_at);
+        }
+        self.fleet.doubt(at);
     }
 
     fn probe_all(&self, at: usize, out: &mut Out) {

@@ -406,6 +406,16 @@ impl Interlock {
         })
     }
 
+    /// Whether what it runs on has an order in flight.
+    fn is_carried(&self, entry: &Entry) -> bool {
+        let mut flying = self.in_flight.wide().peekable();
+        if flying.peek().is_none() {
+            return false;
+        }
+        let hosts = self.hosts_of(&entry.target);
+        flying.any(|order| hosts.contains(&order.acts_on().id))
+    }
+
     /// Whether it may be counted on: every test passes, freshly, and nothing is being done to it.
     pub(crate) fn is_up(
         &self,
@@ -421,6 +431,7 @@ impl Interlock {
         let is_out = on_probation && holds(Guard::ProbationIsNotUp)
             || held && holds(Guard::HeldIsNotUp)
             || flying && holds(Guard::FlyingIsNotUp)
+            || self.is_carried(entry) && holds(Guard::CarriedIsNotUp)
             || untested && holds(Guard::UntestedIsNotUp);
         !is_out
             && self.tests_of(entry).all(|(position, test)| {
@@ -470,8 +481,13 @@ impl Interlock {
         let up = members.iter().filter(|slot| looks(**slot)).count();
         let proving = self.proving.iter().filter(|(_, until)| now < **until);
         let held = self.held.iter().filter(|(_, (until, _))| now < *until);
+        let machines = self.in_flight.wide();
+        let carried: Vec<TargetId> = machines
+            .flat_map(|order| self.brought_down(order))
+            .collect();
         let busy: BTreeSet<u32> = lost
             .iter()
+            .chain(&carried)
             .chain(proving.map(|(id, _)| id))
             .chain(held.map(|(id, _)| id))
             .chain(self.in_flight.targets())

@@ -35,6 +35,7 @@ macro_rules! guards {
 guards! {
     // Which target, which service.
     KnownTarget "known_target" "12: only a target that discovery knows now";
+    OwnMachine "own_machine" "12: a reboot or power cycle acts on what the target runs on, and on nothing else";
     OwnService "own_service" "12: only for the service that selects the target now";
 
     // One order at a time.
@@ -59,12 +60,14 @@ guards! {
     VouchesForNoFuture "vouches_for_no_future" "3: `unchanged` says nothing about what is still to come";
     VouchesAnInterval "vouches_an_interval" "3: `unchanged` may have been asked an interval ago";
     ProofAfterOrder "proof_after_order" "6: the next order needs a streak from after this one";
+    ProofAfterHostsOrder "proof_after_hosts_order" "6: so does one on anything that a host's order touched";
     AnswersOfOldTest "answers_of_old_test" "3: answers to a test that was changed are forgotten";
 
     // Room.
     MaxInFlight "max_in_flight" "3: orders in flight in a service";
     PerDomain "per_domain" "3: orders in flight in a domain";
     RoomOfGuests "room_of_guests" "3: an order on a host needs room where its guests belong";
+    FlightOfGuests "flight_of_guests" "3: an order in flight on a host counts where its guests belong";
     FlightWhereGiven "flight_where_given" "3: an order in flight counts in the service that it was given for";
     FlightWhereFound "flight_where_found" "3: and in the service that its target is in now";
     FlightUntilSettled "flight_until_settled" "3: an order is in flight until its target is up again or had its time to settle";
@@ -79,6 +82,7 @@ guards! {
     ProbationBegins "probation_begins" "3: a target is on probation after an order";
     HeldIsNotUp "held_is_not_up" "3: a target in a person's hand is not counted on";
     FlyingIsNotUp "flying_is_not_up" "3: a target with an order in flight is not counted on";
+    CarriedIsNotUp "carried_is_not_up" "3: nor is one whose host has an order in flight";
     UntestedIsNotUp "untested_is_not_up" "3: a target that nothing tests is not counted on";
     UnknownIsNotUp "unknown_is_not_up" "3: a target nobody hears of is not counted on";
     FailedIsNotUp "failed_is_not_up" "3: a target that failed its last round is not counted on";
@@ -96,6 +100,7 @@ guards! {
     MassFailureOfService "mass_failure_of_service" "10: much of a service newly failing stops new disruption";
     MassFailureOfDomain "mass_failure_of_domain" "10: much of a domain newly failing stops it there";
     ServiceRate "service_rate" "11: disruptive orders in a service within a time";
+    RateOfGuests "rate_of_guests" "11: an order on a host counts in the rate of every service that it touches";
     FleetBrake "fleet_brake" "11: disruptive orders over everything";
     BrakeNeedsPerson "brake_needs_person" "11: only a person releases the fleet brake";
 
@@ -107,6 +112,10 @@ guards! {
     // People.
     HeldByPerson "held_by_person" "14: a target under a person's hand is left alone";
     HostHeldByPerson "host_held_by_person" "14: so is what runs on it";
+    GuestsOfPeople "guests_of_people" "14: what else goes down with a host is in nobody's hand";
+    GuestsPaused "guests_paused" "14: nor is it up and in a pause";
+    GuestsAutonomy "guests_autonomy" "14: nor taken more freely than its own service is repaired";
+    GuestsMassFailure "guests_mass_failure" "10: nor in the middle of a mass failure";
     StopStands "stop_stands" "14: what a person stopped stays stopped";
     HoldKeepsStop "hold_keeps_stop" "14: a hold does not end the stop before it";
     NotGivenIsNoStop "not_given_is_no_stop" "14: a stop that never left holds nothing";

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use pitcrew_model::{
-    Action, Authority, Autonomy, Objection, Order, Proves, Scope, Service, ServiceName, TargetId,
-    Timestamp,
+    Action, Authority, Autonomy, Objection, Order, Proves, Scope, Service, ServiceName, Target,
+    TargetId, Timestamp,
 };
 
 use crate::{
@@ -38,8 +38,10 @@ impl Interlock {
             self.one_order_at_a_time(order),
             self.ledger_can_be_written(),
             self.not_repeated(order),
+            self.acts_on_own_machine(order),
             self.current(now, order),
             self.free_of_people(now, order),
+            self.guests_are_nobodys(now, order),
             autonomy_allows(now, order, service),
             ladder_does_not_loop(order, service),
         ]
@@ -54,7 +56,7 @@ impl Interlock {
                     self.enough_left(now, order),
                     self.observers_believable(order),
                     self.no_mass_failure(now, entry, service),
-                    self.rates_hold(now, service),
+                    self.rates_hold(now, order),
                 ]
                 .into_iter()
                 .flatten(),
@@ -71,9 +73,9 @@ impl Interlock {
         is_own.then_some((entry, service))
     }
 
-    /// The target, what runs on it and so on down: all that goes away with it.
-    fn brought_down(&self, order: &Order) -> Vec<TargetId> {
-        let mut down = vec![order.target.id.clone()];
+    /// What it acts on, what runs on that and so on down: all that goes away with it.
+    pub(crate) fn brought_down(&self, order: &Order) -> Vec<TargetId> {
+        let mut down = vec![order.acts_on().id.clone()];
         let mut seen = 0;
         while seen < down.len() {
             let children = self.children.get(&down[seen]);
@@ -87,16 +89,81 @@ impl Interlock {
         down
     }
 
-    /// What the target runs on, and what that runs on, and so on up.
+    /// What it acts on runs on, and what that runs on, and so on up.
     fn hosts(&self, order: &Order) -> Vec<TargetId> {
+        self.hosts_of(order.acts_on())
+    }
+
+    pub(crate) fn hosts_of(&self, target: &Target) -> Vec<TargetId> {
         let mut hosts = Vec::new();
-        let mut next = order.target.run_on.as_ref();
+        let mut next = target.run_on.as_ref();
         while let Some(host) = next.filter(|host| !hosts.contains(*host)) {
             hosts.push(host.clone());
             let entry = self.entries.get(host);
             next = entry.and_then(|entry| entry.target.run_on.as_ref());
         }
         hosts
+    }
+
+    /// 12: a machine goes down for what runs on it, as discovery has it now, or for its own sake.
+    fn acts_on_own_machine(&self, order: &Order) -> Option<Objection> {
+        let id = &order.target.id;
+        let entry = self.entries.get(id)?;
+        let carries = self
+            .children
+            .get(id)
+            .is_some_and(|guests| !guests.is_empty());
+        let machine = match (&entry.target.run_on, order.action.is_on_host()) {
+            (Some(host), true) if !carries => host,
+            _ => id,
+        };
+        let acts_on = &order.acts_on().id;
+        if acts_on == machine && self.entries.contains_key(machine) || !holds(Guard::OwnMachine) {
+            return None;
+        }
+        object(
+            12,
+            format!("{} of {id} would act on {acts_on}", order.action),
+        )
+    }
+
+    /// What else goes down with a machine, and is not down already.
+    fn bystanders(&self, now: Timestamp, order: &Order) -> Vec<&Entry> {
+        let mut others = self.brought_down(order);
+        others.retain(|id| {
+            order.action.is_on_host()
+                && *id != order.target.id
+                && !self.is_failing(now, id, Some(Proves::Down))
+        });
+        let entries = others.iter().filter_map(|id| self.entries.get(id));
+        entries.collect()
+    }
+
+    /// 10 and 14: a person's hand, a pause, a service's own autonomy and a mass failure hold for every guest.
+    fn guests_are_nobodys(&self, now: Timestamp, order: &Order) -> Option<Objection> {
+        let down = self.brought_down(order);
+        let mut down = down.iter().filter(|_| order.action.is_on_host());
+        let is_held = |id: &&TargetId| self.held.get(*id).is_some_and(|(until, _)| now < *until);
+        if let Some(id) = down.find(is_held)
+            && holds(Guard::GuestsOfPeople)
+        {
+            return object(14, format!("a person holds {id}"));
+        }
+        self.bystanders(now, order).into_iter().find_map(|entry| {
+            let service = &*self.services[entry.service()?];
+            let mut paused = self.paused.iter();
+            if let Some(scope) = paused.find(|scope| covers(scope, service, &entry.target))
+                && holds(Guard::GuestsPaused)
+            {
+                return object(14, format!("{scope} is paused"));
+            }
+            autonomy_allows(now, order, service)
+                .filter(|_| holds(Guard::GuestsAutonomy))
+                .or_else(|| {
+                    let failing = self.no_mass_failure(now, entry, service);
+                    failing.filter(|_| holds(Guard::GuestsMassFailure))
+                })
+        })
     }
 
     /// 1: one order per target at a time; a host and what runs on it conflict.
@@ -172,7 +239,18 @@ impl Interlock {
                         && holds(Guard::FlightWhereFound)
             });
         let at_home = self.in_flight.at_home_in(&service.name, order.id);
-        let in_service = at_home + count(strayed.count());
+        let strayed = count(strayed.count());
+        let passing = self.passing_through(order, |entry| {
+            entry
+                .service()
+                .is_some_and(|at| self.services[at].name == service.name)
+        });
+        let passing = passing.filter(|flying| {
+            let own = self.entries.get(&flying.target.id);
+            flying.service.as_ref() != Some(&service.name)
+                && own.and_then(Entry::service) != entry.service()
+        });
+        let in_service = at_home + strayed + count(passing.count());
         let most = service.limits.max_in_flight;
         if in_service >= most && holds(Guard::MaxInFlight) {
             let reason = format!("{in_service} in flight in {}, at most {most}", service.name);
@@ -183,7 +261,11 @@ impl Interlock {
                 continue;
             };
             let is_one = itself.is_some_and(|own| own.target.labels.get(label) == Some(value));
-            let together = self.in_flight.count_with(label, value) - u32::from(is_one);
+            let alike = |target: &Target| target.labels.get(label) == Some(value);
+            let passing = self.passing_through(order, |entry| alike(&entry.target));
+            let passing = passing.filter(|flying| !alike(&flying.target));
+            let together = self.in_flight.count_with(label, value) - u32::from(is_one)
+                + count(passing.count());
             let mut limits = service.limits.per_domain.iter();
             let most = limits
                 .find(|(name, _)| name == label)
@@ -194,6 +276,23 @@ impl Interlock {
             }
         }
         None
+    }
+
+    /// Other orders in flight on machines that take down something of this kind.
+    fn passing_through<'a>(
+        &'a self,
+        order: &'a Order,
+        kind: impl Fn(&Entry) -> bool + 'a,
+    ) -> impl Iterator<Item = &'a Order> {
+        let flying = self.in_flight.wide();
+        flying.filter(move |flying| {
+            flying.id != order.id
+                && holds(Guard::FlightOfGuests)
+                && self
+                    .brought_down(flying)
+                    .iter()
+                    .any(|id| self.entries.get(id).is_some_and(&kind))
+        })
     }
 
     /// 3 and 4: counted after the removal, over every service that loses something. What is proven down by the
@@ -317,8 +416,8 @@ impl Interlock {
         None
     }
 
-    /// 11: the fleet brake, which only a person releases, and the service's own rate.
-    fn rates_hold(&self, now: Timestamp, service: &Service) -> Option<Objection> {
+    /// 11: the fleet brake, which only a person releases, and the own rate of each service that is touched.
+    fn rates_hold(&self, now: Timestamp, order: &Order) -> Option<Objection> {
         let fleet = self.fleet_limits.fleet_rate;
         let given = |of: &Option<ServiceName>, after: Timestamp, per: Duration| {
             let given = self.given.get(of).into_iter().flatten();
@@ -334,13 +433,29 @@ impl Interlock {
             let reason = format!("fleet brake: {all} orders given, at most {fleet}");
             return object(11, reason);
         }
-        let rate = service.limits.rate;
-        let own = given(&Some(service.name.clone()), Timestamp::ZERO, rate.per);
-        if own >= rate.count && holds(Guard::ServiceRate) {
+        self.spending(order).into_iter().find_map(|at| {
+            let service = &self.services[at];
+            let rate = service.limits.rate;
+            let own = given(&Some(service.name.clone()), Timestamp::ZERO, rate.per);
+            if own < rate.count || !holds(Guard::ServiceRate) {
+                return None;
+            }
             let reason = format!("{own} orders given in {}, at most {rate}", service.name);
-            return object(11, reason);
+            object(11, reason)
+        })
+    }
+
+    /// The services in whose rates it counts.
+    pub(crate) fn spending(&self, order: &Order) -> BTreeSet<usize> {
+        let named = order.service.as_ref();
+        let own = named.and_then(|name| self.service_named.get(name)).copied();
+        let mut down = self.brought_down(order);
+        if !holds(Guard::RateOfGuests) {
+            down.clear();
         }
-        None
+        let touched = down.iter();
+        let touched = touched.filter_map(|id| self.entries.get(id)?.service());
+        own.into_iter().chain(touched).collect()
     }
 
     /// 12: identity and time are re-read: not expired, not from the future, current fence.
@@ -367,7 +482,8 @@ impl Interlock {
         let starts =
             by_person && matches!(order.action, Action::Start | Action::Restart | Action::Stop);
         let hosts = self.hosts(order);
-        for id in std::iter::once(&order.target.id).chain(&hosts) {
+        let own = [&order.target.id, &order.acts_on().id];
+        for id in own.into_iter().chain(&hosts) {
             let guard = match *id == order.target.id {
                 true => Guard::HeldByPerson,
                 false => Guard::HostHeldByPerson,
@@ -380,25 +496,29 @@ impl Interlock {
                 return object(14, format!("a person holds {id}"));
             }
         }
-        let service = order.service.as_ref();
-        let paused = self.paused.iter().find(|scope| match scope {
-            Scope::Fleet => holds(Guard::FleetPaused),
-            Scope::Service(of) => Some(of) == service && holds(Guard::ServicePaused),
-            Scope::Domain {
-                service: of,
-                label,
-                value,
-            } => {
-                Some(of) == service
-                    && holds(Guard::DomainPaused)
-                    && order
-                        .target
-                        .labels
-                        .get(label)
-                        .is_some_and(|have| **have == **value)
-            }
-        })?;
+        let (_, service) = self.subject(order)?;
+        let mut paused = self.paused.iter();
+        let paused = paused.find(|scope| covers(scope, service, &order.target))?;
         object(14, format!("{paused} is paused"))
+    }
+}
+
+/// Whether a pause of `scope` holds for a target of `service`.
+fn covers(scope: &Scope, service: &Service, target: &Target) -> bool {
+    match scope {
+        Scope::Fleet => holds(Guard::FleetPaused),
+        Scope::Service(of) => *of == service.name && holds(Guard::ServicePaused),
+        Scope::Domain {
+            service: of,
+            label,
+            value,
+        } => {
+            let has_it = target
+                .labels
+                .get(label)
+                .is_some_and(|have| **have == **value);
+            *of == service.name && has_it && holds(Guard::DomainPaused)
+        }
     }
 }
 

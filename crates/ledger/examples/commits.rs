@@ -1,10 +1,11 @@
 //! How many decisions a second reach the disk, beside the limits of SQLite and of the disk itself.
 //!
-//! `cargo run --release -p pitcrew-ledger --example commits [-- --json] [--seconds S] [--directory DIR]`
+//! `cargo run --release -p pitcrew-ledger --example commits [-- --json] [--seconds S] [--directory DIR] [--postgres ADDRESS]`
 //!
 //! A decision is what an order costs: an intent record and the order's and the case's saved rows. Each batch size is measured three ways, one
 //! after another on the same disk in the same run, several rounds in turn: the ledger; SQLite alone, inserting rows of the same bytes with the
-//! same pragmas; and the disk's own appends with `fdatasync`, which no durable commit can beat.
+//! same pragmas; and the disk's own appends with `fdatasync`, which no durable commit can beat. With `--postgres ADDRESS` (and
+//! `--password-file FILE`), the same in a PostgreSQL that is there already: an empty database, in which a ledger stays behind.
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pitcrew_ledger::Ledger;
+use pitcrew_ledger::{Bid, Candidate, Leader, Ledger, Postgres};
 use pitcrew_model::{
     Action, Address, Authority, CaseId, Fact, Labels, OperationId, Order, OrderId, OrderState,
     Record, Saved, ServiceName, SourceName, Target, TargetId, Timestamp,
@@ -31,10 +32,12 @@ struct Rates {
     ledger: f64,
     sqlite: f64,
     fsync: f64,
+    postgres: Option<f64>,
 }
 
 fn main() -> Result<(), Failure> {
     let (mut json, mut seconds, mut directory) = (false, 2.0, std::env::temp_dir());
+    let (mut postgres, mut password_file) = (None, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || {
@@ -46,13 +49,18 @@ fn main() -> Result<(), Failure> {
             "--json" => json = true,
             "--seconds" => seconds = value()?.parse()?,
             "--directory" => directory = PathBuf::from(value()?),
+            "--postgres" => postgres = Some(value()?),
+            "--password-file" => password_file = Some(PathBuf::from(value()?)),
             _ => return Err(format!("unknown argument `{argument}`").into()),
         }
     }
     let slice = Duration::from_secs_f64(seconds).div_f64(f64::from(ROUNDS));
+    let mut leader = postgres
+        .map(|address| lead(&address, password_file.as_deref()))
+        .transpose()?;
     let rates = BATCHES
         .into_iter()
-        .map(|batch| measure(&directory, batch, slice))
+        .map(|batch| measure(&directory, leader.as_deref_mut(), batch, slice))
         .collect::<Result<Vec<_>, _>>()?;
     if json {
         print_json(&rates);
@@ -62,7 +70,20 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-fn measure(parent: &Path, batch: usize, slice: Duration) -> Result<Rates, Failure> {
+fn lead(address: &str, password_file: Option<&Path>) -> Result<Box<Leader>, Failure> {
+    let database = Postgres::new(address, password_file, None)?;
+    match Candidate::new(database, "benchmark").bid()? {
+        Bid::Leads(leader) => Ok(leader),
+        Bid::Follows { leader, .. } => Err(format!("{leader:?} leads this ledger").into()),
+    }
+}
+
+fn measure(
+    parent: &Path,
+    mut leader: Option<&mut Leader>,
+    batch: usize,
+    slice: Duration,
+) -> Result<Rates, Failure> {
     let directory = tempfile::tempdir_in(parent)?;
     let decisions: Vec<(Record, Saved)> = (0..batch).map(decision).collect::<Result<_, _>>()?;
     let (mut records, mut saved): (Vec<_>, Vec<_>) = decisions.into_iter().unzip();
@@ -75,6 +96,7 @@ fn measure(parent: &Path, batch: usize, slice: Duration) -> Result<Rates, Failur
         ledger: 0.0,
         sqlite: 0.0,
         fsync: 0.0,
+        postgres: leader.as_ref().map(|_| 0.0),
     };
     let share = 1.0 / f64::from(ROUNDS);
     let size = u32::try_from(batch).map(f64::from)?;
@@ -89,6 +111,18 @@ fn measure(parent: &Path, batch: usize, slice: Duration) -> Result<Rates, Failur
                 ledger.commit(&records, &saved)?;
                 Ok(())
             })?;
+        if let (Some(leader), Some(rate)) = (&mut leader, &mut rates.postgres) {
+            *rate += share
+                * size
+                * times_a_second(slice, || {
+                    for (record, saved) in records.iter_mut().zip(&mut saved) {
+                        next += 1;
+                        renumber(record, saved, next);
+                    }
+                    leader.commit(&records, &saved)?;
+                    Ok(())
+                })?;
+        }
         rates.sqlite += share * size * times_a_second(slice, || sqlite.commit())?;
         rates.fsync += share * times_a_second(slice, || appends.append())?;
     }
@@ -132,6 +166,7 @@ fn decision(number: usize) -> Result<(Record, Saved), Failure> {
         case: Some(CaseId(id)),
         target: Arc::new(target.clone()),
         service: Some(ServiceName::new("web")?),
+        host: None,
         action: Action::Restart,
         runner: None,
         authority: Authority::Policy,
@@ -252,16 +287,20 @@ fn print_table(rates: &[Rates]) {
     println!(
         "decisions on the disk a second     (a decision: an intent record and its saved order)"
     );
-    println!("  batch     ledger   SQLite alone   of SQLite    fdatasync/s");
+    println!("  batch     ledger   SQLite alone   of SQLite    fdatasync/s     PostgreSQL");
     for Rates {
         batch,
         ledger,
         sqlite,
         fsync,
+        postgres,
     } in rates
     {
         let percent = 100.0 * ledger / sqlite;
-        println!("  {batch:>5} {ledger:>10.0} {sqlite:>14.0} {percent:>9.0} % {fsync:>14.0}");
+        let postgres = postgres.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}"));
+        println!(
+            "  {batch:>5} {ledger:>10.0} {sqlite:>14.0} {percent:>9.0} % {fsync:>14.0} {postgres:>14}"
+        );
     }
 }
 
@@ -274,6 +313,7 @@ fn print_json(rates: &[Rates]) {
                 "ledger_decisions_per_second": rate.ledger,
                 "sqlite_decisions_per_second": rate.sqlite,
                 "fdatasync_per_second": rate.fsync,
+                "postgres_decisions_per_second": rate.postgres,
             })
         })
         .collect();

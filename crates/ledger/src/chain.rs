@@ -3,7 +3,12 @@
 //! Every text that is hashed begins with a tag of its own purpose, and every part of changing length is
 //! preceded by that length, so that no two different contents give the same bytes to hash.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read},
+    sync::Arc,
+};
 
 use sha2::{Digest, Sha256};
 
@@ -11,6 +16,7 @@ const GENESIS_TAG: &[u8] = b"pitcrew ledger genesis 1\0";
 const RECORD_TAG: &[u8] = b"pitcrew ledger record 1\0";
 const HEAD_TAG: &[u8] = b"pitcrew ledger head 1\0";
 const SAVED_TAG: &[u8] = b"pitcrew ledger saved 1\0";
+const FILE_TAG: &[u8] = b"pitcrew file 1\0";
 
 /// SHA-256; printed as 64 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,6 +32,13 @@ impl fmt::Debug for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
+}
+
+/// The name of a new ledger: 128 random bits as hex.
+pub(crate) fn new_installation() -> io::Result<String> {
+    let mut bytes = [0u8; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// A place in the chain: the record `seq` has `hash`; 0 is the genesis, before the first.
@@ -83,6 +96,11 @@ impl Head {
 /// Guards a row of saved state against a failing disk, not against a person: it depends on nothing secret.
 pub(crate) fn saved_checksum(key: &str, json: &[u8]) -> Hash {
     hash(SAVED_TAG, &[key.as_bytes(), json])
+}
+
+/// The same for a file that servers share.
+pub(crate) fn file_checksum(name: &str, content: &[u8]) -> Hash {
+    hash(FILE_TAG, &[name.as_bytes(), content])
 }
 
 fn hash(tag: &[u8], parts: &[&[u8]]) -> Hash {

@@ -4,19 +4,16 @@
 //! them. A step that was released is never edited.
 
 use std::{
-    fs::{self, File},
-    io::Read,
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, types::ValueRef,
-};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior};
 
 use crate::{
     LedgerError,
-    chain::{Hash, Head, Link},
+    chain::{self, Hash, Head, Link},
 };
 
 /// "PtCw", so that tools and we ourselves can tell a ledger from any other database.
@@ -228,7 +225,7 @@ fn migrate(connection: &mut Connection, migration: &str, version: i64) -> rusqli
     transaction.execute_batch(migration)?;
     if version == 1 {
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        let installation = random_id()
+        let installation = chain::new_installation()
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         let head = Head {
             last: Link::genesis(&installation),
@@ -239,13 +236,6 @@ fn migrate(connection: &mut Connection, migration: &str, version: i64) -> rusqli
     }
     transaction.pragma_update(None, "user_version", version)?;
     transaction.commit()
-}
-
-/// 128 random bits as hex.
-fn random_id() -> std::io::Result<String> {
-    let mut bytes = [0u8; 16];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 pub(crate) fn write_head(connection: &Connection, head: &Head) -> rusqlite::Result<()> {
@@ -293,18 +283,6 @@ pub(crate) fn read_head(connection: &Connection, path: &Path) -> Result<Head, Le
         ));
     }
     Ok(head)
-}
-
-/// The bytes of a text column, whether or not they are still UTF-8.
-pub(crate) fn text_bytes<'row>(row: &'row Row<'_>, column: usize) -> rusqlite::Result<&'row [u8]> {
-    match row.get_ref(column)? {
-        ValueRef::Text(bytes) => Ok(bytes),
-        other => Err(rusqlite::Error::InvalidColumnType(
-            column,
-            "json".to_owned(),
-            other.data_type(),
-        )),
-    }
 }
 
 #[cfg(test)]

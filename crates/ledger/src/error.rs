@@ -5,6 +5,9 @@ use std::{fmt, io, path::PathBuf};
 use pitcrew_model::Timestamp;
 use rusqlite::ErrorCode;
 
+use crate::{lock, postgres};
+
+/// `path` is the file, or the database's address without its password.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     #[error("the ledger {} is in use by {}; stop that server first, or give this one another `data` directory",
@@ -16,7 +19,7 @@ pub enum LedgerError {
         found: i64,
         known: i64,
     },
-    #[error("there is no ledger at {}; a server makes it when it first starts with this `data` directory", path.display())]
+    #[error("there is no ledger at {}; a server makes it when it first starts there", path.display())]
     Absent { path: PathBuf },
     #[error("{} is not a ledger: {why}; it is left untouched", path.display())]
     NotALedger { path: PathBuf, why: String },
@@ -52,6 +55,32 @@ pub enum LedgerError {
         path: PathBuf,
         doing: &'static str,
         source: rusqlite::Error,
+    },
+    #[error("the address of the ledger's database can't be used: {why}")]
+    Address { why: String },
+    #[error("the ledger {} can't be reached: {why}; it goes on by itself when the database answers again", path.display())]
+    Unreachable { path: PathBuf, why: String },
+    #[error("failed to {doing} the ledger {}: {}", path.display(), postgres::words(source))]
+    Postgres {
+        path: PathBuf,
+        doing: &'static str,
+        source: tokio_postgres::Error,
+    },
+    #[error("the ledger {} is led by {leader} with fence {fence}: this server has fence {own} and can write nothing more", path.display())]
+    Deposed {
+        path: PathBuf,
+        own: u64,
+        fence: u64,
+        leader: String,
+    },
+    #[error("the ledger {} was moved to {to}: give the server that database in `server.state.postgres`; to begin here anew, remove {}",
+        path.display(), path.with_file_name(lock::MOVED).display())]
+    Moved { path: PathBuf, to: String },
+    #[error("the database {} holds a ledger already, of the installation {installation} with {entries} records: give an empty one, nothing was changed", path.display())]
+    Occupied {
+        path: PathBuf,
+        installation: String,
+        entries: u64,
     },
 }
 
@@ -93,6 +122,30 @@ impl LedgerError {
         Self::Corrupt {
             path: path.to_owned(),
             why: why.into(),
+        }
+    }
+
+    /// Whether trying again later can help, without a person.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Locked { .. }
+            | Self::Full { .. }
+            | Self::Io { .. }
+            | Self::Sqlite { .. }
+            | Self::Unreachable { .. }
+            | Self::Postgres { .. }
+            | Self::Absent { .. }
+            | Self::Deposed { .. } => true,
+            Self::Newer { .. }
+            | Self::NotALedger { .. }
+            | Self::Corrupt { .. }
+            | Self::Broken { .. }
+            | Self::SavedRow { .. }
+            | Self::Unstorable { .. }
+            | Self::Address { .. }
+            | Self::Moved { .. }
+            | Self::Occupied { .. } => false,
         }
     }
 

@@ -1,12 +1,10 @@
 //! What happened to the first row that does not fit the chain. It is broken either way; this finds the word
 //! that helps a person to look in the right place, and falls back to "changed".
 
-use rusqlite::Row;
-
 use crate::{
     BrokenKind, LedgerError,
     chain::{Hash, Link, record_hash},
-    database,
+    rows::Select,
     verify::Chain,
 };
 
@@ -31,38 +29,27 @@ fn belongs_elsewhere(
     hash: Hash,
     json: &[u8],
 ) -> Result<bool, LedgerError> {
-    let sqlite = || LedgerError::sqlite(chain.path, "read");
-    let mut statement = chain
-        .connection
-        .prepare_cached("SELECT seq, hash FROM record WHERE seq > 0 ORDER BY seq")
-        .map_err(sqlite())?;
-    let mut rows = statement.query([]).map_err(sqlite())?;
     let mut before = chain.genesis().hash;
-    while let Some(row) = rows.next().map_err(sqlite())? {
-        let place = row.get::<_, i64>(0).map_err(sqlite())?.cast_unsigned();
-        let there = row.get(1).map(Hash).map_err(sqlite())?;
+    let mut found = false;
+    chain.rows.records(Select::After(0), u64::MAX, &mut |row| {
+        let Ok(there) = row.hash else {
+            return Ok(());
+        };
         let fits = |previous| {
-            let worked_out = record_hash(previous, place, json);
+            let worked_out = record_hash(previous, row.seq, json);
             worked_out == hash || worked_out == there
         };
-        if place != seq && (fits(before) || fits(there)) {
-            return Ok(true);
-        }
+        found |= row.seq != seq && (fits(before) || fits(there));
         before = there;
-    }
-    Ok(false)
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// Whether the rows from here on are the right ones under wrong numbers: the head knows how many there were.
 fn shifted(chain: &Chain<'_>, link: Link, hash: Hash) -> Result<BrokenKind, LedgerError> {
     let here = link.seq + 1;
-    let count = chain
-        .connection
-        .query_row("SELECT max(seq) FROM record", [], |row| {
-            row.get::<_, i64>(0)
-        })
-        .map_err(LedgerError::sqlite(chain.path, "read"))?
-        .cast_unsigned();
+    let count = chain.rows.highest_seq()?;
     let written = chain.head.last.seq;
     let next = next_row(chain, here)?;
     let next_fits = |previous, seq| {
@@ -81,18 +68,14 @@ fn shifted(chain: &Chain<'_>, link: Link, hash: Hash) -> Result<BrokenKind, Ledg
     Ok(BrokenKind::Changed)
 }
 
+/// `None` also for one that is unreadable: it tells nothing about this one.
 fn next_row(chain: &Chain<'_>, seq: u64) -> Result<Option<(Hash, Vec<u8>)>, LedgerError> {
-    let read = |row: &Row<'_>| Ok((Hash(row.get(0)?), database::text_bytes(row, 1)?.to_vec()));
-    match chain.connection.query_row(
-        "SELECT hash, json FROM record WHERE seq = ?1",
-        [(seq + 1).cast_signed()],
-        read,
-    ) {
-        Ok(next) => Ok(Some(next)),
-        // A next row that is unreadable too tells nothing about this one.
-        Err(rusqlite::Error::QueryReturnedNoRows | rusqlite::Error::InvalidColumnType(..)) => {
-            Ok(None)
+    let mut next = None;
+    chain.rows.records(Select::After(seq), 1, &mut |row| {
+        if let (true, Ok(hash), Ok(json)) = (row.seq == seq + 1, row.hash, row.json) {
+            next = Some((hash, json.to_vec()));
         }
-        Err(error) => Err(LedgerError::sqlite(chain.path, "read")(error)),
-    }
+        Ok(())
+    })?;
+    Ok(next)
 }

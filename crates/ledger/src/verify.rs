@@ -3,20 +3,19 @@
 //! Rows are walked in order with the hash worked out anew from the stored bytes. The first row that does not
 //! fit ends the walk; only then [`tampering`] looks at what happened to it.
 
-use std::path::Path;
-
 use pitcrew_model::{CaseId, OrderId, TargetId, Timestamp};
-use rusqlite::{Connection, Row};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     BrokenKind, LedgerError,
     chain::{Hash, Head, Link},
-    database, reader, tampering,
+    reader,
+    rows::{RecordRow, Rows, Select},
+    tampering,
 };
 
 /// Rows read in one transaction: few enough that the log of a busy writer is not held up.
-const ROWS_AT_ONCE: i64 = 10_000;
+const ROWS_AT_ONCE: u64 = 10_000;
 
 /// A chain found whole. Keep `last_hash` where nobody who can write the ledger can write: it is what shows
 /// later that the chain was not made anew.
@@ -30,21 +29,19 @@ pub struct Verified {
 
 /// A ledger's records up to one head.
 pub(crate) struct Chain<'a> {
-    pub(crate) connection: &'a Connection,
-    pub(crate) path: &'a Path,
+    pub(crate) rows: &'a dyn Rows,
     pub(crate) head: Head,
 }
 
-/// Told of each proven record: the link before it, its own, and its stored bytes.
-pub(crate) type Visit<'a> = dyn FnMut(Link, Link, &[u8]) -> Result<(), LedgerError> + 'a;
+/// Told of each proven record: the link before it, its own, its stored bytes, and the row they are from.
+pub(crate) type Visit<'a> =
+    dyn FnMut(Link, Link, &[u8], &RecordRow<'_>) -> Result<(), LedgerError> + 'a;
 
 impl<'a> Chain<'a> {
-    pub(crate) fn of(connection: &'a Connection, path: &'a Path) -> Result<Self, LedgerError> {
-        let head = database::read_head(connection, path)?;
+    pub(crate) fn of(rows: &'a dyn Rows) -> Result<Self, LedgerError> {
         Ok(Self {
-            connection,
-            path,
-            head,
+            rows,
+            head: rows.head()?,
         })
     }
 
@@ -55,15 +52,15 @@ impl<'a> Chain<'a> {
     ) -> Result<Verified, LedgerError> {
         let entries = self.head.last.seq;
         progress(0, entries);
-        self.walk(self.genesis(), &mut |_, link, _| {
+        self.walk(self.genesis(), &mut |_, link, _, _| {
             if link.seq.is_multiple_of(1_000) || link.seq == entries {
                 progress(link.seq, entries);
             }
             Ok(())
         })?;
         self.nothing_beyond()?;
-        reader::saved(self.connection, self.path)?;
-        self.structure()?;
+        reader::saved(self.rows)?;
+        self.rows.structure()?;
         Ok(Verified {
             installation: self.head.installation.to_string(),
             entries,
@@ -80,7 +77,7 @@ impl<'a> Chain<'a> {
                 hash: self.stored_hash(seq)?,
             },
         };
-        self.walk(from, &mut |_, _, _| Ok(()))?;
+        self.walk(from, &mut |_, _, _, _| Ok(()))?;
         self.nothing_beyond()
     }
 
@@ -108,66 +105,50 @@ impl<'a> Chain<'a> {
     }
 
     fn walk_some(&self, mut link: Link, visit: &mut Visit<'_>) -> Result<Link, LedgerError> {
-        let sqlite = || LedgerError::sqlite(self.path, "read");
-        let mut statement = self
-            .connection
-            .prepare_cached(
-                "SELECT seq, hash, json, at, case_id, order_id, target FROM record
-                 WHERE seq > ?1 ORDER BY seq LIMIT ?2",
-            )
-            .map_err(sqlite())?;
-        let mut rows = statement
-            .query((link.seq.cast_signed(), ROWS_AT_ONCE))
-            .map_err(sqlite())?;
-        while link.seq < self.head.last.seq
-            && let Some(row) = rows.next().map_err(sqlite())?
-        {
-            let next = self.prove(link, row)?;
-            visit(link, next, database::text_bytes(row, 2).map_err(sqlite())?)?;
-            link = next;
-        }
+        let rows = ROWS_AT_ONCE.min(self.head.last.seq - link.seq);
+        self.rows
+            .records(Select::After(link.seq), rows, &mut |row| {
+                if link.seq == self.head.last.seq {
+                    return Ok(());
+                }
+                let (next, json) = self.prove(link, &row)?;
+                visit(link, next, json, &row)?;
+                link = next;
+                Ok(())
+            })?;
         Ok(link)
     }
 
     /// The row must be the record after `link`.
-    fn prove(&self, link: Link, row: &Row<'_>) -> Result<Link, LedgerError> {
-        let sqlite = || LedgerError::sqlite(self.path, "read");
-        let seq = row.get::<_, i64>(0).map_err(sqlite())?.cast_unsigned();
-        let at = row
-            .get::<_, i64>(3)
-            .ok()
-            .map(|at| Timestamp::from_millis(at.cast_unsigned()));
-        if seq != link.seq + 1 {
+    fn prove<'row>(
+        &self,
+        link: Link,
+        row: &RecordRow<'row>,
+    ) -> Result<(Link, &'row [u8]), LedgerError> {
+        let at = row.at.ok().map(time);
+        if row.seq != link.seq + 1 {
             return Err(self.broken(link.seq + 1, at, BrokenKind::Missing));
         }
-        let (Ok(hash), Ok(json)) = (row.get(1).map(Hash), database::text_bytes(row, 2)) else {
-            return Err(self.broken(seq, at, BrokenKind::Changed));
+        let (Ok(hash), Ok(json)) = (row.hash, row.json) else {
+            return Err(self.broken(row.seq, at, BrokenKind::Changed));
         };
         let next = link.next(json);
         if next.hash != hash {
             let kind = tampering::kind_of(self, link, hash, json)?;
-            return Err(self.broken(seq, at, kind));
+            return Err(self.broken(row.seq, at, kind));
         }
         match serde_json::from_slice::<Columns>(json) {
-            Err(_) => Err(self.broken(seq, at, BrokenKind::Unreadable)),
+            Err(_) => Err(self.broken(row.seq, at, BrokenKind::Unreadable)),
             Ok(columns) if !columns.agree_with(row) => {
-                Err(self.broken(seq, Some(columns.at), BrokenKind::Columns))
+                Err(self.broken(row.seq, Some(columns.at), BrokenKind::Columns))
             }
-            Ok(_) => Ok(next),
+            Ok(_) => Ok((next, json)),
         }
     }
 
-    /// No row outside the chain. One statement sees head and rows at one moment, whatever is being written.
+    /// No row outside the chain.
     fn nothing_beyond(&self) -> Result<(), LedgerError> {
-        let stray: Option<i64> = self
-            .connection
-            .query_row(
-                "SELECT (SELECT seq FROM record WHERE seq < 1 OR seq > (SELECT seq FROM head) LIMIT 1)",
-                [],
-                |row| row.get(0),
-            )
-            .map_err(LedgerError::sqlite(self.path, "read"))?;
-        match stray {
+        match self.rows.stray()? {
             None => Ok(()),
             Some(seq) => {
                 let seq = u64::try_from(seq).unwrap_or(0);
@@ -176,47 +157,29 @@ impl<'a> Chain<'a> {
         }
     }
 
-    /// SQLite's own check: its pages, and each index against its table.
-    fn structure(&self) -> Result<(), LedgerError> {
-        let answer: String = self
-            .connection
-            .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
-            .map_err(LedgerError::sqlite(self.path, "check"))?;
-        if answer == "ok" {
-            Ok(())
-        } else {
-            Err(LedgerError::corrupt(self.path, answer))
-        }
-    }
-
     fn stored_hash(&self, seq: u64) -> Result<Hash, LedgerError> {
-        self.connection
-            .query_row(
-                "SELECT hash FROM record WHERE seq = ?1",
-                [seq.cast_signed()],
-                |row| row.get(0).map(Hash),
-            )
-            .map_err(|error| match error {
-                rusqlite::Error::QueryReturnedNoRows => self.broken(seq, None, BrokenKind::Missing),
-                error => LedgerError::sqlite(self.path, "read")(error),
-            })
+        let mut hash = None;
+        self.rows.records(Select::At(seq), 1, &mut |row| {
+            hash = row.hash.ok();
+            Ok(())
+        })?;
+        hash.ok_or_else(|| self.broken(seq, None, BrokenKind::Missing))
     }
 
     /// Only to tell a person when; absent is as good as any answer.
     fn time_of(&self, seq: u64) -> Option<Timestamp> {
-        self.connection
-            .query_row(
-                "SELECT at FROM record WHERE seq = ?1",
-                [seq.cast_signed()],
-                |row| row.get::<_, i64>(0),
-            )
-            .ok()
-            .map(|at| Timestamp::from_millis(at.cast_unsigned()))
+        let mut at = None;
+        let read = self.rows.records(Select::At(seq), 1, &mut |row| {
+            at = row.at.ok().map(time);
+            Ok(())
+        });
+        read.ok()?;
+        at
     }
 
     fn broken(&self, seq: u64, at: Option<Timestamp>, kind: BrokenKind) -> LedgerError {
         LedgerError::Broken {
-            path: self.path.to_owned(),
+            path: self.rows.place().to_owned(),
             seq,
             at,
             kind,
@@ -234,12 +197,14 @@ struct Columns {
 }
 
 impl Columns {
-    fn agree_with(&self, row: &Row<'_>) -> bool {
-        let number = |column| row.get::<_, Option<i64>>(column);
-        let text = row.get::<_, Option<String>>(6);
-        number(3) == Ok(Some(self.at.as_millis().cast_signed()))
-            && number(4) == Ok(self.case.map(|case| case.0.cast_signed()))
-            && number(5) == Ok(self.order.map(|order| order.0.cast_signed()))
-            && text.is_ok_and(|text| text.as_deref() == self.target.as_ref().map(TargetId::as_str))
+    fn agree_with(&self, row: &RecordRow<'_>) -> bool {
+        row.at == Ok(self.at.as_millis().cast_signed())
+            && row.case_id == Ok(self.case.map(|case| case.0.cast_signed()))
+            && row.order_id == Ok(self.order.map(|order| order.0.cast_signed()))
+            && row.target == Ok(self.target.as_ref().map(TargetId::as_str))
     }
+}
+
+fn time(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis.cast_unsigned())
 }

@@ -16,31 +16,41 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::{
     LedgerError, Reader,
-    chain::{self, Hash, Head, Link},
+    batch::{Batch, Chained, Kept},
+    chain::Head,
     database,
-    lock::Lock,
+    lock::{self, Lock},
     reader,
+    sqlite::SqliteRows,
     verify::Chain,
 };
 
-/// Records and saved rows larger than this are refused; real ones have about a kilobyte.
-const JSON_BYTES_MAX: usize = 16 << 20;
-
 /// How many of the last records are checked at every start; [`Reader::verify`] checks all.
-const TAIL_RECORDS: u64 = 1_000;
+pub(crate) const TAIL_RECORDS: u64 = 1_000;
 
 pub struct Ledger {
-    connection: Connection,
-    path: PathBuf,
+    pub(crate) rows: SqliteRows,
     head: Head,
     _lock: Lock,
 }
 
-/// The records of one commit; with none, `last_seq` is one less than `first_seq`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The records that a commit wrote; with none, `last_seq` is one less than `first_seq`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
     pub first_seq: u64,
     pub last_seq: u64,
+    /// Numbers of the commit's leading records that an earlier commit had written, whose answer was lost: they
+    /// are not written again. Nearly always empty.
+    pub found: Vec<u64>,
+}
+
+impl Committed {
+    /// The number of the commit's record with this index, from 0.
+    #[must_use]
+    pub fn seq_of(&self, index: usize) -> u64 {
+        let written = || index.saturating_sub(self.found.len()) as u64;
+        (self.found.get(index).copied()).unwrap_or_else(|| self.first_seq + written())
+    }
 }
 
 impl Ledger {
@@ -49,13 +59,29 @@ impl Ledger {
         create_directory(directory)?;
         let lock = Lock::take(directory)?;
         let path = database::file_of(directory);
+        match lock::moved_to(directory)? {
+            Some(to) => Err(LedgerError::Moved { path, to }),
+            None => Self::open_locked(path, lock),
+        }
+    }
+
+    /// The same for a move, which may have to be repeated: there must be a ledger, and it may have been moved.
+    pub fn open_to_move(directory: &Path) -> Result<Self, LedgerError> {
+        let path = database::file_of(directory);
+        if !path.exists() {
+            return Err(LedgerError::Absent { path });
+        }
+        Self::open_locked(path, Lock::take(directory)?)
+    }
+
+    fn open_locked(path: PathBuf, lock: Lock) -> Result<Self, LedgerError> {
         let connection = database::open(&path)?;
-        let chain = Chain::of(&connection, &path)?;
+        let rows = SqliteRows { connection, path };
+        let chain = Chain::of(&rows)?;
         chain.verify_tail(TAIL_RECORDS)?;
         let head = chain.head;
         Ok(Self {
-            connection,
-            path,
+            rows,
             head,
             _lock: lock,
         })
@@ -63,7 +89,7 @@ impl Ledger {
 
     /// For reading beside a running server or without one; changes nothing.
     pub fn open_read_only(directory: &Path) -> Result<Reader, LedgerError> {
-        Reader::open(&database::file_of(directory))
+        open_reader(&database::file_of(directory))
     }
 
     /// 32 random hex digits, made with the ledger; the chain begins with them.
@@ -76,8 +102,8 @@ impl Ledger {
     pub fn next_fence(&mut self) -> Result<u64, LedgerError> {
         let mut head = self.head.clone();
         head.fence += 1;
-        let doing = || LedgerError::sqlite(&self.path, "write to");
-        database::write_head(&self.connection, &head).map_err(doing())?;
+        database::write_head(&self.rows.connection, &head)
+            .map_err(LedgerError::sqlite(&self.rows.path, "write to"))?;
         self.head = head;
         Ok(self.head.fence)
     }
@@ -90,65 +116,37 @@ impl Ledger {
         records: &[Record],
         saved: &[Saved],
     ) -> Result<Committed, LedgerError> {
-        let sqlite = || LedgerError::sqlite(&self.path, "write to");
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(sqlite())?;
-        let mut last = self.head.last;
-        for record in records {
-            last = append(&transaction, &self.path, last, record)?;
-        }
-        for row in saved {
-            keep(&transaction, &self.path, row)?;
-        }
+        let batch = Batch::new(self.head.last, records, saved)?;
         let head = Head {
-            last,
+            last: batch.last,
             ..self.head.clone()
         };
-        if !records.is_empty() {
-            database::write_head(&transaction, &head).map_err(sqlite())?;
-        }
-        transaction.commit().map_err(sqlite())?;
+        let path = &self.rows.path;
+        write(&mut self.rows.connection, &batch, &head)
+            .map_err(LedgerError::sqlite(path, "write to"))?;
         let first_seq = self.head.last.seq + 1;
         self.head = head;
         Ok(Committed {
             first_seq,
-            last_seq: last.seq,
+            last_seq: batch.last.seq,
+            found: Vec::new(),
         })
     }
 
     /// The rows of state as they were last committed, ordered by key. The first one that can't be read is an
     /// error that names it: state that is lost in silence would be acted on.
     pub fn saved(&self) -> Result<Vec<Saved>, LedgerError> {
-        reader::saved(&self.connection, &self.path)
+        reader::saved(&self.rows)
     }
 
     /// The highest numbers of a case and of an order in records and saved rows; 0 where there is none.
     pub fn highest_ids(&self) -> Result<(u64, u64), LedgerError> {
-        let recorded = |sql| {
-            self.connection
-                .query_row(sql, [], |row| row.get::<_, Option<i64>>(0))
-                .map(|number| number.unwrap_or(0).cast_unsigned())
-                .map_err(LedgerError::sqlite(&self.path, "read"))
-        };
-        let mut highest = (
-            recorded("SELECT max(case_id) FROM record")?,
-            recorded("SELECT max(order_id) FROM record")?,
-        );
-        for row in self.saved()? {
-            match row {
-                Saved::Case(case) => highest.0 = highest.0.max(case.id.0),
-                Saved::Order(state) => highest.1 = highest.1.max(state.order.id.0),
-                _ => {}
-            }
-        }
-        Ok(highest)
+        reader::highest_ids(&self.rows)
     }
 
     /// A further connection, for reading on another thread.
     pub fn reader(&self) -> Result<Reader, LedgerError> {
-        Reader::open(&self.path)
+        open_reader(&self.rows.path)
     }
 }
 
@@ -172,61 +170,56 @@ fn create_directory(directory: &Path) -> Result<(), LedgerError> {
         .map_err(LedgerError::io(parent, "flush"))
 }
 
-fn append(
-    transaction: &Transaction<'_>,
-    path: &Path,
-    last: Link,
-    record: &Record,
-) -> Result<Link, LedgerError> {
-    let json = to_json(record)?;
-    let link = last.next(json.as_bytes());
+fn open_reader(path: &Path) -> Result<Reader, LedgerError> {
+    Reader::new(SqliteRows {
+        connection: database::open_read_only(path)?,
+        path: path.to_owned(),
+    })
+}
+
+fn write(connection: &mut Connection, batch: &Batch<'_>, head: &Head) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for chained in &batch.records {
+        append(&transaction, chained)?;
+    }
+    for (key, kept) in &batch.saved {
+        keep(&transaction, key, kept.as_ref())?;
+    }
+    if !batch.records.is_empty() {
+        database::write_head(&transaction, head)?;
+    }
+    transaction.commit()
+}
+
+fn append(transaction: &Transaction<'_>, chained: &Chained<'_>) -> rusqlite::Result<()> {
+    let Chained { record, link, json } = chained;
     transaction
         .prepare_cached(
             "INSERT INTO record (seq, at, case_id, order_id, target, hash, json) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )
-        .and_then(|mut insert| {
-            insert.execute((
-                link.seq.cast_signed(),
-                record.at.as_millis().cast_signed(),
-                record.case.map(|case| case.0.cast_signed()),
-                record.order.map(|order| order.0.cast_signed()),
-                record.target.as_ref().map(|target| target.as_str()),
-                link.hash.0,
-                json,
-            ))
-        })
-        .map_err(LedgerError::sqlite(path, "write to"))?;
-    Ok(link)
+        )?
+        .execute((
+            link.seq.cast_signed(),
+            record.at.as_millis().cast_signed(),
+            record.case.map(|case| case.0.cast_signed()),
+            record.order.map(|order| order.0.cast_signed()),
+            record.target.as_ref().map(|target| target.as_str()),
+            link.hash.0,
+            json,
+        ))
+        .map(|_one| ())
 }
 
-fn keep(transaction: &Transaction<'_>, path: &Path, row: &Saved) -> Result<(), LedgerError> {
-    let key = row.key();
-    let kept = if row.is_spent() {
-        transaction
-            .prepare_cached("DELETE FROM saved WHERE key = ?1")
-            .and_then(|mut delete| delete.execute([key]))
-    } else {
-        let json = to_json(row)?;
-        let Hash(checksum) = chain::saved_checksum(&key, json.as_bytes());
-        transaction
+fn keep(transaction: &Transaction<'_>, key: &str, kept: Option<&Kept>) -> rusqlite::Result<()> {
+    let rows = match kept {
+        None => transaction
+            .prepare_cached("DELETE FROM saved WHERE key = ?1")?
+            .execute([key]),
+        Some(Kept { json, checksum }) => transaction
             .prepare_cached(
                 "INSERT INTO saved (key, json, checksum) VALUES (?1, ?2, ?3)
                  ON CONFLICT (key) DO UPDATE SET json = ?2, checksum = ?3",
-            )
-            .and_then(|mut upsert| upsert.execute((key, json, checksum)))
+            )?
+            .execute((key, json, checksum.0)),
     };
-    kept.map(|_rows| ())
-        .map_err(LedgerError::sqlite(path, "write to"))
-}
-
-fn to_json(value: &impl serde::Serialize) -> Result<String, LedgerError> {
-    let unstorable = |why| LedgerError::Unstorable { why };
-    let json = serde_json::to_string(value).map_err(|error| unstorable(error.to_string()))?;
-    if json.len() > JSON_BYTES_MAX {
-        return Err(unstorable(format!(
-            "it has {} bytes, and {JSON_BYTES_MAX} is the most",
-            json.len()
-        )));
-    }
-    Ok(json)
+    rows.map(|_rows| ())
 }

@@ -50,7 +50,8 @@ fn a_commit_of_nothing_moves_nothing() {
         ledger.commit(&[], &[]).unwrap(),
         Committed {
             first_seq: 3,
-            last_seq: 2
+            last_seq: 2,
+            found: Vec::new(),
         }
     );
     ledger.reader().unwrap().verify(&mut |_, _| {}).unwrap();

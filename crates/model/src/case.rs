@@ -220,6 +220,10 @@ pub enum Hold {
     NoRunner {
         action: String,
     },
+    /// It runs on something that discovery doesn't know, so nobody can tell what would go down with that.
+    HostUnknown {
+        host: TargetId,
+    },
     Interlock {
         objections: Vec<Objection>,
     },
@@ -254,6 +258,7 @@ impl Hold {
             Self::Rate { .. } => "rate",
             Self::FleetRate { .. } => "fleet_rate",
             Self::NoRunner { .. } => "no_runner",
+            Self::HostUnknown { .. } => "host_unknown",
             Self::Interlock { .. } => "interlock",
             Self::HandedOver { .. } => "handed_over",
         }
@@ -284,6 +289,7 @@ impl Hold {
             | Self::MaxUnavailable { .. }
             | Self::LastHealthy { .. }
             | Self::Rate { .. }
+            | Self::HostUnknown { .. }
             | Self::Interlock { .. } => false,
         }
     }
@@ -391,6 +397,10 @@ impl fmt::Display for Hold {
                     "nothing is known to run this target, so `{action}` can't be done: set `runs_as`"
                 )
             }
+            Self::HostUnknown { host } => write!(
+                f,
+                "it runs on {host}, which no source gives, so nobody can tell what else would go down"
+            ),
             Self::Interlock { objections } => {
                 f.write_str("the interlock refuses: ")?;
                 for (at, objection) in objections.iter().enumerate() {

@@ -20,6 +20,8 @@ pub struct HostSettings {
     /// Programs that a `nagios` test may run here, as the test names them.
     pub plugins: Vec<String>,
     pub limits: HostLimits,
+    /// Where systemd is asked to reboot the host, instead of on the system's bus.
+    pub reboot_bus: Option<String>,
 }
 
 /// Something on the host that is a target `NAME@HOST`.
@@ -46,6 +48,8 @@ pub struct HostCommand {
 pub struct HostLimits {
     /// Disruptive orders on everything of this host.
     pub disruptive: Rate,
+    /// Of those, reboots of the host itself.
+    pub reboots: Rate,
 }
 
 impl Default for HostLimits {
@@ -54,6 +58,10 @@ impl Default for HostLimits {
             disruptive: Rate {
                 count: 6,
                 per: Duration::from_secs(3_600),
+            },
+            reboots: Rate {
+                count: 2,
+                per: Duration::from_secs(86_400),
             },
         }
     }

@@ -12,6 +12,7 @@ mod labels;
 mod limits;
 mod observation;
 mod order;
+mod power;
 mod production;
 mod target;
 mod test;
@@ -31,10 +32,11 @@ pub use labels::{InvalidLabel, Labels, Selector};
 pub use limits::{BreakerRule, Count, Lemon, Limits, Rate, Release};
 pub use observation::{Evidence, Health, Observation, Verdict};
 pub use order::{Action, Authority, Objection, Order, OrderState, Outcome, OutcomeKind};
+pub use power::{PowerController, PowerRule};
 pub use production::{
     AgentSettings, AuthorityFiles, Autonomy, Destination, FleetLimits, LogPolicy, Ports,
-    Production, Receiver, Repair, Run, Secret, ServerSettings, Service, Source, SourceKind, Step,
-    StopPolicy, Window,
+    PostgresSettings, Production, Receiver, Repair, Run, Secret, ServerSettings, Service, Source,
+    SourceKind, Step, StopPolicy, Window,
 };
 pub use target::{Address, Runner, RunnerTemplate, Target};
 pub use test::{

@@ -16,6 +16,10 @@ pub enum Action {
     Restart,
     Start,
     Stop,
+    /// The target's host, by its own agent: everything that runs there goes down with it.
+    Reboot,
+    /// The target's host, out of band: its controller takes its power away and gives it back, or switches it on.
+    PowerCycle,
     /// The user's own argument vector, never a shell; `{target}`, `{address}` and `{label}` are replaced.
     Command {
         name: String,
@@ -44,6 +48,8 @@ impl Action {
             Self::Restart => "restart",
             Self::Start => "start",
             Self::Stop => "stop",
+            Self::Reboot => "reboot",
+            Self::PowerCycle => "power_cycle",
             Self::Command { .. } => "command",
             Self::Webhook { .. } => "webhook",
             Self::HandOver { .. } => "hand_over",
@@ -54,7 +60,12 @@ impl Action {
     #[must_use]
     pub fn is_disruptive(&self) -> bool {
         match self {
-            Self::Restart | Self::Stop | Self::Command { .. } | Self::Webhook { .. } => true,
+            Self::Restart
+            | Self::Stop
+            | Self::Reboot
+            | Self::PowerCycle
+            | Self::Command { .. }
+            | Self::Webhook { .. } => true,
             Self::Start | Self::HandOver { .. } => false,
         }
     }
@@ -64,6 +75,12 @@ impl Action {
     pub fn needs_runner(&self) -> bool {
         matches!(self, Self::Restart | Self::Start | Self::Stop)
     }
+
+    /// Whether it acts on the target's host instead of the target alone.
+    #[must_use]
+    pub fn is_on_host(&self) -> bool {
+        matches!(self, Self::Reboot | Self::PowerCycle)
+    }
 }
 
 impl fmt::Display for Action {
@@ -72,6 +89,8 @@ impl fmt::Display for Action {
             Self::Restart => f.write_str("restart"),
             Self::Start => f.write_str("start"),
             Self::Stop => f.write_str("stop"),
+            Self::Reboot => f.write_str("reboot"),
+            Self::PowerCycle => f.write_str("power cycle"),
             Self::Command { name, .. } => write!(f, "command `{name}`"),
             Self::Webhook { name, .. } => write!(f, "webhook `{name}`"),
             Self::HandOver { to: Some(to) } => write!(f, "hand over to {to}"),
@@ -98,7 +117,11 @@ pub struct Order {
     pub id: OrderId,
     pub operation: OperationId,
     pub case: Option<CaseId>,
+    /// Whose trouble it is for.
     pub target: Arc<Target>,
+    /// What a reboot or a power cycle acts on, when that is not the target but what it runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Arc<Target>>,
     pub service: Option<ServiceName>,
     pub action: Action,
     /// The target's own runner, or its service's filled in for it.
@@ -127,6 +150,21 @@ impl Order {
     pub const EXPIRY: Duration = Duration::from_secs(60);
     /// Actuators answer long before; past this the outcome counts as "may have taken effect".
     pub const OUTCOME_OVERDUE: Duration = Duration::from_secs(15 * 60);
+
+    /// What it is done to, and what takes everything that runs on it down.
+    #[must_use]
+    pub fn acts_on(&self) -> &Arc<Target> {
+        self.host.as_ref().unwrap_or(&self.target)
+    }
+
+    /// `restart`, or where it acts on something else than its target, `reboot web-7`.
+    #[must_use]
+    pub fn deed(&self) -> String {
+        match &self.host {
+            Some(host) => format!("{} {}", self.action, host.id),
+            None => self.action.to_string(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

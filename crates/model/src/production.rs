@@ -5,8 +5,8 @@ use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DnsRecord, Labels, Limits, Rate, ReceiverName, RepairName, Runner, RunnerTemplate, Selector,
-    ServiceName, SourceName, Target, Test, TestName, Timestamp,
+    DnsRecord, Labels, Limits, PowerRule, Rate, ReceiverName, RepairName, Runner, RunnerTemplate,
+    Selector, ServiceName, SourceName, Target, Test, TestName, Timestamp,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,9 @@ pub struct Production {
     pub services: Vec<Arc<Service>>,
     pub runs: Vec<Run>,
     pub receivers: Vec<Receiver>,
+    /// The first rule that names a host is for it.
+    #[serde(default)]
+    pub power: Vec<PowerRule>,
     pub limits: FleetLimits,
     pub server: ServerSettings,
     /// Hex SHA-256 of the files it was read from, so that records say which configuration decided.
@@ -273,6 +276,23 @@ pub struct ServerSettings {
     /// Where agents connect; without it there are none.
     #[serde(default)]
     pub agents: Option<AgentSettings>,
+    /// With it the ledger is there instead of in `data`, and several servers can share it.
+    #[serde(default)]
+    pub postgres: Option<PostgresSettings>,
+    /// URL of the API as the other servers and people reach it; as it listens when absent.
+    #[serde(default)]
+    pub advertise: Option<String>,
+}
+
+/// The database that holds the ledger of several servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostgresSettings {
+    /// `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`
+    pub url: Secret,
+    /// Read at each login, when the URL has no password.
+    pub password_file: Option<PathBuf>,
+    /// PEM; the system's authorities when absent.
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -312,6 +332,8 @@ impl Default for ServerSettings {
             token_file: None,
             concurrency: 512,
             agents: None,
+            postgres: None,
+            advertise: None,
         }
     }
 }

@@ -15,7 +15,9 @@ use crate::{
 pub(crate) fn agent(options: AgentOptions, general: &General) -> Answered {
     start_logging(&options.log)?;
     let options = Options {
-        server: server(&general.server)?,
+        servers: (general.server.iter())
+            .map(|url| server(url))
+            .collect::<Result<_, _>>()?,
         token_file: general.token_file.clone(),
         settings: settings(options.config.as_deref())?,
         data: options.data,

@@ -33,16 +33,17 @@ pub(crate) struct General {
     /// Print JSON, for scripts.
     #[arg(long, global = true, help_heading = "General")]
     pub(crate) json: bool,
-    /// The server to ask.
+    /// The server to ask. An agent is given each of several.
     #[arg(
         long,
         global = true,
         env = "PITCREW_SERVER",
         default_value = "http://127.0.0.1:7400",
+        value_delimiter = ',',
         value_name = "URL",
         help_heading = "General"
     )]
-    pub(crate) server: String,
+    pub(crate) server: Vec<String>,
     /// File with the server's token, where it wants one.
     #[arg(
         long,
@@ -87,6 +88,7 @@ and the old configuration stays in force. SIGTERM stops Pitcrew; processes it ru
     #[command(after_help = "\
 Examples:
   pitcrew agent --server db.example:7443 --token-file token --data /var/lib/pitcrew-agent --config host.yaml
+  pitcrew agent --server a.example:7443 --server b.example:7443 …      whichever of them leads
 
 The first time it needs the token that `pitcrew enroll HOST` prints on the server; the key it then makes never leaves
 the host. What it may do is in its own configuration (`pitcrew schema --host`), read at its start: no server can make it
@@ -540,11 +542,29 @@ Examples:
     /// Print the whole chain as JSON lines, checked as it is read.
     #[command(after_help = "Example:\n  pitcrew ledger export --data ./data > ledger.jsonl")]
     Export(LedgerOptions),
+    /// Move a ledger from its files into the database that the configuration names, all of it or nothing.
+    #[command(after_help = "\
+Example:
+  pitcrew ledger move --config production/
+
+Stop the server first, and write `server: { state: { postgres: { url: … } } }`. The database must be empty. The chain is
+checked before and after; what was interrupted may be repeated. The files stay, and no server goes on with them.")]
+    Move(MoveOptions),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct LedgerOptions {
     /// Directory of the ledger's files; the server is asked when absent.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MoveOptions {
+    /// Directory of the configuration, or one file.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) config: PathBuf,
+    /// Directory of the ledger's files, when it is not as configured.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 }

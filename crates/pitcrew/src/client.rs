@@ -26,7 +26,12 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(general: &General) -> Result<Self, Failure> {
-        let server = server_url(&general.server)?;
+        let [server] = &general.server[..] else {
+            return Err(Failure::Usage(
+                "several servers are named: ask one of them, with --server URL".to_owned(),
+            ));
+        };
+        let server = server_url(server)?;
         let token = general.token_file.as_ref().map(|path| {
             fs::read_to_string(path)
                 .map(|token| token.trim().to_owned())

@@ -366,7 +366,7 @@ fn order_row(state: &OrderState) -> Vec<Cell> {
         cell(order.id).style(BOLD),
         cell(clock_time(order.given_at)).style(FAINT),
         cell(&order.target.id),
-        cell(&order.action),
+        cell(order.deed()),
         cell(case.unwrap_or_default()),
         cell(stands).style(style),
     ]

@@ -75,6 +75,9 @@ fn run(arguments: Arguments) -> Answered {
         Command::Accept(options) => person::accept(&options, &general),
         Command::Test(options) => test::test(options, &general),
         Command::Ledger(LedgerCommand::Verify(files)) => ledger::verify(&files, &general),
+        Command::Ledger(LedgerCommand::Move(options)) => {
+            ledger::move_to_database(&options, &general)
+        }
         Command::Ledger(LedgerCommand::Export(files)) => ledger::export(&files, &general),
         Command::Replay(options) => replay::replay(&options, &general),
         Command::Schema(options) => about::schema(&options),

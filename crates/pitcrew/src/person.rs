@@ -107,7 +107,8 @@ pub(crate) fn approve(options: &ApproveOptions, general: &General) -> Answered {
         general,
         &format!(
             "approved {id}: {} {}; watch it with `pitcrew explain {id}`",
-            order.action, order.target.id
+            order.deed(),
+            order.target.id
         ),
     )
 }

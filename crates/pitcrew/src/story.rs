@@ -189,15 +189,15 @@ fn order_text(order: &Order) -> String {
         Authority::Approval { by } => format!("approved by {by}"),
         Authority::Person { by, why } => format!("by {by}: {why}"),
     };
-    let with = order
+    let runner = order
         .runner
         .as_ref()
         .filter(|_| order.action.needs_runner());
-    let with = with.map(|runner| format!(" {runner}")).unwrap_or_default();
-    format!(
-        "{}{with} ({}{try_number}, {authority})",
-        order.action, order.id
-    )
+    let deed = match runner {
+        Some(runner) => format!("{} {runner}", order.action),
+        None => order.deed(),
+    };
+    format!("{deed} ({}{try_number}, {authority})", order.id)
 }
 
 fn person_text(by: &str, act: &PersonAct, refused: Option<&str>) -> (&'static str, String) {

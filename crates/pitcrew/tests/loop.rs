@@ -328,7 +328,7 @@ fn what_only_observes_touches_nothing_and_a_person_may_order() {
     assert_eq!(held["record"]["fact"]["hold"]["name"], "autonomy", "{held}");
     assert!(
         production
-            .says(&["order", "web-1", "reboot", "--why", "x"], 2)
+            .says(&["order", "web-1", "reimage", "--why", "x"], 2)
             .contains("restart, start, stop")
     );
     let given = production.says(&["order", "web-1", "restart", "--why", "by hand"], 0);

@@ -13,7 +13,7 @@ use regex::bytes::Regex;
 
 use crate::{
     Answer, ProcessStates,
-    local::{host::FileSystems, kernel_log::KernelLog, unit::Buses},
+    local::{host::FileSystems, kernel_log::KernelLog, overload::Overload, unit::Buses},
     resolve::Resolver,
     trust::Trust,
 };
@@ -29,6 +29,7 @@ pub struct Tools {
     pub(crate) file_systems: FileSystems,
     pub(crate) kernel_log: KernelLog,
     pub(crate) reference: Option<ReferenceClock>,
+    pub(crate) overload: Option<Overload>,
     patterns: Patterns,
 }
 
@@ -43,6 +44,7 @@ impl Tools {
             file_systems: FileSystems::default(),
             kernel_log: KernelLog::default(),
             reference: None,
+            overload: None,
             patterns: Patterns::default(),
         }
     }
@@ -51,6 +53,13 @@ impl Tools {
     #[must_use]
     pub fn beside(mut self, reference: ReferenceClock) -> Self {
         self.reference = Some(reference);
+        self
+    }
+
+    /// Leaves out rounds while this host is overloaded.
+    #[must_use]
+    pub fn sparing(mut self) -> Self {
+        self.overload = Some(Overload::default());
         self
     }
 

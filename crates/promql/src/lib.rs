@@ -31,6 +31,7 @@
 pub mod annotations;
 pub mod eval;
 pub mod histogram;
+pub mod json;
 pub mod labels;
 mod number;
 pub mod parser;

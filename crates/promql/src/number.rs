@@ -81,6 +81,16 @@ pub(crate) fn compact(value: f64) -> String {
     }
 }
 
+/// The spelling of the HTTP API: an exponent only below 1e-6 and from 1e21 on.
+pub(crate) fn api(value: f64) -> String {
+    let size = value.abs();
+    if value.is_finite() && size != 0.0 && !(1e-6..1e21).contains(&size) {
+        compact(value)
+    } else {
+        plain(value)
+    }
+}
+
 /// The spelling of OpenMetrics: always recognisable as a float.
 pub(crate) fn open_metrics(value: f64) -> String {
     let text = compact(value);

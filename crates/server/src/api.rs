@@ -27,12 +27,27 @@ pub struct Page<T> {
 pub struct ServerStatus {
     pub version: String,
     pub installation: String,
+    #[serde(default)]
+    pub role: Role,
+    /// URL of the server that leads, where several share a ledger and one does.
+    #[serde(default)]
+    pub leader: Option<String>,
     pub started_at: Timestamp,
     /// It takes requests and decides: `GET /readyz` answers 200.
     pub ready: bool,
     /// What is wrong with Pitcrew itself, one line each.
     pub troubles: Vec<String>,
     pub configuration: ConfigurationStatus,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It decides; a server alone always does.
+    #[default]
+    Leads,
+    /// Another one does. This one tells what the ledger has, and takes over.
+    Follows,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

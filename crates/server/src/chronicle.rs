@@ -21,7 +21,7 @@ pub(crate) fn log(record: &Record) {
             line(record, "held", &format!("{wanted}{hold}"));
         }
         Fact::Intent { order } => {
-            line(record, "order", &format!("{} by `{}`", order.action, authority(order)));
+            line(record, "order", &format!("{} by `{}`", order.deed(), authority(order)));
         }
         Fact::Verified { passed, detail, .. } => {
             line(record, if *passed { "verified" } else { "not cured" }, detail);

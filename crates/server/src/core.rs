@@ -82,6 +82,11 @@ impl Inbox {
         }
     }
 
+    /// One message less waits.
+    pub(crate) fn taken(&self) {
+        self.depth.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Messages that wait.
     pub(crate) fn depth(&self) -> usize {
         self.depth.load(Ordering::Relaxed)
@@ -153,7 +158,7 @@ impl Core {
             let mut taken = 0;
             let mut stop = false;
             while let Some(message) = next.take() {
-                self.inbox.depth.fetch_sub(1, Ordering::Relaxed);
+                self.inbox.taken();
                 stop |= self.take(message, &mut batch);
                 taken += 1;
                 if taken < PASS_EVENTS_MAX && !stop {

@@ -4,6 +4,7 @@
 //! ledger's thread calls them, after the commit.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -19,7 +20,8 @@ use tokio::{
 };
 
 use crate::{
-    clock::Clock, core::Inbox, fleet::Fleet, metrics::Metrics, recorder::Records, roster::Roster,
+    clock::Clock, core::Inbox, fleet::Fleet, leadership::Leadership, metrics::Metrics,
+    recorder::Records, roster::Roster,
 };
 
 pub(crate) struct Errands {
@@ -61,22 +63,75 @@ impl Errands {
 pub(crate) struct Hands {
     pub(crate) actuators: Actuators,
     pub(crate) fleet: Arc<Fleet>,
+    pub(crate) clock: Clock,
+    /// Fences of orders that were given here; nothing where all were.
+    pub(crate) own_fences: Option<Arc<BTreeSet<u64>>>,
 }
 
 impl Hands {
-    /// The host that must do it; what nobody else must do, its own agent here does.
+    /// The host that must do it; what no other must do, this one does.
     fn host_of(&self, order: &Order) -> Option<HostName> {
         match &order.action {
-            Action::Restart | Action::Start | Action::Stop => {
-                let host = self.fleet.must_do(&order.target);
+            Action::Restart | Action::Start | Action::Stop | Action::Reboot => {
+                let host = self.fleet.must_do(order.acts_on());
                 Some(host.unwrap_or_else(HostName::local))
             }
             // Without a command of its own it is one that the host's configuration names.
             Action::Command { command, .. } if command.is_empty() => {
                 self.fleet.must_do(&order.target)
             }
-            Action::Command { .. } | Action::Webhook { .. } | Action::HandOver { .. } => None,
+            Action::PowerCycle
+            | Action::Command { .. }
+            | Action::Webhook { .. }
+            | Action::HandOver { .. } => None,
         }
+    }
+
+    async fn carry_out(self, order: Order) -> Outcome {
+        let acting = async {
+            match self.host_of(&order) {
+                Some(host) => self.fleet.carry_out(&host, &order).await,
+                None => self.actuators.carry_out(&order).await,
+            }
+        };
+        match order.action.is_on_host() {
+            true => self.fleet.prove(&order, acting).await,
+            false => acting.await,
+        }
+    }
+
+    async fn reconcile(&self, order: &Order) -> Outcome {
+        let said = match self.host_of(order) {
+            Some(host) if !host.is_local() => self.fleet.reconcile(&host, order).await,
+            Some(_) | None if self.is_foreign(order) => {
+                let why = "it was given by another server, which can't be asked";
+                self.outcome(order, OutcomeKind::Unknown, why)
+            }
+            Some(here) => self.fleet.reconcile(&here, order).await,
+            None => {
+                let given = Given::exactly(order.given_at);
+                self.actuators.reconcile(order, given).await
+            }
+        };
+        match order.action.is_on_host() {
+            true => self.fleet.prove_later(order, said).await,
+            false => said,
+        }
+    }
+
+    fn outcome(&self, order: &Order, kind: OutcomeKind, why: &str) -> Outcome {
+        Outcome {
+            order: order.id,
+            kind,
+            at: self.clock.now(),
+            detail: why.to_owned(),
+        }
+    }
+
+    /// Whether it was another server's to do, so that nothing here knows whether it was begun.
+    fn is_foreign(&self, order: &Order) -> bool {
+        let own = self.own_fences.as_ref();
+        own.is_some_and(|own| !own.contains(&order.fence))
     }
 }
 
@@ -86,6 +141,7 @@ pub(crate) struct Couriers {
     inbox: Inbox,
     metrics: Arc<Metrics>,
     clock: Clock,
+    leadership: Arc<Leadership>,
     runtime: Handle,
     under_way: Arc<watch::Sender<usize>>,
     stopping: watch::Receiver<bool>,
@@ -97,6 +153,7 @@ impl Couriers {
         inbox: Inbox,
         metrics: Arc<Metrics>,
         clock: Clock,
+        leadership: Arc<Leadership>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
         Self {
@@ -104,6 +161,7 @@ impl Couriers {
             inbox,
             metrics,
             clock,
+            leadership,
             runtime: Handle::current(),
             under_way: Arc::new(watch::Sender::new(0)),
             stopping,
@@ -120,10 +178,14 @@ impl Couriers {
         self.metrics
             .order_given_seconds
             .observe(waited.as_secs_f64());
+        let leadership = Arc::clone(&self.leadership);
         self.run(order, |hands, order| async move {
-            match hands.host_of(&order) {
-                Some(host) => hands.fleet.carry_out(&host, &order).await,
-                None => hands.actuators.carry_out(&order).await,
+            match leadership.is_sure() {
+                true => hands.carry_out(order).await,
+                false => {
+                    let why = "it was not given: another server may lead by now";
+                    hands.outcome(&order, OutcomeKind::Failed, why)
+                }
             }
         });
     }
@@ -134,13 +196,7 @@ impl Couriers {
         tracing::info!(order = %order.id, target = %order.target.id, "finding out what became of it");
         let inbox = self.inbox.clone();
         self.run(order, |hands, order| async move {
-            let outcome = match hands.host_of(&order) {
-                Some(host) => hands.fleet.reconcile(&host, &order).await,
-                None => {
-                    let given = Given::exactly(order.given_at);
-                    hands.actuators.reconcile(&order, given).await
-                }
-            };
+            let outcome = hands.reconcile(&order).await;
             let known = tokio::time::timeout(TARGETS_GRACE, until_known(&inbox, &order)).await;
             if known.is_err() {
                 tracing::warn!(order = %order.id, target = %order.target.id, "its target is not found any more");

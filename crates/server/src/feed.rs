@@ -45,11 +45,18 @@ impl Feed {
         self.items.subscribe()
     }
 
-    pub(crate) fn publish(&self, first_seq: u64, records: &[Record], rows: &[Saved]) {
+    /// `seq_of` says the number of the record with an index.
+    pub(crate) fn publish(
+        &self,
+        seq_of: impl Fn(usize) -> u64,
+        records: &[Record],
+        rows: &[Saved],
+    ) {
         if self.items.receiver_count() == 0 {
             return;
         }
-        for (seq, record) in (first_seq..).zip(records) {
+        for (index, record) in records.iter().enumerate() {
+            let seq = seq_of(index);
             self.send(&Numbered { seq, record }, |json| Item::Record { seq, json });
         }
         for row in rows {

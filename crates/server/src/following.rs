@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pitcrew_act::{ChangeKind, Notifier, Supervisor};
+use pitcrew_act::{Actuators, ChangeKind, Notifier, Supervisor};
 use pitcrew_config::{LoadError, Loaded};
 use pitcrew_find::{Finders, Roll};
 use pitcrew_model::{
@@ -41,6 +41,7 @@ pub(crate) struct Following {
     pub(crate) standing: Arc<Standing>,
     pub(crate) receivers: Receivers,
     pub(crate) supervisor: Supervisor,
+    pub(crate) actuators: Actuators,
     pub(crate) fleet: Arc<Fleet>,
     /// What hosts said that the finders have not heard yet.
     pub(crate) said: watch::Receiver<u64>,
@@ -77,6 +78,7 @@ impl Following {
     /// Makes it so: the engine first, then who is told, what is found and what runs.
     pub(crate) async fn apply(&mut self, production: Arc<Production>) {
         self.receivers.replace(Notifier::new(&production.receivers));
+        self.actuators.set_power(&production.power);
         self.inbox.event(Event::Production(Arc::clone(&production)));
         self.find(production.sources.clone());
         self.agents.clone_from(&production.sources);
@@ -280,6 +282,8 @@ fn fixed_settings_changed(before: &ServerSettings, after: &ServerSettings) -> Ve
             before.concurrency != after.concurrency,
         ),
         ("server.agents", before.agents != after.agents),
+        ("server.state", before.postgres != after.postgres),
+        ("server.advertise", before.advertise != after.advertise),
     ];
     let changed = fixed.into_iter().filter(|(_, changed)| *changed);
     changed

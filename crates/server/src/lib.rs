@@ -12,8 +12,11 @@ mod core;
 mod errands;
 mod feed;
 mod fleet;
+mod follower;
 mod following;
 mod http;
+mod kept;
+mod leadership;
 mod metrics;
 mod recorder;
 mod recording;
@@ -24,12 +27,15 @@ mod serve;
 mod settings;
 mod standing;
 mod stands;
+mod store;
+mod turns;
 mod warming;
 
 pub use fleet::AuthorityError;
+pub use kept::{KeptError, kept_files};
 pub use recording::RecordingError;
 pub use serve::{Ready, ServeError, serve};
-pub use settings::Options;
+pub use settings::{Options, database};
 
 /// The targets that supervised processes are, one for each instance.
 #[must_use]

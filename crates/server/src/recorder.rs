@@ -3,6 +3,9 @@
 //! Everything that waits is committed together, in one transaction. When a commit fails, the orders in it are
 //! not given, now or later: the engine is told, and decides anew when the ledger is back. Their intents are
 //! struck; all other records stay in memory and are tried again every second.
+//!
+//! A ledger that other servers could lead is written to every second, whether or not there is anything. When another one
+//! has taken it, nothing is tried any more: from then on everything that comes here is refused.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pitcrew_ledger::Ledger;
+use pitcrew_ledger::{Committed, LedgerError};
 use pitcrew_model::{CaseId, Effect, Event, Fact, Order, OrderId, Record, Saved, TargetId};
 use tokio::sync::oneshot;
 
@@ -20,8 +23,10 @@ use crate::{
     core::{Answer, Inbox},
     errands::Couriers,
     feed::Feed,
+    leadership::Leadership,
     metrics::Metrics,
     standing::Standing,
+    store::Store,
 };
 
 /// Effects of one pass of the engine, in their order, and who waits for them.
@@ -154,13 +159,15 @@ impl Waiting {
 }
 
 pub(crate) struct Recorder {
-    pub(crate) ledger: Ledger,
+    pub(crate) store: Store,
+    pub(crate) leadership: Arc<Leadership>,
     pub(crate) work: mpsc::Receiver<Work>,
     pub(crate) inbox: Inbox,
     pub(crate) couriers: Couriers,
     pub(crate) feed: Arc<Feed>,
     pub(crate) standing: Arc<Standing>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) is_deposed: bool,
 }
 
 impl Recorder {
@@ -169,7 +176,7 @@ impl Recorder {
         let mut waiting = Waiting::default();
         let mut failed = false;
         loop {
-            let first = if failed {
+            let first = if failed || self.store.is_led() {
                 self.work.recv_timeout(RETRY)
             } else {
                 self.work.recv().map_err(mpsc::RecvTimeoutError::from)
@@ -191,6 +198,9 @@ impl Recorder {
                         "stopped with records that the ledger could not take"
                     );
                 }
+                if !failed {
+                    self.store.let_go();
+                }
                 return;
             }
         }
@@ -198,37 +208,55 @@ impl Recorder {
 
     /// Whether the ledger is failing now.
     fn commit(&mut self, waiting: &mut Waiting, failed_before: bool) -> bool {
-        if waiting.is_empty() && !failed_before {
+        if waiting.is_empty() && !failed_before && !self.store.is_led() {
             answer_all(waiting, &Ok(()), &[]);
             return false;
         }
+        if self.is_deposed {
+            self.refuse(waiting);
+            return true;
+        }
         let rows: Vec<Saved> = waiting.saved.values().cloned().collect();
         let started = Instant::now();
-        match self.ledger.commit(&waiting.records, &rows) {
+        match self.store.commit(&waiting.records, &rows) {
             Ok(committed) => {
+                self.leadership.confirmed(started);
                 self.metrics
                     .ledger_commit_seconds
                     .observe(started.elapsed().as_secs_f64());
-                self.committed(waiting, committed.first_seq, &rows);
+                self.committed(waiting, &committed, &rows);
                 if failed_before {
                     self.recovered(waiting);
                 }
                 false
             }
             Err(error) => {
+                if let LedgerError::Deposed { leader, .. } = &error {
+                    self.is_deposed = true;
+                    self.leadership.depose(leader);
+                }
                 self.failed(waiting, &error.to_string(), failed_before);
                 true
             }
         }
     }
 
-    fn committed(&self, waiting: &mut Waiting, first_seq: u64, rows: &[Saved]) {
+    /// What was decided here since another server leads is nobody's any more.
+    fn refuse(&self, waiting: &mut Waiting) {
+        let not_given = waiting.strike_orders();
+        waiting.records.clear();
+        waiting.saved.clear();
+        answer_all(waiting, &Err("another server leads".to_owned()), &not_given);
+    }
+
+    fn committed(&self, waiting: &mut Waiting, committed: &Committed, rows: &[Saved]) {
         for order in waiting.orders.drain(..) {
             self.couriers.carry_out(order);
         }
         self.metrics.count_records(&waiting.records);
         waiting.records.iter().for_each(chronicle::log);
-        self.feed.publish(first_seq, &waiting.records, rows);
+        self.feed
+            .publish(|index| committed.seq_of(index), &waiting.records, rows);
         waiting.records.clear();
         waiting.saved.clear();
         answer_all(waiting, &Ok(()), &[]);

@@ -1,17 +1,17 @@
 //! All parts of the running server, how they are joined, and how they end.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pitcrew_act::{Actuators, Notifier, Supervisor};
 use pitcrew_agent::Processes;
-use pitcrew_ledger::Ledger;
 use pitcrew_model::{Event, Fact, Order, Production, ServerSettings, Timestamp};
 use pitcrew_probe::{Scheduler, Tools};
 use pitcrew_sim::{Brain, record::Start};
@@ -34,7 +34,9 @@ use crate::{
     feed::Feed,
     fleet::{self, Fleet, Surroundings},
     following::Following,
-    http::{Desk, Guard, Listening, REQUESTED_TESTS_MAX, Readers, listen},
+    http::{Desk, Guard, Listening, Place, REQUESTED_TESTS_MAX, Readers, listen},
+    kept::Kept,
+    leadership::Leadership,
     metrics::Metrics,
     recorder::{Recorder, Records, Work},
     recording::{self, RecordFile, Recording},
@@ -42,6 +44,7 @@ use crate::{
     roster::Roster,
     serve::ServeError,
     standing::Standing,
+    store::Store,
 };
 
 pub(crate) struct Parts {
@@ -50,9 +53,20 @@ pub(crate) struct Parts {
     pub(crate) configuration: ConfigurationStatus,
     pub(crate) clock: Clock,
     pub(crate) record: Option<RecordFile>,
+    pub(crate) store: Store,
+    pub(crate) kept: Kept,
+    pub(crate) place: Arc<Place>,
+    /// URL of this server, where others share its ledger.
+    pub(crate) advertised: Option<String>,
+    /// Of an earlier time that this process led: it is for one at a time.
+    pub(crate) supervisor: Option<Supervisor>,
+    /// Fences under which this process led before; nothing where the ledger is its alone.
+    pub(crate) own_fences: Option<BTreeSet<u64>>,
 }
 
 pub(crate) struct Running {
+    pub(crate) leadership: Arc<Leadership>,
+    supervisor: Supervisor,
     desk: Desk,
     records: Records,
     couriers: Couriers,
@@ -79,21 +93,6 @@ const STOP_GRACE: Duration = Duration::from_secs(15);
 
 /// And how long notices may then take to be delivered.
 const NOTICE_GRACE: Duration = Duration::from_secs(5);
-
-/// What the ledger remembers of former runs.
-fn remembered(ledger: &mut Ledger, now: Timestamp) -> Result<Start, ServeError> {
-    let fence = ledger.next_fence()?;
-    let (last_case, last_order) = ledger.highest_ids()?;
-    Ok(Start {
-        pitcrew: VERSION.to_owned(),
-        at: now,
-        installation: ledger.installation().to_owned(),
-        fence,
-        last_case,
-        last_order,
-        rows: ledger.saved()?,
-    })
-}
 
 /// Begins to record this run, when that is wanted. A run that can't be encoded is not recorded, and goes on.
 fn begin_record(
@@ -125,14 +124,24 @@ impl Running {
             configuration,
             clock,
             record,
+            mut store,
+            kept,
+            place,
+            advertised,
+            supervisor,
+            own_fences,
         } = parts;
-        let mut ledger = Ledger::open(&settings.data)?;
-        let start = remembered(&mut ledger, clock.now())?;
+        let began = Instant::now();
+        let start = tokio::task::block_in_place(|| store.remembered(clock.now()))?;
         let (installation, fence) = (start.installation.clone(), start.fence);
+        let leadership = Arc::new(Leadership::new(fence, store.is_led().then_some(began)));
         let metrics = Arc::new(Metrics::new());
         let (recording, record_thread) = begin_record(record, &start, &metrics)?;
         let Brain { engine, interlock } = Brain::start(start.at, start.birth(), start.rows);
-        let supervisor = Supervisor::new(settings.data.join("run"), installation.clone())?;
+        let supervisor = match supervisor {
+            Some(supervisor) => supervisor,
+            None => Supervisor::new(settings.data.join("run"), installation.clone())?,
+        };
         let unfinished = engine.orders_in_flight();
 
         let (inbox, messages) = Inbox::new();
@@ -145,6 +154,8 @@ impl Running {
             installation.clone(),
             clock.now(),
             configuration,
+            Some(Arc::clone(&leadership)),
+            advertised,
         ));
         let records = Records {
             work: work.clone(),
@@ -162,10 +173,11 @@ impl Running {
             inbox: inbox.clone(),
             metrics: Arc::clone(&metrics),
             notices: notices.clone(),
+            leadership: Arc::clone(&leadership),
             scheduler: scheduler.clone(),
         };
         let agents = settings.agents.as_ref();
-        let fleet = Arc::new(Fleet::open(agents, &settings.data, &installation, around)?);
+        let fleet = Arc::new(Fleet::open(agents, &kept, &installation, around)?);
         let actuators = Actuators::new(supervisor.clone(), read_clock);
         if let Err(why) = actuators.admit(fence) {
             // Each order is checked again and refused for the same reason.
@@ -176,17 +188,23 @@ impl Running {
             Arc::clone(&fleet).keep_own_agent(actuators.clone(), Arc::clone(&processes)),
         );
         let hands = Hands {
-            actuators,
+            actuators: actuators.clone(),
+            clock: clock.clone(),
             fleet: Arc::clone(&fleet),
+            own_fences: own_fences.map(|mut own| {
+                own.insert(fence);
+                Arc::new(own)
+            }),
         };
         let couriers = Couriers::new(
             hands,
             inbox.clone(),
             Arc::clone(&metrics),
             clock.clone(),
+            Arc::clone(&leadership),
             is_stopping.clone(),
         );
-        let (remembered, roll) = Remembered::open(&settings.data);
+        let (remembered, roll) = Remembered::open(kept);
 
         let core = Core {
             engine,
@@ -207,7 +225,9 @@ impl Running {
             decided: Vec::new(),
         };
         let recorder = Recorder {
-            ledger,
+            store,
+            leadership: Arc::clone(&leadership),
+            is_deposed: false,
             work: works,
             inbox: inbox.clone(),
             couriers: couriers.clone(),
@@ -233,14 +253,15 @@ impl Running {
             records: records.clone(),
             standing: Arc::clone(&standing),
             receivers,
-            supervisor,
+            supervisor: supervisor.clone(),
+            actuators,
             said: fleet.changes(),
             fleet: Arc::clone(&fleet),
             agents: Vec::new(),
             finders: None,
             remembered,
             roll: Some(roll),
-            supervised: std::collections::BTreeSet::new(),
+            supervised: BTreeSet::new(),
             warming: crate::warming::Warming::default(),
         };
         let desk = Desk {
@@ -251,8 +272,8 @@ impl Running {
             fleet,
             metrics,
             feed,
-            readers: Readers::new(settings.data.clone()),
-            long_readers: Readers::new(settings.data.clone()),
+            readers: Readers::new(Arc::clone(&place)),
+            long_readers: Readers::new(place),
             tools: Arc::new(Tools::new(processes)),
             scheduler,
             overview: Arc::default(),
@@ -261,6 +282,8 @@ impl Running {
             stopping: is_stopping,
         };
         Ok(Self {
+            leadership,
+            supervisor,
             desk,
             records,
             couriers,
@@ -289,7 +312,7 @@ impl Running {
 
     pub(crate) fn answer(
         &mut self,
-        listener: TcpListener,
+        listener: Arc<TcpListener>,
         listen_on: SocketAddr,
         token: Option<&str>,
     ) {
@@ -304,7 +327,7 @@ impl Running {
     }
 
     /// Takes agents in. A server without a listener for them has none.
-    pub(crate) fn take_agents_in(&mut self, listener: TcpListener) -> Result<(), ServeError> {
+    pub(crate) fn take_agents_in(&mut self, listener: Arc<TcpListener>) -> Result<(), ServeError> {
         let fleet = Arc::clone(&self.desk.fleet);
         let acceptor = TlsAcceptor::from(Arc::new(fleet.server_config()?));
         self.tasks
@@ -320,16 +343,23 @@ impl Running {
         }
     }
 
-    /// No order leaves any more; those under way may come back; then everything decided is committed.
-    pub(crate) async fn stop(mut self) {
+    /// No order leaves any more; those under way may come back; then everything decided is committed. When another
+    /// server leads, nothing is waited for: it asks what became of them.
+    pub(crate) async fn stop(mut self) -> Supervisor {
         self.desk.standing.stopping();
         self.stopping.send_replace(true);
+        let leads = self.leadership.is_sure();
+        if !leads {
+            self.desk.fleet.close();
+        }
         for task in &self.tasks {
             task.abort();
         }
+        self.desk.scheduler.clone().stop().await;
         self.send(Message::Drain);
         self.settle().await;
-        if tokio::time::timeout(STOP_GRACE, self.couriers.all_back())
+        let grace = if leads { STOP_GRACE } else { Duration::ZERO };
+        if tokio::time::timeout(grace, self.couriers.all_back())
             .await
             .is_err()
         {
@@ -339,6 +369,7 @@ impl Running {
         }
         self.own_agent.abort();
         self.settle().await;
+        self.desk.fleet.close();
         if let Some(listening) = self.listening.take() {
             listening.ended().await;
         }
@@ -350,7 +381,9 @@ impl Running {
         {
             tracing::warn!("notices that were still on their way are given up");
         }
-        Arc::clone(&self.desk.fleet).save().await;
+        if leads {
+            Arc::clone(&self.desk.fleet).save().await;
+        }
         if self.records.work.send(Work::Stop).is_err() {
             tracing::error!("the ledger's thread had ended before its time");
         }
@@ -358,7 +391,7 @@ impl Running {
         if let Some(thread) = self.record_thread {
             join(thread, "record").await;
         }
-        tracing::info!("stopped");
+        self.supervisor
     }
 
     fn send(&self, message: Message) {

@@ -3,24 +3,23 @@
 //! The order of the start matters. The ledger is opened first: it keeps a second server away. State is restored
 //! before anything new is heard. Processes are taken over before orders of a former run are reconciled. The API
 //! answers last.
+//!
+//! A server that shares its ledger follows first, leads when it is its turn, and follows again when another one leads,
+//! without ending. What it listens on stays open all the time.
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use pitcrew_act::SuperviseError;
 use pitcrew_config::LoadError;
-use pitcrew_ledger::LedgerError;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{Signal, SignalKind, signal},
-};
+use pitcrew_ledger::{Ledger, LedgerError};
 
 use crate::{
-    clock::Clock,
     fleet::AuthorityError,
-    following::configuration_status,
-    recording::{RecordFile, RecordingError},
-    running::{Parts, Running},
+    kept::KeptError,
+    recording::RecordingError,
     settings::{self, Options},
+    store::Store,
+    turns::{Server, hangups},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -74,87 +73,52 @@ pub struct Ready {
 
 /// Runs until SIGTERM or SIGINT. To be called on a multi-threaded tokio runtime. Supervised processes live on.
 pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), ServeError> {
-    let loaded = pitcrew_config::load(&options.configuration)?;
-    let settings = options.over(&loaded.production.server);
-    let token = settings::token(&settings)?;
-    let record = options
-        .record
-        .as_deref()
-        .map(RecordFile::open)
-        .transpose()?;
-    let signals = Signals::catch()?;
-    let (listener, listen) = bind(settings.listen).await?;
-    let agents = match &settings.agents {
-        Some(agents) => Some(bind(agents.listen).await?),
-        None => None,
+    let (mut server, told) = Server::prepare(options).await?;
+    let settings = server.settings.clone();
+    let say = || {
+        ready(&told);
+        notify_ready();
     };
-    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
-    let production = Arc::new(loaded.production);
-    let told = Ready {
-        listen,
-        agents: agents.as_ref().map(|(_, listen)| *listen),
-        data: settings.data.clone(),
-        services: production.services.len(),
-        warnings: warnings.clone(),
+    let Some(postgres) = &settings.postgres else {
+        let ledger = tokio::task::block_in_place(|| Ledger::open(&settings.data))?;
+        let store = Store::Sqlite(Box::new(ledger));
+        let mut running = server.lead(store, None).await?;
+        say();
+        running.follow(hangups()?);
+        server.ended().await;
+        running.stop().await;
+        tracing::info!("stopped");
+        return Ok(());
     };
-    let clock = Clock::start();
-    let directory = options.configuration.clone();
-    let configuration = configuration_status(&directory, &production, warnings, &clock);
-    let mut running = Running::start(Parts {
-        directory,
-        settings,
-        configuration,
-        clock,
-        record,
-    })?;
-    running.apply(Arc::clone(&production)).await;
-    running.answer(listener, listen, token.as_deref());
-    if let Some((listener, _)) = agents {
-        running.take_agents_in(listener)?;
-    }
-    ready(&told);
-    notify_ready();
-    running.follow(signals.hangup);
-    ended(signals.terminate, signals.interrupt).await;
-    running.stop().await;
-    Ok(())
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn catch() -> Result<Self, ServeError> {
-        let catch = |kind| {
-            signal(kind).map_err(|source| ServeError::System {
-                doing: "catch signals",
-                source,
-            })
+    let database = settings::database(postgres)?;
+    say();
+    while let Some(leader) = server.follow(&database).await? {
+        let fence = leader.fence();
+        tracing::info!(fence, "this server leads");
+        let mut running = match server.lead(Store::Postgres(leader), Some(&database)).await {
+            Ok(running) => running,
+            Err(
+                ServeError::Ledger(error)
+                | ServeError::Authority(AuthorityError::Kept(KeptError::Ledger(error))),
+            ) if error.may_pass() => {
+                tracing::error!("this server could not begin to lead: {error}");
+                continue;
+            }
+            Err(error) => return Err(error),
         };
-        Ok(Self {
-            terminate: catch(SignalKind::terminate())?,
-            interrupt: catch(SignalKind::interrupt())?,
-            hangup: catch(SignalKind::hangup())?,
-        })
+        server.own_fences.insert(fence);
+        running.follow(hangups()?);
+        let leadership = Arc::clone(&running.leadership);
+        let deposed_by = tokio::select! {
+            () = server.ended() => None,
+            by = leadership.lost() => Some(by),
+        };
+        server.supervisor = Some(running.stop().await);
+        let Some(by) = deposed_by else { break };
+        tracing::error!("another server leads: {by}; this one follows from now on");
     }
-}
-
-async fn ended(mut terminate: Signal, mut interrupt: Signal) {
-    let name = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    };
-    tracing::info!("{name}: stopping; supervised processes live on");
-}
-
-async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
-    let failed = |source| ServeError::Listen { listen, source };
-    let listener = TcpListener::bind(listen).await.map_err(failed)?;
-    let actual = listener.local_addr().map_err(failed)?;
-    Ok((listener, actual))
+    tracing::info!("stopped");
+    Ok(())
 }
 
 fn notify_ready() {

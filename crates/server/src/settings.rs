@@ -5,7 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pitcrew_model::ServerSettings;
+use pitcrew_ledger::{LedgerError, Postgres};
+use pitcrew_model::{PostgresSettings, ServerSettings};
 
 use crate::ServeError;
 
@@ -27,6 +28,21 @@ impl Options {
             ..settings.clone()
         }
     }
+}
+
+/// The database that several servers share.
+pub fn database(settings: &PostgresSettings) -> Result<Postgres, LedgerError> {
+    Postgres::new(
+        settings.url.expose(),
+        settings.password_file.as_deref(),
+        settings.ca_file.as_deref(),
+    )
+}
+
+/// What people and other servers are told of this one, which listens there.
+pub(crate) fn advertised(settings: &ServerSettings, listen: SocketAddr) -> String {
+    let url = settings.advertise.clone();
+    url.unwrap_or_else(|| format!("http://{listen}"))
 }
 
 /// Short tokens can be guessed.

@@ -44,7 +44,7 @@ fn given(engine: &Engine, id: OrderId) -> String {
         Some(_) | None => "",
     };
     match order.repair {
-        Some(_) => format!("{}, try {}{doubt}", order.action, order.attempt),
-        None => format!("{}{doubt}", order.action),
+        Some(_) => format!("{}, try {}{doubt}", order.deed(), order.attempt),
+        None => format!("{}{doubt}", order.deed()),
     }
 }

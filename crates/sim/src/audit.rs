@@ -111,8 +111,8 @@ impl Auditor {
                 self.roster.suspect(observer, trouble.is_some());
             }
             Event::Outcome(outcome) => {
-                if let Some(target) = self.flights.land(now, outcome) {
-                    self.roster.landed(&target, outcome.at.min(now));
+                if let Some(on) = self.flights.land(now, outcome) {
+                    self.landed(&on, outcome.at.min(now));
                 }
             }
             Event::Person(request) => self.person(now, &request.act),
@@ -128,6 +128,13 @@ impl Auditor {
             Event::LedgerRecovered => self.ledger_broken = false,
             Event::Woke { .. } => self.roster.trust_after = now,
             Event::Source { .. } | Event::Tick => {}
+        }
+    }
+
+    /// All that went down with it has to prove itself anew.
+    fn landed(&mut self, on: &TargetId, at: Timestamp) {
+        for touched in self.roster.brought_down(on) {
+            self.roster.landed(&touched, at);
         }
     }
 
@@ -245,9 +252,9 @@ impl Auditor {
         });
         if overdue
             && outcome.kind == OutcomeKind::Unknown
-            && let Some(target) = self.flights.land(now, outcome)
+            && let Some(on) = self.flights.land(now, outcome)
         {
-            self.roster.landed(&target, outcome.at);
+            self.landed(&on, outcome.at);
         }
     }
 

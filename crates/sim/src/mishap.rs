@@ -77,8 +77,12 @@ pub enum FaultKind {
     Intermittent,
     /// No step of any ladder helps.
     Permanent,
-    /// A host is down, and all that runs on it.
+    /// A host is down, and all that runs on it, until somebody replaces a part.
     Host,
+    /// A host whose kernel still obeys its agent while all that runs on it hangs.
+    HostHung,
+    /// A host that is panicked or off: only its power controller reaches it.
+    HostDead,
     /// A domain's power, switch or rack: all its targets at once.
     Domain,
     /// One target's failure overloads its neighbours, one after the other.

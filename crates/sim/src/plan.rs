@@ -135,7 +135,13 @@ impl Plan<'_> {
             let host = hosts[at];
             let all = std::iter::once(host).chain(plan.fleet.runs_on(host));
             let lasts = plan.lasts(dice, 5 * MINUTE, 2 * HOUR);
-            Some(fault(FaultKind::Host, all.collect(), Some(lasts)))
+            // Assumed: most of what takes a machine down is over once it is switched off and on.
+            let kind = match dice.below(10) {
+                0..3 => FaultKind::HostHung,
+                3..7 => FaultKind::HostDead,
+                _ => FaultKind::Host,
+            };
+            Some(fault(kind, all.collect(), Some(lasts)))
         });
         for (rate, level, kind, least, most) in [
             (of.rack, Level::Rack, FaultKind::Domain, HOUR, 6 * HOUR),

@@ -191,6 +191,8 @@ fn action(dice: &mut Dice) -> Action {
             url: "http://127.0.0.1:9/reimage".to_owned(),
             timeout: MINUTE,
         },
+        4 => Action::Reboot,
+        5 => Action::PowerCycle,
         _ => Action::Restart,
     }
 }

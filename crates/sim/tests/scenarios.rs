@@ -103,7 +103,7 @@ const ENDINGS: [&str; 5] = [
     "handed over",
     "superseded",
 ];
-const HOLDS: [&str; 19] = [
+const HOLDS: [&str; 20] = [
     "autonomy",
     "awaiting_approval",
     "denied",
@@ -121,6 +121,7 @@ const HOLDS: [&str; 19] = [
     "last_healthy",
     "rate",
     "fleet_rate",
+    "host_unknown",
     "interlock",
     "handed_over",
 ];
@@ -154,6 +155,7 @@ fn every_limit_is_listed(hold: &pitcrew_model::Hold) {
         | Hold::LastHealthy { .. }
         | Hold::Rate { .. }
         | Hold::FleetRate { .. }
+        | Hold::HostUnknown { .. }
         | Hold::Interlock { .. }
         | Hold::HandedOver { .. } => {}
     }

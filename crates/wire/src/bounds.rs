@@ -65,6 +65,10 @@ pub(crate) fn to_agent(message: &mut ToAgent) -> Result<(), OutOfBounds> {
             *reason = one_line(reason);
             Ok(())
         }
+        ToAgent::NotLeading { leader } => {
+            *leader = leader.as_deref().map(one_line);
+            Ok(())
+        }
         ToAgent::Enrolled(_)
         | ToAgent::Welcome(_)
         | ToAgent::Unwatch { .. }

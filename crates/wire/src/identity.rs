@@ -23,8 +23,8 @@ const LOCAL: &str = "local";
 fn is_fit(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = text.as_bytes();
-    let ends_well = bytes.first().copied().is_some_and(is_plain)
-        && bytes.last().copied().is_some_and(is_plain);
+    let ends_well =
+        bytes.first().copied().is_some_and(is_plain) && bytes.last().copied().is_some_and(is_plain);
     let is_allowed = |byte: &u8| is_plain(*byte) || matches!(byte, b'-' | b'.');
     bytes.len() <= 63 && ends_well && bytes.iter().all(is_allowed)
 }

@@ -52,6 +52,12 @@ pub struct Welcome {
     /// Whoever has heard nothing for so long takes the connection for lost.
     #[serde(with = "pitcrew_model::duration_text")]
     pub lease: Duration,
+    /// Of the server: from now on the orders of every server before it are refused.
+    #[serde(default)]
+    pub fence: u64,
+    /// Over which time the agent chooses when to come back, after this connection is lost.
+    #[serde(with = "pitcrew_model::duration_text", default)]
+    pub return_within: Duration,
 }
 
 /// What a new host gets for its token.
@@ -116,6 +122,11 @@ pub enum ToAgent {
     Refused {
         reason: String,
     },
+    /// Another server leads; the connection ends after it.
+    NotLeading {
+        /// URL of that server's API, when it is known: for eyes.
+        leader: Option<String>,
+    },
     /// Run these tests on this target from now on, instead of any before.
     Watch {
         target: Arc<Target>,
@@ -141,6 +152,9 @@ pub enum ToAgent {
     Beat {
         sent_ms: u64,
         now: Timestamp,
+        /// The server has not reached its database for so long that another one may lead.
+        #[serde(default)]
+        unsure: bool,
     },
     #[serde(other)]
     Unknown,

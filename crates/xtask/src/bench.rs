@@ -15,7 +15,7 @@ use anyhow::{Context, ensure};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Only these: checks, reaction, engine, simulation, ledger
+    /// Only these: checks, reaction, engine, simulation, ledger, agents
     sections: Vec<Section>,
     /// Seconds each measurement of the checks runs
     #[arg(long, default_value_t = 8)]
@@ -29,6 +29,7 @@ enum Section {
     Engine,
     Simulation,
     Ledger,
+    Agents,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -67,6 +68,18 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "== ledger: decisions a second with full fsync, beside SQLite alone and the disk's own fsync"
         );
         show(&example("pitcrew-ledger", "commits", &[])?);
+    }
+    if wanted(Section::Agents) {
+        println!("== agents: 10,000 simulated hosts over TLS around one server, and a real agent");
+        let program = build(&["--package", "pitcrew"])?;
+        let program = program
+            .to_str()
+            .context("where the program is, is no text")?;
+        show(&figures::table(&example(
+            "pitcrew-agent",
+            "fleet",
+            &[program],
+        )?)?);
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::{env, path::Path, process::Command};
 
 use anyhow::{Context, ensure};
 
-use crate::lab::ForTests;
+use crate::lab::{FLEETS, ForTests};
 
 /// Debian packages that tests talk to, with a file each that shows it is installed.
 const PACKAGES: &[(&str, &str)] = &[
@@ -21,6 +21,25 @@ const PACKAGES: &[(&str, &str)] = &[
     ("docker.io", "/usr/sbin/dockerd"),
     ("iptables", "/usr/sbin/iptables"),
     ("busybox-static", "/bin/busybox"),
+    ("openipmi", "/usr/bin/ipmi_sim"),
+    ("ipmitool", "/usr/bin/ipmitool"),
+    ("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
+    ("libvirt-daemon-system", "/usr/sbin/libvirtd"),
+    (
+        "libvirt-daemon-driver-qemu",
+        "/usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so",
+    ),
+    ("libvirt-clients", "/usr/bin/virsh"),
+    (
+        "python3-libvirt",
+        "/usr/lib/python3/dist-packages/libvirt.py",
+    ),
+    ("python3-pip", "/usr/bin/pip3"),
+    (
+        "linux-image-cloud-amd64",
+        "/usr/share/doc/linux-image-cloud-amd64",
+    ),
+    ("cpio", "/usr/bin/cpio"),
     ("iproute2", "/sbin/ip"),
     ("dbus-daemon", "/usr/bin/dbus-daemon"),
     ("dnsmasq", "/usr/sbin/dnsmasq"),
@@ -66,14 +85,26 @@ fn tests() -> anyhow::Result<()> {
         .args(["nextest", "--version"])
         .output()
         .is_ok_and(|output| output.status.success());
-    let runner = if has_nextest {
-        &["nextest", "run"][..]
-    } else {
+    let all = ["--workspace", "--locked", "--no-fail-fast"];
+    if !has_nextest {
         eprintln!("cargo-nextest is not installed; using cargo test (slower)");
-        &["test"]
-    };
-    let arguments = [runner, &["--workspace", "--locked", "--no-fail-fast"]].concat();
-    cargo("tests", &arguments, &environment)
+        return cargo("tests", &[&["test"][..], &all].concat(), &environment);
+    }
+    let run = ["nextest", "run"];
+    let rest = ["-E", "not binary(incidents)"];
+    cargo("tests", &[&run[..], &all, &rest].concat(), &environment)?;
+    // By themselves, because they wait rather than work: as many at once as there are fleets, whatever the processors.
+    let fleets = FLEETS.to_string();
+    let incidents = [
+        "-p",
+        "pitcrew",
+        "--test",
+        "incidents",
+        "--test-threads",
+        &fleets,
+    ];
+    let incidents = [&run[..], &incidents, &all[1..]].concat();
+    cargo("incidents", &incidents, &environment)
 }
 
 fn labs() -> anyhow::Result<Option<ForTests>> {

@@ -53,6 +53,7 @@ const FILES: &[(&str, &str, u32)] = &[
     ("DEBIAN/postrm", "postrm", 0o755),
 ];
 const BINARY: &str = "usr/bin/pitcrew";
+const MAINTAINER: &str = "The Pitcrew authors <packages@pitcrew.example>";
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let binary = match &arguments.binary {
@@ -80,11 +81,11 @@ fn build(release: bool) -> anyhow::Result<PathBuf> {
         .context("failed to run cargo")?;
     ensure!(output.status.success(), "the build failed");
     let said = String::from_utf8(output.stdout)?;
-    let executables = said.lines().filter_map(|line| {
+    let mut executables = said.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         message["executable"].as_str().map(PathBuf::from)
     });
-    executables.last().context("cargo built no executable")
+    executables.next_back().context("cargo built no executable")
 }
 
 fn package(binary: &Path, version: &str, out: &Path) -> anyhow::Result<PathBuf> {
@@ -114,17 +115,19 @@ fn fill(tree: &Path, binary: &Path, version: &str) -> anyhow::Result<()> {
     call(Command::new("strip").arg(tree.join(BINARY)))?;
     // Empty until a person writes what production is.
     fs::create_dir_all(tree.join("etc/pitcrew/production"))?;
+    let libc = libc_version()?;
     let kilobytes = fs::metadata(tree.join(BINARY))?.len() / 1024;
     fs::write(
         tree.join("DEBIAN/control"),
         format!(
             "Package: pitcrew\nVersion: {version}\nArchitecture: amd64\nSection: admin\nPriority: optional\n\
-             Maintainer: The Pitcrew authors <pitcrew@localhost>\nInstalled-Size: {kilobytes}\n\
-             Depends: libc6, libgcc-s1, systemd\nRecommends: ca-certificates\n\
+             Maintainer: {MAINTAINER}\nInstalled-Size: {kilobytes}\n\
+             Depends: libc6 (>= {libc}), libgcc-s1, systemd\nRecommends: ca-certificates\n\
              Description: finds, tests and repairs production, inside limits\n \
              The server, the agent for each host, and the command line, in one program.\n"
         ),
     )?;
+    write_changelog(tree, binary, version)?;
     let conffiles: String = FILES
         .iter()
         .filter(|(path, ..)| path.starts_with("etc/"))
@@ -132,6 +135,35 @@ fn fill(tree: &Path, binary: &Path, version: &str) -> anyhow::Result<()> {
         .collect();
     fs::write(tree.join("DEBIAN/conffiles"), conffiles)?;
     Ok(())
+}
+
+/// Of this machine, where the binary was linked: an older one may lack what it uses.
+fn libc_version() -> anyhow::Result<String> {
+    let output = Command::new("getconf")
+        .arg("GNU_LIBC_VERSION")
+        .output()
+        .context("failed to run getconf")?;
+    let said = String::from_utf8(output.stdout)?;
+    let version = said.trim().strip_prefix("glibc ");
+    let version = version.with_context(|| format!("`{said}` is no version of glibc"))?;
+    Ok(version.to_owned())
+}
+
+/// As Debian wants one; what changed is in the project's own. Dated as the binary.
+fn write_changelog(tree: &Path, binary: &Path, version: &str) -> anyhow::Result<()> {
+    let output = Command::new("date")
+        .args(["--rfc-email", "--reference"])
+        .arg(binary)
+        .output()
+        .context("failed to run date")?;
+    let date = String::from_utf8(output.stdout)?;
+    let file = tree.join("usr/share/doc/pitcrew/changelog");
+    let text = format!(
+        "pitcrew ({version}) stable; urgency=medium\n\n  * What changed: CHANGELOG.md of this version.\n\n \
+         -- {MAINTAINER}  {date}"
+    );
+    fs::write(&file, text)?;
+    call(Command::new("gzip").args(["-9", "--no-name"]).arg(&file))
 }
 
 fn install(from: &Path, to: &Path, mode: u32) -> anyhow::Result<()> {
@@ -147,7 +179,7 @@ fn pack(tree: &Path, finished: &Path) -> anyhow::Result<()> {
     // Fast rather than small: a package is made in every run of CI.
     call(
         Command::new("dpkg-deb")
-            .args(["--root-owner-group", "-Zzstd", "-z1", "--build"])
+            .args(["--root-owner-group", "-Zgzip", "-z1", "--build"])
             .args([tree, finished])
             .stdout(std::process::Stdio::null()),
     )

@@ -18,6 +18,7 @@ mod for_tests;
 mod host;
 mod image;
 mod own;
+mod relay;
 mod switch;
 
 use std::{
@@ -35,7 +36,7 @@ use cable::Way;
 use host::Host;
 use switch::Switch;
 
-pub(crate) use for_tests::ForTests;
+pub(crate) use for_tests::{FLEETS, ForTests};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -85,6 +86,11 @@ enum Task {
         #[command(flatten)]
         between: Between,
     },
+    /// Each frame on host N's cable is on its way for so much longer, each way
+    Delay {
+        host: u8,
+        ms: u32,
+    },
     /// Ends all faults of host N's cable
     Heal {
         host: u8,
@@ -133,6 +139,12 @@ enum Task {
         #[arg(long)]
         cable: bool,
     },
+    /// What a slow cable's owner does, in the switch's network namespace
+    #[command(hide = true)]
+    OwnRelay {
+        host: u8,
+        ms: u32,
+    },
     /// What a switch's owner does, in a network namespace of its own
     #[command(hide = true)]
     OwnSwitch {
@@ -173,6 +185,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             percent,
             between,
         } => lose(&switch, *number, between, *percent)?,
+        Task::Delay { host, ms } => relay::start(&arguments.name, switch.pid()?, *host, *ms)?,
+        Task::OwnRelay { host, ms } => relay::own(&switch, *host, *ms)?,
         Task::Heal { host: number } => cable::heal(switch.pid()?, *number)?,
         Task::Fill { host: number } => disk::fill(&host(number))?,
         Task::Free { host: number } => disk::free(&host(number))?,
@@ -255,9 +269,13 @@ fn ensure_possible() -> anyhow::Result<()> {
         ("systemd-nspawn", "systemd-container"),
         ("mmdebstrap", "mmdebstrap"),
         ("nsenter", "util-linux"),
+        ("ip", "iproute2"),
+        ("nft", "nftables"),
+        ("mkfs.ext4", "e2fsprogs"),
     ] {
+        let places = ["/usr/bin", "/usr/sbin"].map(|place| Path::new(place).join(program));
         ensure!(
-            Path::new("/usr/bin").join(program).exists(),
+            places.iter().any(|place| place.exists()),
             "{program} is not installed: apt-get install {package}"
         );
     }

@@ -25,6 +25,8 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("pitcrew-act", &["pitcrew-model"]),
     ("pitcrew-ledger", &["pitcrew-model"]),
     ("pitcrew-promql", &[]),
+    ("pitcrew-tsdb", &["pitcrew-promql"]),
+    ("pitcrew-ingest", &["pitcrew-promql"]),
     ("pitcrew-wire", &["pitcrew-model"]),
     (
         "pitcrew-agent",

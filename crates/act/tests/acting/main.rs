@@ -9,6 +9,8 @@ mod container;
 mod listener;
 mod notice;
 mod order;
+mod power;
+mod reboot;
 mod supervised;
 mod support;
 mod survival;

@@ -194,6 +194,7 @@ pub(crate) fn order(operation: &str, target: &str, action: Action, runner: Runne
             source: SourceName::new("static").unwrap(),
         }),
         service: None,
+        host: None,
         action,
         runner: Some(runner),
         authority: Authority::Policy,

@@ -96,8 +96,10 @@ impl Newest {
         let mut newest = self.given_at.lock().unwrap_or_else(PoisonError::into_inner);
         if order.expires_at <= *newest {
             return Err(format!(
-                "it expired at {}, and the server gave another order at {newest}",
-                order.expires_at
+                "it expired at {}, and the server gave another order at {newest}; if the server's clock was set \
+                 back, remove {} and restart pitcrew-agent-hands",
+                order.expires_at,
+                self.file.display()
             ));
         }
         if order.given_at > *newest {

@@ -46,7 +46,7 @@ pub async fn hands(options: HandsOptions) -> Result<(), AgentError> {
     until_a_signal(serve(options)).await
 }
 
-async fn serve(options: HandsOptions) -> Result<(), AgentError> {
+pub(super) async fn serve(options: HandsOptions) -> Result<(), AgentError> {
     ensure_network(&options.settings)?;
     let user = user_id(&options.user).map_err(AgentError::User)?;
     let listener = listen(&options, user)?;

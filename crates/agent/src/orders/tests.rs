@@ -32,6 +32,7 @@ impl Host {
         let per = Duration::from_secs(3_600);
         let limits = HostLimits {
             disruptive: Rate { count: 2, per },
+            reboots: Rate { count: 1, per },
         };
         let host = HostName::new("web-1").unwrap();
         let supervisor = Supervisor::new(directory.path().join("run"), "i1-web-1".into()).unwrap();
@@ -76,6 +77,7 @@ impl Host {
                 case: None,
                 target: Arc::new(target),
                 service: None,
+                host: None,
                 // What the server says the command is must not matter.
                 action: Action::Command {
                     name: "mark".into(),
@@ -220,6 +222,30 @@ async fn only_what_is_in_the_catalogue_is_done() {
         restart: Some(vec!["/bin/sh".into()]),
     });
     assert_eq!(host.give(&restart).await.kind, OutcomeKind::Failed);
+}
+
+#[tokio::test]
+async fn only_this_very_host_is_rebooted_and_only_within_its_own_limit() {
+    let host = Host::new();
+    let mut other = host.addressed("op-1");
+    other.order.action = Action::Reboot;
+    other.order.host = Some(Arc::new(Target {
+        id: "web-2".parse().unwrap(),
+        ..(*other.order.target).clone()
+    }));
+    host.refuses(&other, "web-2, which is another host").await;
+    let mut cycle = host.addressed("op-2");
+    cycle.order.action = Action::PowerCycle;
+    host.refuses(&cycle, "nothing for a host").await;
+    // This agent's actuators know no systemd: what counts is that the limit was spent before they were asked.
+    for (operation, words) in [
+        ("op-3", "only it could reboot"),
+        ("op-4", "limit of 1/h reboots"),
+    ] {
+        let mut reboot = host.addressed(operation);
+        reboot.order.action = Action::Reboot;
+        host.refuses(&reboot, words).await;
+    }
 }
 
 #[tokio::test]

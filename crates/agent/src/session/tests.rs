@@ -47,7 +47,7 @@ async fn agent(signer: &OrderSigner, directory: &std::path::Path) -> Arc<Agent> 
         ..HostSettings::default()
     };
     let options = Options {
-        server: String::new(),
+        servers: vec!["a:1".to_owned()],
         token_file: None,
         data: directory.to_owned(),
         settings,
@@ -66,7 +66,7 @@ impl Server {
         let agent = agent(&signer, directory.path()).await;
         let (stream, theirs) = duplex(1 << 16);
         let host = Arc::clone(&agent);
-        let session = tokio::spawn(async move { run(&host, theirs, || {}).await });
+        let session = tokio::spawn(async move { run(&host, "a:1", theirs, |_| {}).await });
         let mut server = Self {
             stream,
             signer,
@@ -80,6 +80,8 @@ impl Server {
             version: "0".into(),
             beat: Duration::from_secs(3_600),
             lease: Duration::from_secs(7_200),
+            fence: 1,
+            return_within: Duration::from_secs(1),
         };
         server.say(&ToAgent::Welcome(welcome)).await;
         server.answer_beat(NOW).await;
@@ -111,7 +113,12 @@ impl Server {
 
     async fn answer_beat(&mut self, now: Timestamp) {
         let sent_ms = self.beat().await;
-        self.say(&ToAgent::Beat { sent_ms, now }).await;
+        self.say(&ToAgent::Beat {
+            sent_ms,
+            now,
+            unsure: false,
+        })
+        .await;
     }
 
     async fn outcome(&mut self) -> Outcome {
@@ -132,6 +139,7 @@ impl Server {
                 operation: "op-1".parse().unwrap(),
                 case: None,
                 target: Arc::new(agent.inventory.targets().remove(0)),
+                host: None,
                 service: None,
                 action: Action::Command {
                     name: "mark".into(),
@@ -171,8 +179,20 @@ async fn an_order_waits_for_a_beat_that_was_sent_after_it_came() {
     assert!(!server.is_marked());
     // An answer to an earlier beat says nothing about the time since.
     let now = NOW;
-    server.say(&ToAgent::Beat { sent_ms: 0, now }).await;
-    server.say(&ToAgent::Beat { sent_ms, now }).await;
+    server
+        .say(&ToAgent::Beat {
+            sent_ms: 0,
+            now,
+            unsure: false,
+        })
+        .await;
+    server
+        .say(&ToAgent::Beat {
+            sent_ms,
+            now,
+            unsure: false,
+        })
+        .await;
     assert_eq!(server.outcome().await.kind, OutcomeKind::Done);
     assert!(server.is_marked());
 }
@@ -221,6 +241,11 @@ async fn answers_that_find_no_room_keep_no_beat_from_being_said() {
         outgoing,
         beat_ms: 0,
         unadmitted: Vec::new(),
+        server: "a:1",
+        fence: 1,
+        looking: JoinSet::new(),
+        looks: 0,
+        look_next: Instant::now(),
         requested: None,
         asked_at: Instant::now(),
     };

@@ -57,6 +57,11 @@ pub(crate) const HOST: Shape = Shape::new(
             "Programs that a `nagios` test may run here, written as the test writes them.",
         ),
         optional("limits", Kind::Shape(&LIMITS), "What no server can exceed."),
+        optional(
+            "reboot_bus",
+            Kind::Text,
+            "Address of the D-Bus on which systemd is asked to reboot, instead of the system's: `unix:path=…`.",
+        ),
     ],
 );
 
@@ -116,12 +121,20 @@ const COMMAND: Shape = Shape::new(
 const LIMITS: Shape = Shape::new(
     "limits of a host",
     "What no server can exceed.",
-    &[defaulted(
-        "disruptive",
-        values::RATE,
-        "6/h",
-        "Disruptive orders on everything of this host, in any window of that length.",
-    )],
+    &[
+        defaulted(
+            "disruptive",
+            values::RATE,
+            "6/h",
+            "Disruptive orders on everything of this host, in any window of that length.",
+        ),
+        defaulted(
+            "reboots",
+            values::RATE,
+            "2/d",
+            "Of those, reboots of the host itself; `0/d` for none.",
+        ),
+    ],
 );
 
 pub(crate) fn host(reader: &mut Reader<'_>, root: &Node<'_>) -> HostSettings {
@@ -160,12 +173,25 @@ pub(crate) fn host(reader: &mut Reader<'_>, root: &Node<'_>) -> HostSettings {
         plugins: fields.texts(reader, "plugins"),
         limits: limits.map_or_else(HostLimits::default, |fields| HostLimits {
             disruptive: fields.or_default(reader, "disruptive", a_rate),
+            reboots: fields.or_default(reader, "reboots", a_rate_or_none),
         }),
+        reboot_bus: fields.value(reader, "reboot_bus", values::not_empty),
     }
 }
 
 fn a_rate(text: &str) -> Result<Rate, String> {
     values::rate(text)
+}
+
+/// `0/d`: never.
+fn a_rate_or_none(text: &str) -> Result<Rate, String> {
+    match text.split_once('/') {
+        Some(("0", per)) => Ok(Rate {
+            count: 0,
+            ..a_rate(&format!("1/{per}"))?
+        }),
+        _ => a_rate(text),
+    }
 }
 
 fn address_without_port(text: &str) -> Result<String, String> {

@@ -52,6 +52,16 @@ const STEP: Shape = Shape::new(
             Kind::Shape(&NOTHING),
             "By whatever runs the target.",
         ),
+        optional(
+            "reboot",
+            Kind::Shape(&NOTHING),
+            "The host that the target runs on, by its own agent.",
+        ),
+        optional(
+            "power_cycle",
+            Kind::Shape(&NOTHING),
+            "The host that the target runs on, by its power controller: see `power`.",
+        ),
         optional("command", Kind::Shape(&COMMAND), "A command of your own."),
         optional(
             "webhook",
@@ -79,10 +89,12 @@ const STEP: Shape = Shape::new(
 )
 .with_exactly_one(&ACTIONS);
 
-const ACTIONS: [&str; 6] = [
+const ACTIONS: [&str; 8] = [
     "restart",
     "start",
     "stop",
+    "reboot",
+    "power_cycle",
     "command",
     "webhook",
     "hand_over",
@@ -143,6 +155,7 @@ pub(crate) struct ReadRepair {
     pub(crate) runner_steps: Vec<(Action, Span)>,
     /// Steps whose command is in the configuration of the target's host.
     pub(crate) host_commands: Vec<Span>,
+    pub(crate) power_cycles: Vec<Span>,
     pub(crate) hand_overs: Vec<(ReceiverName, Span)>,
     /// The time to settle of each step but `hand_over`, and the step's place.
     pub(crate) settles: Vec<(Duration, Span)>,
@@ -167,6 +180,11 @@ pub(crate) fn repair(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadRep
         matches!(action, Some(Action::Command { command, .. }) if command.is_empty())
     });
     let host_commands = host_commands.map(|step| step.at).collect();
+    let power_cycles = steps.iter().filter(|step| {
+        let action = step.step.as_ref().map(|step| &step.action);
+        action == Some(&Action::PowerCycle)
+    });
+    let power_cycles = power_cycles.map(|step| step.at).collect();
     let runner_steps = steps
         .iter()
         .filter_map(|step| Some((step.step.as_ref()?.action.clone(), step.at)))
@@ -192,6 +210,7 @@ pub(crate) fn repair(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadRep
         runner_steps,
         settles,
         host_commands,
+        power_cycles,
         hand_overs: steps.into_iter().filter_map(|step| step.to).collect(),
     })
 }
@@ -331,6 +350,8 @@ fn action(reader: &mut Reader<'_>, fields: &Fields<'_>, entry: &Entry<'_>) -> Op
         "restart" => Action::Restart,
         "start" => Action::Start,
         "stop" => Action::Stop,
+        "reboot" => Action::Reboot,
+        "power_cycle" => Action::PowerCycle,
         "command" => {
             let name = inner.value(reader, "name", values::not_empty);
             let command = match inner.has("command") {

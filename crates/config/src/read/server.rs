@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use pitcrew_model::{AgentSettings, AuthorityFiles, ServerSettings};
+use pitcrew_model::{AgentSettings, AuthorityFiles, PostgresSettings, ServerSettings};
 
 use crate::{
     fields::Fields,
     place::Span,
+    read::secret::secret,
     reader::Reader,
     shape::{Kind, Shape, defaulted, optional, required},
     values,
@@ -46,6 +47,49 @@ pub(crate) const SERVER: Shape = Shape::new(
             "agents",
             Kind::Shape(&AGENTS),
             "Hosts with an agent. Without it there are none.",
+        ),
+        optional(
+            "state",
+            Kind::Shape(&STATE),
+            "Where the ledger is, when it is not in `data`: so that several servers can share it.",
+        ),
+        optional(
+            "advertise",
+            values::WEB_ADDRESS,
+            "The API as people and other servers reach it, such as `http://10.0.0.5:7400`; as it listens when absent.",
+        ),
+    ],
+);
+
+const STATE: Shape = Shape::new(
+    "place of the ledger",
+    "Where the ledger is.",
+    &[required(
+        "postgres",
+        Kind::Shape(&POSTGRES),
+        "A PostgreSQL database that several servers share: one of them leads.",
+    )],
+);
+
+const POSTGRES: Shape = Shape::new(
+    "database of the ledger",
+    "A PostgreSQL database that is Pitcrew's alone.",
+    &[
+        optional(
+            "url",
+            Kind::Secret,
+            "`postgresql://USER@HOST:5432/DATABASE?sslmode=require`; a secret where it holds a password, best as `${ENV}`.",
+        ),
+        optional("url_file", values::PATH, "A file that holds the URL."),
+        optional(
+            "password_file",
+            values::PATH,
+            "A file whose first line is the password, when the URL has none; read at each login.",
+        ),
+        optional(
+            "ca_file",
+            values::PATH,
+            "Authorities that vouch for the database's certificate, PEM; the system's when absent.",
         ),
     ],
 );
@@ -121,13 +165,70 @@ pub(crate) fn server(reader: &mut Reader<'_>, fields: &Fields<'_>) -> ServerSett
             certificate_lifetime: lifetime,
         })
     });
+    let postgres = fields.inner(reader, "state");
+    let postgres = postgres.and_then(|fields| postgres_settings(reader, &fields));
+    let advertise = fields.value(reader, "advertise", values::web_address);
+    if postgres.is_some() && listen.ip().is_unspecified() && !fields.has("advertise") {
+        reader.error_with_help(
+            fields.place_of("listen"),
+            format!("several servers need `advertise`: nobody can be sent to {listen}"),
+            format!(
+                "write `advertise: \"http://NAME:{}\"`, as others reach this server",
+                listen.port()
+            ),
+        );
+    }
     ServerSettings {
+        postgres,
+        advertise,
         agents,
         listen,
         data: reader.path(fields.place_of("data"), &data),
         token_file: token_file.map(|file| reader.path(fields.place_of("token_file"), &file)),
         concurrency: fields.whole_or_default(reader, "concurrency"),
     }
+}
+
+fn postgres_settings(reader: &mut Reader<'_>, state: &Fields<'_>) -> Option<PostgresSettings> {
+    let fields = state.inner(reader, "postgres")?;
+    let url = secret(reader, &fields, "url", "url_file");
+    let at = match fields.has("url") {
+        true => fields.place_of("url"),
+        false => fields.place_of("url_file"),
+    };
+    match &url {
+        // The message must not repeat the URL: it may hold a password.
+        Some(url) if !is_postgres(url.expose()) => reader.error_with_help(
+            at,
+            "the URL of a database begins with postgresql:// and names a user and a host",
+            "write it like postgresql://pitcrew@db.example.org:5432/pitcrew?sslmode=require",
+        ),
+        None if !fields.has("url") && !fields.has("url_file") => {
+            reader.error(
+                fields.at,
+                "a database of the ledger needs `url` or `url_file`",
+            );
+        }
+        Some(_) | None => {}
+    }
+    let mut file = |name| {
+        let path = fields.value(reader, name, values::not_empty)?;
+        Some(reader.path(fields.place_of(name), &path))
+    };
+    let (password_file, ca_file) = (file("password_file"), file("ca_file"));
+    Some(PostgresSettings {
+        url: url?,
+        password_file,
+        ca_file,
+    })
+}
+
+fn is_postgres(url: &str) -> bool {
+    let rest = url
+        .strip_prefix("postgresql://")
+        .or_else(|| url.strip_prefix("postgres://"));
+    let user = rest.and_then(|rest| rest.split_once('@'));
+    user.is_some_and(|(user, place)| !user.is_empty() && !place.is_empty())
 }
 
 fn authority(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<AuthorityFiles> {

@@ -1,4 +1,5 @@
-//! The schema against the reader: `everything.yaml` uses every key there is, and each must mean something.
+//! The schema against the reader: `everything.yaml` uses every key that can stand beside the others, [`ALONE`] has the
+//! rest, and each must mean something.
 
 use std::collections::BTreeSet;
 
@@ -8,6 +9,17 @@ use super::schema;
 use crate::{load::parse, tree};
 
 const EVERYTHING: &str = include_str!("../../tests/everything.yaml");
+
+/// One shared database and its URL; a server with it has no `run`.
+const ALONE: [&str; 2] = [
+    "server: { advertise: 'http://10.0.0.5:7500', state: { postgres: {
+        url: 'postgresql://p@db.example/p', password_file: word, ca_file: ca.pem } } }",
+    "server: { state: { postgres: { url_file: secret-database.txt } } }",
+];
+
+fn documents() -> impl Iterator<Item = Value> {
+    std::iter::once(EVERYTHING).chain(ALONE).map(document)
+}
 
 fn to_json(node: &tree::Node<'_>) -> Value {
     match &node.value {
@@ -195,6 +207,11 @@ fn exposed(production: &pitcrew_model::Production) -> Vec<String> {
     use pitcrew_model::{Destination, TestKind};
     let mut secrets = Vec::new();
     let mut add = |secret: &pitcrew_model::Secret| secrets.push(secret.expose().to_owned());
+    production
+        .server
+        .postgres
+        .iter()
+        .for_each(|postgres| add(&postgres.url));
     for receiver in &production.receivers {
         if let Destination::Webhook { url, headers } = &receiver.destination {
             add(url);
@@ -232,19 +249,19 @@ fn without(document: &Value, at: &str) -> Value {
 
 #[test]
 fn everything_is_valid_to_the_schema_and_to_the_reader() {
-    let (schema, document) = (schema(), document(EVERYTHING));
-    assert_eq!(
-        violations(&schema, &schema, &document, ""),
-        Vec::<String>::new()
-    );
-    meaning(&document).unwrap();
+    let schema = schema();
+    for document in documents() {
+        let found = violations(&schema, &schema, &document, "");
+        assert_eq!(found, Vec::<String>::new());
+        meaning(&document).unwrap();
+    }
 }
 
 #[test]
 fn everything_uses_every_key_of_the_schema() {
     let schema = schema();
-    let used = properties(&schema, &schema, &document(EVERYTHING), "");
-    let used: BTreeSet<String> = used.into_iter().map(|(_, name, _)| name).collect();
+    let used = documents().flat_map(|document| properties(&schema, &schema, &document, ""));
+    let used: BTreeSet<String> = used.map(|(_, name, _)| name).collect();
     let definitions = schema["$defs"].as_object().unwrap();
     let shapes = definitions
         .iter()
@@ -260,11 +277,15 @@ fn everything_uses_every_key_of_the_schema() {
 
 #[test]
 fn every_key_means_something_and_without_it_the_default_holds() {
-    let (schema, document) = (schema(), document(EVERYTHING));
-    let whole = meaning(&document).unwrap();
-    for (at, name, property) in properties(&schema, &schema, &document, "") {
+    let schema = schema();
+    documents().for_each(|document| every_key_of(&schema, &document));
+}
+
+fn every_key_of(schema: &Value, document: &Value) {
+    let whole = meaning(document).unwrap();
+    for (at, name, property) in properties(schema, schema, document, "") {
         let default = &property["default"];
-        let without = meaning(&without(&document, &at));
+        let without = meaning(&without(document, &at));
         assert_ne!(without.as_ref(), Ok(&whole), "{name} at {at} means nothing");
         if !default.is_null() {
             let mut with_default = document.clone();
@@ -280,7 +301,11 @@ fn every_key_means_something_and_without_it_the_default_holds() {
 
 #[test]
 fn what_the_schema_refuses_the_reader_refuses() {
-    let (schema, document) = (schema(), document(EVERYTHING));
+    let schema = schema();
+    documents().for_each(|document| no_wrong_value_of(&schema, &document));
+}
+
+fn no_wrong_value_of(schema: &Value, document: &Value) {
     let wrong = [
         json!(null),
         json!("?"),
@@ -289,9 +314,9 @@ fn what_the_schema_refuses_the_reader_refuses() {
         json!(-1),
         json!(""),
     ];
-    for (at, name, property) in properties(&schema, &schema, &document, "") {
+    for (at, name, property) in properties(schema, schema, document, "") {
         for wrong in &wrong {
-            if violations(&schema, property, wrong, "").is_empty() {
+            if violations(schema, property, wrong, "").is_empty() {
                 continue;
             }
             let mut changed = document.clone();

@@ -7,12 +7,12 @@ mod permit;
 
 pub(crate) use permit::{domain_limit, is_approved};
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use pitcrew_model::{
     Action, Authority, Autonomy, CaseId, Effect, Ending, Fact, Hold, Notice, Objection, Order,
-    OrderId, OrderState, Phase, Progress, Proves, ReceiverName, Repair, Runner, Saved, Timestamp,
-    Urgency,
+    OrderId, OrderState, Phase, Progress, Proves, ReceiverName, Repair, Runner, Saved, Target,
+    Timestamp, Urgency,
 };
 use sha2::{Digest, Sha256};
 
@@ -40,13 +40,18 @@ pub(crate) struct Wanted {
     pub(crate) action: Action,
     pub(crate) settle: Duration,
     pub(crate) runner: Option<Runner>,
+    /// What it acts on, when that is not the target itself.
+    pub(crate) host: Option<Arc<Target>>,
 }
 
 impl Wanted {
     /// `restart unit nginx.service (step 1 of `restart-then-call`, try 1 of 2)`
     fn describe(&self) -> String {
-        let what = match (&self.runner, self.action.needs_runner()) {
-            (Some(runner), true) => format!("{} {runner}", self.action),
+        let what = match (&self.runner, &self.host) {
+            (_, Some(host)) => format!("{} {}", self.action, host.id),
+            (Some(runner), None) if self.action.needs_runner() => {
+                format!("{} {runner}", self.action)
+            }
             _ => self.action.to_string(),
         };
         let tries = self
@@ -152,6 +157,7 @@ impl Engine {
                 (step.action.clone(), step.settle)
             });
         let runner = service.runner_for(&self.fleet.member(at).target);
+        let host = self.host_for(at, &action);
         Some(Wanted {
             repair: repair.clone(),
             step,
@@ -159,7 +165,19 @@ impl Engine {
             action,
             settle,
             runner,
+            host,
         })
+    }
+
+    /// What an action on `at` acts on, when that is another target. Where it can't be told, `permit` says so.
+    pub(crate) fn host_for(&self, at: usize, action: &Action) -> Option<Arc<Target>> {
+        let machine = self
+            .fleet
+            .machine_of(at)
+            .ok()
+            .filter(|_| action.is_on_host());
+        let host = machine.filter(|machine| *machine != at)?;
+        Some(self.fleet.member(host).target.clone())
     }
 
     fn ladder_end(&self, id: CaseId) -> String {
@@ -193,6 +211,7 @@ impl Engine {
             operation,
             case: Some(id),
             target: member.target.clone(),
+            host: wanted.host.clone(),
             service: Some(self.open_case(id).service.clone()),
             action: wanted.action.clone(),
             runner: wanted.runner.clone(),
@@ -240,6 +259,9 @@ impl Engine {
         };
         part(case.target.as_str());
         part(&format!("{:?} {:?}", wanted.action, wanted.runner));
+        if let Some(host) = &wanted.host {
+            part(host.id.as_str());
+        }
         part(&format!(
             "{} {} {} {}",
             case.id, wanted.repair.name, wanted.step, wanted.attempt
@@ -267,7 +289,11 @@ impl Engine {
         let service = order.service.clone();
         self.available.take();
         self.flying.insert(&order);
-        self.fleet.take_off(at, id);
+        self.depart(at, id);
+        let host = order.host.as_ref();
+        if let Some(host) = host.and_then(|host| self.fleet.find(&host.id)) {
+            self.depart(host, id);
+        }
         self.timers
             .set(Timer::Order(id), now + Order::OUTCOME_OVERDUE);
         let state = OrderState {
@@ -290,7 +316,7 @@ impl Engine {
         }
         self.keep_order(state, out);
         if order.action.is_disruptive() {
-            self.spend_rate(now, service.as_ref(), out);
+            self.spend_rate(now, &order, out);
         }
         if let Some((case_id, wanted)) = case {
             if self.pending.get(&case_id) == Some(&id) {
@@ -452,7 +478,8 @@ impl Engine {
             );
             evidence.push(format!(
                 "{} {order} {}: {outcome}",
-                state.order.given_at, state.order.action
+                state.order.given_at,
+                state.order.deed()
             ));
         }
         Notice {
@@ -590,9 +617,11 @@ impl Engine {
         };
         state.ended_at = Some(now);
         out.push(Effect::Save(Saved::Order(Box::new(state.clone()))));
-        let (target, service) = (state.order.target.id.clone(), state.order.service.clone());
-        self.flying.remove(&state.order);
-        self.fleet.land(&target, id);
+        let order = state.order.clone();
+        let service = order.service.clone();
+        self.flying.remove(&order);
+        self.fleet.land(&order.target.id, id);
+        self.fleet.land(&order.acts_on().id, id);
         if let Some(crew) = service.and_then(|service| self.fleet.crew(&service)) {
             for waiting in crew
                 .waiting
@@ -698,6 +727,7 @@ fn retry_at(now: Timestamp, hold: &Hold) -> Option<Timestamp> {
         | Hold::PerDomain { .. }
         | Hold::MaxUnavailable { .. }
         | Hold::LastHealthy { .. }
+        | Hold::HostUnknown { .. }
         | Hold::Interlock { .. } => Some(next_retry(now)),
     }
 }

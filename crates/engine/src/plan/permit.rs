@@ -3,7 +3,7 @@
 //! Four questions: may this target be touched at all, may this case be told to a person, may its repair be
 //! used, may capacity be taken away now. The first limit that says no is the reason; nothing is decided twice.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pitcrew_model::{
     Action, Authority, Autonomy, BreakerRule, CaseId, Effect, Hold, Notice, Order, OrderId, Rate,
@@ -37,6 +37,11 @@ impl Engine {
     }
 
     pub(crate) fn free_of_people(&self, now: Timestamp, at: usize) -> Result<(), Hold> {
+        self.free_of_holds(now, at)?;
+        self.free_of_pauses(at)
+    }
+
+    fn free_of_holds(&self, now: Timestamp, at: usize) -> Result<(), Hold> {
         for member in std::iter::once(at).chain(self.fleet.hosts_of(at)) {
             let guard = match member == at {
                 true => Guard::HeldByPerson,
@@ -53,7 +58,7 @@ impl Engine {
                 });
             }
         }
-        self.free_of_pauses(at)
+        Ok(())
     }
 
     pub(crate) fn free_of_pauses(&self, at: usize) -> Result<(), Hold> {
@@ -104,7 +109,41 @@ impl Engine {
                 action: wanted.action.to_string(),
             });
         }
+        if wanted.action.is_on_host() {
+            self.bystanders_are_free(now, at)?;
+        }
         self.authority(now, at, id, wanted)
+    }
+
+    /// Whatever else goes down with the target's host is in nobody's hand; and what is not down already is in no
+    /// pause and under no breaker.
+    pub(crate) fn bystanders_are_free(&self, now: Timestamp, at: usize) -> Result<(), Hold> {
+        for touched in self.fleet.touched_by(self.machine(at)?) {
+            if holds(Guard::BystandersOfPeople) {
+                self.free_of_holds(now, touched)?;
+            }
+        }
+        for other in self.bystanders(now, at)? {
+            if holds(Guard::BystandersPaused) {
+                self.free_of_pauses(other)?;
+            }
+            if holds(Guard::BystandersBreakers) {
+                self.breakers_are_closed(now, other)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn bystanders(&self, now: Timestamp, at: usize) -> Result<Vec<usize>, Hold> {
+        let machine = self.machine(at)?;
+        let mut others = self.fleet.touched_by(machine);
+        others.retain(|other| *other != at && !self.is_proven_down(now, *other));
+        Ok(others)
+    }
+
+    fn machine(&self, at: usize) -> Result<usize, Hold> {
+        let machine = self.fleet.machine_of(at);
+        machine.map_err(|host| Hold::HostUnknown { host })
     }
 
     fn authority(
@@ -114,10 +153,22 @@ impl Engine {
         id: CaseId,
         wanted: &Wanted,
     ) -> Result<Authority, Hold> {
-        let autonomy = self
-            .fleet
-            .crew_of(at)
-            .map_or(Autonomy::Observe, |crew| autonomy_at(now, crew).0);
+        let own = self.fleet.crew_of(at);
+        let mut autonomy = own.map_or(Autonomy::Observe, |crew| autonomy_at(now, crew).0);
+        if wanted.action.is_on_host() && holds(Guard::BystandersAutonomy) {
+            let others = self.bystanders(now, at)?.into_iter();
+            let crews = others.filter_map(|other| self.fleet.crew_of(other));
+            for crew in crews {
+                let (of_other, window) = autonomy_at(now, crew);
+                if of_other < Autonomy::Approve {
+                    return Err(Hold::Autonomy {
+                        autonomy: of_other,
+                        window: window.map(|window| window.name.clone()),
+                    });
+                }
+                autonomy = autonomy.min(of_other);
+            }
+        }
         if autonomy == Autonomy::Act || !holds(Guard::ApprovalNeeded) {
             return Ok(Authority::Policy);
         }
@@ -284,7 +335,7 @@ impl Engine {
                 crew.is_some_and(|crew| self.is_fresh(now, &crew.service.tests[*position], view))
             })
             .map(|(_, view)| view.observer)
-            .collect::<std::collections::BTreeSet<_>>();
+            .collect::<BTreeSet<_>>();
         Err(Hold::Quorum {
             reporting: u32::try_from(reporting.len()).unwrap_or(u32::MAX),
             observers: u32::try_from(self.observers.len())
@@ -304,13 +355,17 @@ impl Engine {
         if self.ledger_trouble.is_some() && holds(Guard::LedgerWritable) {
             return Err(Hold::LedgerUnwritable);
         }
-        self.is_alone(at)?;
+        let machine = match action.is_on_host() {
+            true => self.machine(at)?,
+            false => at,
+        };
+        self.is_alone(machine)?;
         if !action.is_disruptive() {
             return Ok(());
         }
-        self.has_room_in_flight(at)?;
-        self.leaves_enough(now, at, target_is_down)?;
-        self.has_rate_left(now, at)
+        self.has_room_in_flight(machine)?;
+        self.leaves_enough(now, at, machine, target_is_down)?;
+        self.has_rate_left(now, machine)
     }
 
     /// One order at a time on a target, on what it runs on, and on what runs on it.
@@ -378,9 +433,15 @@ impl Engine {
 
     /// Counted after the removal, over every service the order touches. Repairing what is proven down takes
     /// nothing away and is not held up by what else is down.
-    fn leaves_enough(&self, now: Timestamp, at: usize, target_is_down: bool) -> Result<(), Hold> {
+    fn leaves_enough(
+        &self,
+        now: Timestamp,
+        at: usize,
+        machine: usize,
+        target_is_down: bool,
+    ) -> Result<(), Hold> {
         let mut removed: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for touched in self.brought_down(at, Guard::CapacityOfGuests) {
+        for touched in self.brought_down(machine, Guard::CapacityOfGuests) {
             let down = if touched == at {
                 target_is_down
             } else {
@@ -432,22 +493,24 @@ impl Engine {
         Ok(())
     }
 
-    /// Counts a disruptive order against its service's rate and the fleet brake.
-    pub(crate) fn spend_rate(
-        &mut self,
-        now: Timestamp,
-        service: Option<&ServiceName>,
-        out: &mut Out,
-    ) {
-        if let Some(crew) = service.and_then(|service| self.fleet.crew_mut(service)) {
+    /// Counts a disruptive order against the rate of each service that it touches, and against the fleet brake.
+    pub(crate) fn spend_rate(&mut self, now: Timestamp, order: &Order, out: &mut Out) {
+        let mut services: BTreeSet<ServiceName> = order.service.iter().cloned().collect();
+        if let Some(machine) = self.fleet.find(&order.acts_on().id) {
+            let touched = self.brought_down(machine, Guard::RateSpentByGuests);
+            let crews = touched.into_iter().filter_map(|at| self.fleet.crew_of(at));
+            services.extend(crews.map(|crew| crew.service.name.clone()));
+        }
+        for name in services {
+            let Some(crew) = self.fleet.crew_mut(&name) else {
+                continue;
+            };
             let per = crew.service.limits.rate.per;
             crew.given.retain(|given| now.since(*given) < per);
             crew.given.push_back(now);
             let at = crew.given.iter().copied().collect();
-            out.push(Effect::Save(Saved::Given {
-                service: service.cloned(),
-                at,
-            }));
+            let service = Some(name);
+            out.push(Effect::Save(Saved::Given { service, at }));
         }
         self.brake_if_used_up(now, out);
     }

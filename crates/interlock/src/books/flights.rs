@@ -16,6 +16,7 @@ use pitcrew_model::{
 
 use crate::{
     Interlock,
+    books::Entry,
     guards::{Guard, holds},
 };
 
@@ -59,6 +60,8 @@ pub(crate) struct Flights {
     with: BTreeMap<Arc<str>, BTreeMap<Arc<str>, u32>>,
     /// Those whose target does not belong to the service that they were given for.
     strayed: BTreeSet<OrderId>,
+    /// Those on a machine: they take down what runs there.
+    wide: BTreeSet<OrderId>,
     due: BTreeSet<(Timestamp, OrderId)>,
     stirred: BTreeSet<OrderId>,
 }
@@ -90,6 +93,11 @@ impl Flights {
 
     pub(crate) fn strayed(&self) -> impl Iterator<Item = &Order> {
         let flights = self.strayed.iter().filter_map(|id| self.all.get(id));
+        flights.map(|flight| &flight.order)
+    }
+
+    pub(crate) fn wide(&self) -> impl Iterator<Item = &Order> {
+        let flights = self.wide.iter().filter_map(|id| self.all.get(id));
         flights.map(|flight| &flight.order)
     }
 
@@ -125,9 +133,12 @@ impl Flights {
     }
 
     fn begin(&mut self, flight: Flight, now: Timestamp) {
-        let (id, target) = (flight.order.id, flight.order.target.id.clone());
+        let id = flight.order.id;
         self.due.insert((flight.due_at(now), id));
-        self.on.entry(target).or_default().insert(id);
+        for target in [&flight.order.target, flight.order.acts_on()] {
+            let on = self.on.entry(target.id.clone()).or_default();
+            on.insert(id);
+        }
         if !self.all.contains_key(&id) {
             self.count(&flight.order, |count| *count += 1);
         }
@@ -139,11 +150,14 @@ impl Flights {
         let Flight { order, .. } = self.all.remove(&id)?;
         self.stirred.remove(&id);
         self.strayed.remove(&id);
+        self.wide.remove(&id);
         self.count(&order, |count| *count -= 1);
-        if let Some(on) = self.on.get_mut(&order.target.id) {
-            on.remove(&id);
-            if on.is_empty() {
-                self.on.remove(&order.target.id);
+        for target in [&order.target, order.acts_on()] {
+            if let Some(on) = self.on.get_mut(&target.id) {
+                on.remove(&id);
+                if on.is_empty() {
+                    self.on.remove(&target.id);
+                }
             }
         }
         Some(order)
@@ -176,12 +190,18 @@ impl Interlock {
             },
             now,
         );
+        let machine = &order.acts_on().id;
+        if order.action.is_on_host() || self.children.contains_key(machine) {
+            self.in_flight.wide.insert(order.id);
+        }
         self.recount_flights(&order.target.id);
+        self.recount_flights(machine);
     }
 
     pub(crate) fn end_flight(&mut self, id: OrderId) -> Option<Order> {
         let order = self.in_flight.end(id)?;
         self.recount_flights(&order.target.id);
+        self.recount_flights(&order.acts_on().id);
         Some(order)
     }
 
@@ -200,8 +220,12 @@ impl Interlock {
         }
         let found = self.entries.get(target).and_then(|entry| entry.service());
         for id in on {
-            let given_for = self.in_flight.all.get(&id);
-            let given_for = given_for.and_then(|flight| flight.order.service.as_ref());
+            let flight = self.in_flight.all.get(&id);
+            // Whose service it was given for is the target's business, not that of the machine under it.
+            let Some(flight) = flight.filter(|flight| flight.order.target.id == *target) else {
+                continue;
+            };
+            let given_for = flight.order.service.as_ref();
             let named = given_for.and_then(|name| self.service_named.get(name));
             if found.is_some() && named == found.as_ref() {
                 self.in_flight.strayed.remove(&id);
@@ -236,10 +260,15 @@ impl Interlock {
                 // The next order needs proof from after this one: what was asked before it is late, and nothing that
                 // was answered is from after it.
                 let just_before = outcome.at.min(now) - Duration::from_millis(1);
-                if let Some(entry) = self.entries.get_mut(&flight.order.target.id)
-                    && holds(Guard::ProofAfterOrder)
-                {
-                    for answer in entry.answers_mut() {
+                let order = flight.order.clone();
+                let mut touched = self.brought_down(&order);
+                touched.retain(|id| match *id == order.target.id {
+                    true => holds(Guard::ProofAfterOrder),
+                    false => holds(Guard::ProofAfterHostsOrder),
+                });
+                for id in touched {
+                    let answers = self.entries.get_mut(&id).map(Entry::answers_mut);
+                    for answer in answers.into_iter().flatten() {
                         answer.fails_in_row = 0;
                         answer.asked_at = answer.asked_at.max(just_before);
                     }
@@ -331,7 +360,11 @@ impl Interlock {
                         self.held.remove(id);
                     }
                 }
-                Action::Command { .. } | Action::Webhook { .. } | Action::HandOver { .. } => {}
+                Action::Reboot
+                | Action::PowerCycle
+                | Action::Command { .. }
+                | Action::Webhook { .. }
+                | Action::HandOver { .. } => {}
             }
         }
     }
@@ -349,10 +382,12 @@ impl Interlock {
 
     fn count_disruption(&mut self, now: Timestamp, order: &Order) {
         let fleet = self.fleet_limits.fleet_rate;
-        let named = order.service.as_ref();
-        let own = named.and_then(|name| self.service_named.get(name));
-        let rate = own.map(|at| (order.service.clone(), self.services[*at].limits.rate));
-        for (of, rate) in rate.into_iter().chain([(None, fleet)]) {
+        let spending = self.spending(order).into_iter();
+        let rates = spending.map(|at| {
+            let service = &self.services[at];
+            (Some(service.name.clone()), service.limits.rate)
+        });
+        for (of, rate) in rates.chain([(None, fleet)]).collect::<Vec<_>>() {
             let given = self.given.entry(of).or_default();
             given.retain(|at| now.since(*at) < rate.per);
             given.push_back(now);

@@ -230,6 +230,7 @@ impl Books {
             case: None,
             service: Some(name(service)),
             target,
+            host: None,
             action: Action::Restart,
             runner: Some(Runner::Supervised),
             authority: Authority::Policy,

@@ -1,6 +1,8 @@
 //! Records and saved rows to write, and waiting without sleeping blindly.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod postgres;
+
 use pitcrew_model::{
     CaseId, Ending, Fact, OrderId, Record, Saved, ServiceName, TargetId, TestName, Timestamp,
 };

@@ -46,7 +46,7 @@ impl<'a> Stage<'a> {
         interrupted: Arc<AtomicBool>,
     ) -> Result<Self, Failure> {
         let general = General {
-            server: production.url(),
+            server: vec![production.url()],
             token_file: None,
             ..general.clone()
         };

@@ -62,7 +62,7 @@ fn a_host_whose_agent_was_killed_is_unknown_not_dead_and_nothing_is_done_to_it()
         .shell(1, "systemctl kill --signal KILL pitcrew-agent");
     fleet.wait_until_connected(1, false);
     fleet.wait_for_health(&name(1), "unknown");
-    fleet.rounds(10);
+    fleet.rounds(5);
     assert_eq!(fleet.orders(), Vec::<String>::new());
     assert_eq!(fleet.starts(1), 1, "what runs there was left alone");
     fleet.lab.shell(1, "systemctl start pitcrew-agent");

@@ -43,7 +43,7 @@ fn a_host_that_was_away_for_longer_than_its_certificate_is_unknown_until_it_is_e
     fleet.lab.on(3, "freeze", &[]);
     fleet.wait_until_connected(3, false);
     // The server's word counts, not the host's.
-    fleet.rounds(25);
+    fleet.rounds(12);
     let refused = fleet.refused("certificate");
     fleet.lab.on(3, "thaw", &[]);
     wait_for("the expired certificate to be refused", || {

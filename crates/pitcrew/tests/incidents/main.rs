@@ -2,7 +2,7 @@
 //! run -p pitcrew --test incidents`).
 //!
 //! Each host has systemd as its init, the package installed, an address and a cable; the server runs in a network
-//! namespace of its own. The hosts are booted once and shared: an incident has them for itself while it lasts, begins with
+//! namespace of its own. The hosts are booted once and shared: an incident has three for itself while it lasts, begins with
 //! a new server and newly enrolled agents, and leaves faults to be undone by the next one, so that a test which is killed
 //! spoils nothing.
 
@@ -16,5 +16,6 @@ mod identities;
 mod lab;
 mod network;
 mod packages;
+mod privileges;
 mod servers;
 mod units;

@@ -6,6 +6,7 @@ mod exit_status;
 pub(crate) mod host;
 pub(crate) mod kernel_log;
 pub(crate) mod nagios;
+pub(crate) mod overload;
 mod perfdata;
 mod plugin;
 pub(crate) mod process;

@@ -43,6 +43,8 @@ pub(super) struct Ticket {
 pub(super) struct Round {
     pub(super) ticket: Ticket,
     pub(super) job: Arc<Job>,
+    /// Which of its regular rounds it is; `None` of an extra one.
+    pub(super) number: Option<u64>,
 }
 
 pub(super) struct Roster {
@@ -251,7 +253,12 @@ impl Roster {
                 self.counters.lateness.add(now_ms.saturating_sub(due_ms));
             }
             self.permits.take(pace);
-            return Some(Round { ticket, job });
+            let number = (!urgent).then(|| due_ms / millis(job.test.interval));
+            return Some(Round {
+                ticket,
+                job,
+                number,
+            });
         }
         None
     }

@@ -4,7 +4,7 @@
 //! that became finer, since a counter's resolution only ever gets coarser.
 
 use super::{CUSTOM_SCHEMA, FloatHistogram, ResetHint, sum::HistogramSum};
-use crate::number::Kahan;
+use crate::{number::Kahan, storage::is_stale};
 
 impl FloatHistogram {
     /// Whether the counter was reset after `previous`.
@@ -15,6 +15,28 @@ impl FloatHistogram {
             ResetHint::Unknown | ResetHint::Gauge => {
                 self.count < previous.count || self.buckets_fell_since(previous)
             }
+        }
+    }
+
+    /// What a store can say of a reset before this sample: whether the sample just before it, if there is one,
+    /// makes a reset impossible. That there was one is found out again by whoever compares.
+    pub fn hint_after(&self, previous: Option<&FloatHistogram>) -> ResetHint {
+        if self.reset_hint == ResetHint::Gauge {
+            return ResetHint::Gauge;
+        }
+        let Some(previous) = previous.filter(|previous| previous.reset_hint != ResetHint::Gauge)
+        else {
+            return ResetHint::Unknown;
+        };
+        let same_layout = self.schema == previous.schema
+            && self.zero_threshold == previous.zero_threshold
+            && self.custom_bounds == previous.custom_bounds;
+        let stale = is_stale(self.sum) || is_stale(previous.sum);
+        let fell = || self.count < previous.count || self.buckets_fell_since(previous);
+        if same_layout && !stale && self.reset_hint != ResetHint::Reset && !fell() {
+            ResetHint::NotReset
+        } else {
+            ResetHint::Unknown
         }
     }
 

@@ -12,7 +12,7 @@ use std::{fmt, sync::Arc};
 
 pub use builder::LabelsBuilder;
 pub use matcher::{MatchOp, Matcher};
-pub use pattern::MatcherError;
+pub use pattern::{MatcherError, anchored};
 
 /// The label that holds a metric's name.
 pub const METRIC_NAME: &str = "__name__";
@@ -52,6 +52,13 @@ impl Labels {
             builder.set(name.as_ref(), value.as_ref());
         }
         builder.build()
+    }
+
+    /// From labels that a store keeps in order: ascending by name, no name twice, no value empty.
+    pub fn from_sorted(labels: Vec<Label>) -> Self {
+        debug_assert!(labels.is_sorted_by(|left, right| left.name < right.name));
+        debug_assert!(labels.iter().all(|label| !label.value.is_empty()));
+        Labels(labels.into())
     }
 
     /// The value of a label; empty where there is none.

@@ -17,7 +17,7 @@ pub struct MatcherError {
 }
 
 /// A regular expression that must match the whole value; `.` matches a newline, too.
-pub(crate) fn anchored(pattern: &str) -> Result<Regex, MatcherError> {
+pub fn anchored(pattern: &str) -> Result<Regex, MatcherError> {
     Regex::new(&format!("^(?s:{})$", rewritten(pattern))).map_err(|source| MatcherError {
         pattern: pattern.to_owned(),
         source: Box::new(source),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::store::MemoryStore;
+use super::run::TestStore;
 use crate::{
     eval::SampleValue,
     histogram::{CUSTOM_SCHEMA, FloatHistogram},
@@ -50,7 +50,7 @@ impl ClassicHistograms {
         }
     }
 
-    pub(super) fn store(self, store: &mut MemoryStore) {
+    pub(super) fn store(self, store: &mut impl TestStore) {
         for (labels, samples) in self.0 {
             for (time_ms, parts) in samples {
                 if let Some(histogram) = parts.histogram() {

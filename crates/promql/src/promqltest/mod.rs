@@ -8,7 +8,7 @@
 //!   {path="/"} 1
 //! ```
 //!
-//! [`run`] runs a script against the evaluator of this crate over a store in memory. Each instant query is also
+//! [`run`] runs a script against the evaluator of this crate over a store in memory, [`run_against`] over any. Each instant query is also
 //! run with its time pinned by `@` at other times, and as one step of a range query: all must agree.
 
 mod check;
@@ -18,7 +18,7 @@ mod script;
 mod store;
 mod values;
 
-pub use run::{Failure, Report, run};
+pub use run::{Failure, Report, TestStore, run, run_against};
 pub use store::MemoryStore;
 
 /// A script that can't be understood.

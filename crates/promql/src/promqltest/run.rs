@@ -9,8 +9,9 @@ use super::{
 };
 use crate::{
     eval::{Answer, Options, Points, Sample, SampleValue, Time, Value, evaluate},
+    labels::Labels,
     parser::{self, At, Expr, ExprKind},
-    storage::stale,
+    storage::{Storage, stale},
 };
 
 /// What came of a script.
@@ -33,13 +34,30 @@ pub struct Failure {
     pub reason: String,
 }
 
+/// A store that scripts can be run against.
+pub trait TestStore: Storage {
+    /// Adds a sample. `start_ms`: when its counter began, 0 where that isn't known.
+    fn add(&mut self, labels: &Labels, time_ms: i64, value: SampleValue, start_ms: i64);
+
+    /// Makes what was added visible to queries.
+    fn commit(&mut self);
+}
+
 /// Runs a script from beginning to end; a failure doesn't end it.
 pub fn run(script: &str) -> Result<Report, ScriptError> {
+    run_against(script, &mut MemoryStore::default)
+}
+
+/// Runs a script against stores of one kind; `empty` makes one.
+pub fn run_against<S: TestStore>(
+    script: &str,
+    empty: &mut dyn FnMut() -> S,
+) -> Result<Report, ScriptError> {
     let mut report = Report::default();
-    let mut store = MemoryStore::default();
+    let mut store = empty();
     for command in parse(script)? {
         match command {
-            Command::Clear => store = MemoryStore::default(),
+            Command::Clear => store = empty(),
             Command::Load(load) => fill(&mut store, &load),
             Command::Eval(eval) => match run_eval(&store, &eval) {
                 Ok(()) => report.passed += 1,
@@ -54,7 +72,7 @@ pub fn run(script: &str) -> Result<Report, ScriptError> {
     Ok(report)
 }
 
-fn fill(store: &mut MemoryStore, load: &Load) {
+fn fill(store: &mut impl TestStore, load: &Load) {
     let mut classic = ClassicHistograms::default();
     for series in &load.series {
         let mut time_ms: i64 = 0;
@@ -87,12 +105,12 @@ fn options() -> Options<'static> {
     }
 }
 
-fn answer(store: &MemoryStore, query: &str, time: Time) -> Result<Answer, String> {
+fn answer(store: &dyn Storage, query: &str, time: Time) -> Result<Answer, String> {
     let expr = parser::parse(query).map_err(|error| error.to_string())?;
     evaluate(store, &expr, time, &options()).map_err(|error| error.to_string())
 }
 
-fn run_eval(store: &MemoryStore, eval: &Eval) -> Result<(), String> {
+fn run_eval(store: &dyn Storage, eval: &Eval) -> Result<(), String> {
     let result = answer(store, &eval.query, eval.time);
     check::outcome(eval, &result)?;
     let (Time::Instant(at), Ok(_)) = (eval.time, &result) else {
@@ -122,7 +140,7 @@ const OF_QUERY_TIME: &[&str] = &[
 ];
 
 /// The same query with its time written into each selector, asked at other times.
-fn pinned(store: &MemoryStore, eval: &Eval, at: i64) -> Result<(), String> {
+fn pinned(store: &dyn Storage, eval: &Eval, at: i64) -> Result<(), String> {
     let mut expr = parser::parse(&eval.query).map_err(|error| error.to_string())?;
     if !pin(&mut expr, at) || eval.expected.window.is_some() {
         return Ok(());
@@ -175,7 +193,7 @@ fn depends_on_time(expr: &mut Expr) -> bool {
 }
 
 /// The same query as the middle one of three steps.
-fn as_range(store: &MemoryStore, eval: &Eval, at: i64) -> Result<(), String> {
+fn as_range(store: &dyn Storage, eval: &Eval, at: i64) -> Result<(), String> {
     let mut expr = parser::parse(&eval.query).map_err(|error| error.to_string())?;
     let is_value = matches!(
         expr.value_type(),

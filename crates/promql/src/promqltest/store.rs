@@ -5,13 +5,12 @@
 
 use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
+use super::TestStore;
 use crate::{
     eval::SampleValue,
-    histogram::{FloatHistogram, ResetHint},
+    histogram::FloatHistogram,
     labels::Labels,
-    storage::{
-        FloatColumn, Found, HistogramColumn, Selection, Series, Storage, StorageError, is_stale,
-    },
+    storage::{FloatColumn, Found, HistogramColumn, Selection, Series, Storage, StorageError},
 };
 
 /// Samples of any number of series.
@@ -53,7 +52,7 @@ fn series(labels: &Labels, samples: &BTreeMap<i64, (SampleValue, i64)>) -> Serie
             }
             SampleValue::Histogram(value) => {
                 let mut stored = FloatHistogram::clone(value);
-                stored.reset_hint = stored_hint(value, before);
+                stored.reset_hint = value.hint_after(before);
                 histogram_times.push(*time);
                 histograms.values.push(Arc::new(stored));
                 histograms.starts.push(*start);
@@ -70,26 +69,13 @@ fn series(labels: &Labels, samples: &BTreeMap<i64, (SampleValue, i64)>) -> Serie
     }
 }
 
-fn stored_hint(value: &FloatHistogram, before: Option<&FloatHistogram>) -> ResetHint {
-    if value.reset_hint == ResetHint::Gauge {
-        return ResetHint::Gauge;
+impl TestStore for MemoryStore {
+    fn add(&mut self, labels: &Labels, time_ms: i64, value: SampleValue, start_ms: i64) {
+        MemoryStore::add(self, labels, time_ms, value, start_ms);
     }
-    let Some(before) = before.filter(|before| before.reset_hint != ResetHint::Gauge) else {
-        return ResetHint::Unknown;
-    };
-    let same_layout = value.schema == before.schema
-        && value.zero_threshold == before.zero_threshold
-        && value.custom_bounds == before.custom_bounds;
-    let compared = FloatHistogram {
-        reset_hint: ResetHint::Unknown,
-        ..value.clone()
-    };
-    let stale = is_stale(value.sum) || is_stale(before.sum);
-    let reset = value.reset_hint == ResetHint::Reset || compared.is_reset_after(before);
-    if same_layout && !stale && !reset {
-        ResetHint::NotReset
-    } else {
-        ResetHint::Unknown
+
+    fn commit(&mut self) {
+        MemoryStore::commit(self);
     }
 }
 

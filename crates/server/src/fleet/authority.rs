@@ -1,8 +1,8 @@
 //! The server's own authority: it says who is a host of this installation, and signs what is ordered.
 //!
-//! `agents/` in the data directory: `authority.pem` and `authority.key`, made once unless the configuration names others, and
-//! `orders.key`. Keys are for their owner only. The server's own certificate is made anew with each start, and its
-//! key is never on a disk. Certificates are issued and judged by one clock, the server's.
+//! `agents/authority.pem` and `authority.key`, made once unless the configuration names others, and `agents/orders.key`, as
+//! the installation keeps them; in a data directory keys are for their owner only. The server's own certificate is made
+//! anew with each start, and its key is never on a disk. Certificates are issued and judged by one clock, the server's.
 
 use std::{
     fmt::Display,
@@ -13,7 +13,6 @@ use std::{
 };
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
-use pitcrew_act::write_durably;
 use pitcrew_model::{AgentSettings, AuthorityFiles, Timestamp};
 use pitcrew_wire::{Addressed, HostName, OrderKey, OrderSigner, SERVER_NAME, SignedOrder, Spiffe};
 use rcgen::{
@@ -32,14 +31,19 @@ use rustls::{
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::clock::Clock;
+use crate::{
+    clock::Clock,
+    kept::{Kept, KeptError},
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     #[error("failed to use {}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
-    #[error("{} can't be used: {why}", path.display())]
-    Broken { path: PathBuf, why: String },
+    #[error(transparent)]
+    Kept(#[from] KeptError),
+    #[error("{name} can't be used: {why}")]
+    Broken { name: String, why: String },
     #[error(
         "the authority in {} can't be used: {why}; name an authority's certificate and the key that belongs to it",
         path.display()
@@ -48,6 +52,10 @@ pub enum AuthorityError {
     #[error("failed to make the authority of this installation: {0}")]
     Make(String),
 }
+
+const KEY: &str = "agents/authority.key";
+const CERTIFICATE: &str = "agents/authority.pem";
+const ORDER_KEY: &str = "agents/orders.key";
 
 pub(crate) struct Authority {
     installation: String,
@@ -83,22 +91,21 @@ struct Files {
 
 impl Files {
     /// The server's own.
-    fn own(directory: &Path, installation: &str, now: Timestamp) -> Result<Self, AuthorityError> {
-        let at = |name: &str| directory.join(name);
-        let key_pem = kept(&at("authority.key"), || {
+    fn own(kept: &Kept, installation: &str, now: Timestamp) -> Result<Self, AuthorityError> {
+        let key_pem = found_or_made(kept, KEY, || {
             Ok(KeyPair::generate()
                 .map_err(make)?
                 .serialize_pem()
                 .into_bytes())
         })?;
-        let key = as_key(&at("authority.key"), &key_pem)?;
-        let certificate = kept(&at("authority.pem"), || {
+        let key = as_key(KEY, &key_pem)?;
+        let certificate = found_or_made(kept, CERTIFICATE, || {
             let params = authority_params(installation, now);
             let made = params.self_signed(&key).map_err(make)?;
             Ok(made.pem().into_bytes())
         })?;
         let broken = |error: &dyn Display| AuthorityError::Broken {
-            path: at("authority.pem"),
+            name: CERTIFICATE.to_owned(),
             why: error.to_string(),
         };
         let der = CertificateDer::from_pem_slice(&certificate).map_err(|error| broken(&error))?;
@@ -124,7 +131,8 @@ impl Files {
             why,
         };
         let certificate = read(path)?;
-        let key = as_key(&files.key_file, read(&files.key_file)?.as_bytes())?;
+        let key_file = files.key_file.display().to_string();
+        let key = as_key(&key_file, read(&files.key_file)?.as_bytes())?;
         let der = CertificateDer::from_pem_slice(certificate.as_bytes())
             .map_err(|error| outside(error.to_string()))?;
         match unfit(&der, &key, now) {
@@ -169,7 +177,7 @@ pub(super) fn new_signer() -> Result<OrderSigner, AuthorityError> {
 
 impl Authority {
     pub(crate) fn open(
-        directory: &Path,
+        kept: &Kept,
         installation: &str,
         settings: &AgentSettings,
         now: Timestamp,
@@ -180,11 +188,10 @@ impl Authority {
             key,
         } = match &settings.authority {
             Some(files) => Files::outside(files, now)?,
-            None => Files::own(directory, installation, now)?,
+            None => Files::own(kept, installation, now)?,
         };
         let issuer = Issuer::from_ca_cert_pem(&certificate, key).map_err(make)?;
-        let order_key_file = directory.join("orders.key");
-        let order_key = kept(&order_key_file, || OrderSigner::generate().map_err(make))?;
+        let order_key = found_or_made(kept, ORDER_KEY, || OrderSigner::generate().map_err(make))?;
         let signer = OrderSigner::from_pkcs8(&order_key);
         Ok(Self {
             installation: installation.to_owned(),
@@ -192,7 +199,7 @@ impl Authority {
             certificate,
             der,
             signer: signer.map_err(|error| AuthorityError::Broken {
-                path: order_key_file,
+                name: ORDER_KEY.to_owned(),
                 why: error.to_string(),
             })?,
             lifetime: settings.certificate_lifetime,
@@ -329,30 +336,23 @@ fn authority_params(installation: &str, now: Timestamp) -> CertificateParams {
     params
 }
 
-fn as_key(path: &Path, pem: &[u8]) -> Result<KeyPair, AuthorityError> {
+fn as_key(name: &str, pem: &[u8]) -> Result<KeyPair, AuthorityError> {
     let text = String::from_utf8_lossy(pem);
     KeyPair::from_pem(&text).map_err(|error| AuthorityError::Broken {
-        path: path.to_owned(),
+        name: name.to_owned(),
         why: error.to_string(),
     })
 }
 
-/// What the file holds, made where there is none.
-fn kept(
-    path: &Path,
+fn found_or_made(
+    kept: &Kept,
+    name: &str,
     make: impl FnOnce() -> Result<Vec<u8>, AuthorityError>,
 ) -> Result<Vec<u8>, AuthorityError> {
-    let file = |source| AuthorityError::File {
-        path: path.to_owned(),
-        source,
-    };
-    match fs::read(path) {
-        Ok(bytes) => Ok(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let bytes = make()?;
-            write_durably(path, &bytes).map_err(file)?;
-            Ok(bytes)
-        }
-        Err(error) => Err(file(error)),
+    if let Some(found) = kept.read(name)? {
+        return Ok(found);
     }
+    let made = make()?;
+    kept.write(name, &made)?;
+    Ok(made)
 }

@@ -1,27 +1,28 @@
 //! What each enrolled host last said it is and runs, kept over restarts: a host that is away is still a host.
 //!
-//! `agents/hosts/HOST.json` in the data directory: `{"peer":IP,"targets":[…]}`, replaced whole, at most once a second for
-//! each host and by nobody whom others wait for. What is lost with the last second is said again.
+//! `agents/hosts/HOST.json`, as the installation keeps it: `{"peer":IP,"targets":[…],"boot":{…}}`, replaced whole, at most once a
+//! second for each host and by nobody whom others wait for. What is lost with the last second is said again.
+//!
+//! Which boot a host runs is kept, because a new one is the only proof that it went down and came back, and a server that began
+//! to lead while it was away must still know which boot was to end.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
     net::IpAddr,
-    path::{Path, PathBuf},
     sync::Arc,
 };
 
-use pitcrew_act::write_durably;
 use pitcrew_find::address;
-use pitcrew_model::{Target, TargetId};
+use pitcrew_model::{Target, TargetId, Timestamp};
 use pitcrew_wire::HostName;
 use serde::{Deserialize, Serialize};
 
-use super::authority::AuthorityError;
+use crate::kept::{Kept, KeptError};
 
-#[derive(Default)]
+const HOSTS: &str = "agents/hosts/";
+
 pub(crate) struct Inventories {
-    directory: PathBuf,
+    kept: Kept,
     by_host: BTreeMap<HostName, Known>,
     unsaved: BTreeSet<HostName>,
 }
@@ -31,6 +32,18 @@ struct Said {
     /// Where the host's agent connected from.
     peer: IpAddr,
     targets: Arc<Vec<Target>>,
+    #[serde(default)]
+    boot: Option<Boot>,
+}
+
+/// Of a host, as its agent says with each connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Boot {
+    pub(crate) id: String,
+    /// When a server first heard of it.
+    pub(crate) since: Timestamp,
+    /// The one before; `None`: none was known.
+    pub(crate) before: Option<String>,
 }
 
 struct Known {
@@ -56,40 +69,35 @@ pub(crate) enum Heard {
 
 impl Inventories {
     /// A file that can't be read is no host until its agent is back; the log says so.
-    pub(crate) fn open(directory: PathBuf) -> Result<Self, AuthorityError> {
-        let file = |source| AuthorityError::File {
-            path: directory.clone(),
-            source,
+    pub(crate) fn open(kept: &Kept) -> Result<Self, KeptError> {
+        let mut inventories = Self {
+            kept: kept.clone(),
+            by_host: BTreeMap::new(),
+            unsaved: BTreeSet::new(),
         };
-        fs::create_dir_all(&directory).map_err(file)?;
-        let mut by_host = BTreeMap::new();
-        for entry in fs::read_dir(&directory).map_err(file)? {
-            let path = entry.map_err(file)?.path();
-            match read(&path) {
-                Ok(Some((host, said))) => {
-                    by_host.insert(
-                        host,
-                        Known {
-                            said,
-                            refused: None,
-                        },
-                    );
+        for (name, content) in kept.in_folder(HOSTS)? {
+            let Some(host) = host_of(&name) else { continue };
+            match serde_json::from_slice(&content) {
+                Ok(said) => {
+                    let refused = None;
+                    inventories.by_host.insert(host, Known { said, refused });
                 }
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "failed to read {}", path.display()),
+                Err(error) => tracing::warn!(%error, "failed to read {name}"),
             }
         }
-        Ok(Self {
-            directory,
-            by_host,
-            unsaved: BTreeSet::new(),
-        })
+        Ok(inventories)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_host.is_empty()
     }
 
     pub(crate) fn hear(&mut self, host: &HostName, peer: IpAddr, targets: Vec<Target>) -> Heard {
+        let known = self.by_host.get(host);
         let said = Said {
             peer,
             targets: Arc::new(targets),
+            boot: known.and_then(|known| known.said.boot.clone()),
         };
         let Some(known) = self.by_host.get_mut(host) else {
             self.believe(host, said);
@@ -127,9 +135,32 @@ impl Inventories {
         }) else {
             return false;
         };
-        let peer = known.said.peer;
-        self.believe(host, Said { peer, targets });
+        let said = Said {
+            targets,
+            ..known.said.clone()
+        };
+        self.believe(host, said);
         true
+    }
+
+    /// A known host is connected and says that it runs this boot. Whether that is a new one.
+    pub(crate) fn booted(&mut self, host: &HostName, id: String, now: Timestamp) -> bool {
+        let Some(known) = self.by_host.get_mut(host) else {
+            return false;
+        };
+        let boot = &mut known.said.boot;
+        if boot.as_ref().is_some_and(|boot| boot.id == id) {
+            return false;
+        }
+        let before = boot.take().map(|boot| boot.id);
+        let since = now;
+        *boot = Some(Boot { id, since, before });
+        self.unsaved.insert(host.clone());
+        true
+    }
+
+    pub(crate) fn boot(&self, host: &HostName) -> Option<&Boot> {
+        self.by_host.get(host)?.said.boot.as_ref()
     }
 
     fn believe(&mut self, host: &HostName, said: Said) {
@@ -182,7 +213,7 @@ impl Inventories {
         let hosts = std::mem::take(&mut self.unsaved);
         let unsaved = hosts.into_iter().filter_map(|host| {
             Some(Unsaved {
-                path: self.directory.join(format!("{host}.json")),
+                kept: self.kept.clone(),
                 said: self.by_host.get(&host)?.said.clone(),
                 host,
             })
@@ -198,25 +229,22 @@ impl Inventories {
 
 pub(crate) struct Unsaved {
     pub(crate) host: HostName,
-    path: PathBuf,
+    kept: Kept,
     said: Said,
 }
 
 impl Unsaved {
-    pub(crate) fn write(&self) -> io::Result<()> {
-        write_durably(&self.path, &serde_json::to_vec(&self.said)?)
+    pub(crate) fn write(&self) -> Result<(), String> {
+        let content = serde_json::to_vec(&self.said).map_err(|error| error.to_string())?;
+        let name = format!("{HOSTS}{}.json", self.host);
+        (self.kept.write(&name, &content)).map_err(|error| error.to_string())
     }
 }
 
 /// `None` for a file that is none of these.
-fn read(path: &Path) -> io::Result<Option<(HostName, Said)>> {
-    let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.and_then(|name| name.strip_suffix(".json"));
-    let Some(host) = name.and_then(|name| HostName::new(name).ok()) else {
-        return Ok(None);
-    };
-    let said = serde_json::from_slice(&fs::read(path)?)?;
-    Ok(Some((host, said)))
+fn host_of(name: &str) -> Option<HostName> {
+    let name = name.strip_prefix(HOSTS)?.strip_suffix(".json")?;
+    HostName::new(name).ok()
 }
 
 /// Why these can't be what is on `host`.
@@ -278,7 +306,8 @@ mod tests {
     #[test]
     fn a_host_of_which_more_than_half_has_gone_is_not_believed_until_a_person_does() {
         let directory = tempfile::tempdir().unwrap();
-        let mut inventories = Inventories::open(directory.path().to_owned()).unwrap();
+        let mut inventories =
+            Inventories::open(&Kept::Directory(directory.path().to_owned())).unwrap();
         let mut hear = |count| inventories.hear(&host(), peer(), targets(count));
         assert_eq!(hear(4), Heard::New);
         assert_eq!(hear(2), Heard::New, "half");
@@ -297,9 +326,35 @@ mod tests {
     }
 
     #[test]
+    fn the_boot_of_before_is_known_after_a_restart_of_the_server() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Inventories::open(&Kept::Directory(directory.path().to_owned())).unwrap();
+        let at = Timestamp::from_millis;
+        let mut inventories = open();
+        assert!(
+            !inventories.booted(&host(), "a".into(), at(1)),
+            "an unknown host"
+        );
+        inventories.hear(&host(), peer(), targets(3));
+        assert!(inventories.booted(&host(), "a".into(), at(1)));
+        assert!(!inventories.booted(&host(), "a".into(), at(2)));
+        assert_eq!(inventories.boot(&host()).unwrap().before, None);
+        for unsaved in inventories.take_unsaved() {
+            unsaved.write().unwrap();
+        }
+        let mut inventories = open();
+        assert!(inventories.booted(&host(), "b".into(), at(3)));
+        assert_eq!(inventories.hear(&host(), peer(), targets(3)), Heard::Same);
+        inventories.hear(&host(), peer(), targets(4));
+        let boot = inventories.boot(&host()).unwrap();
+        assert_eq!((&*boot.id, boot.since), ("b", at(3)));
+        assert_eq!(boot.before.as_deref(), Some("a"));
+    }
+
+    #[test]
     fn what_was_said_is_known_after_a_restart_once_it_is_written() {
         let directory = tempfile::tempdir().unwrap();
-        let open = || Inventories::open(directory.path().to_owned()).unwrap();
+        let open = || Inventories::open(&Kept::Directory(directory.path().to_owned())).unwrap();
         let mut inventories = open();
         inventories.hear(&host(), peer(), targets(3));
         assert!(!open().knows(&host()));

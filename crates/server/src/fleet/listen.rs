@@ -72,7 +72,7 @@ impl Drop for Turn {
 }
 
 /// Until the task is ended.
-pub(crate) async fn listen(listener: TcpListener, acceptor: TlsAcceptor, fleet: Arc<Fleet>) {
+pub(crate) async fn listen(listener: Arc<TcpListener>, acceptor: TlsAcceptor, fleet: Arc<Fleet>) {
     let turns = Arc::new(Semaphore::new(STRANGERS_MAX));
     let strangers = Arc::new(Strangers::default());
     loop {

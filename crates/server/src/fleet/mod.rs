@@ -10,17 +10,17 @@ mod embedded;
 mod generations;
 mod inventories;
 mod listen;
+mod machines;
 mod orders;
 mod session;
 mod sessions;
 mod tokens;
+mod turned_away;
 
 use std::{
-    fs,
     net::IpAddr,
-    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pitcrew_model::{
@@ -41,14 +41,18 @@ use self::{
     sessions::Sessions,
     tokens::Tokens,
 };
-pub(crate) use self::{listen::listen, tokens::GOOD_FOR};
+pub(crate) use self::{listen::listen, tokens::GOOD_FOR, turned_away::turn_away};
 use crate::{
-    api::HostStatus, clock::Clock, control::local_observer, core::Inbox, metrics::Metrics,
+    api::HostStatus, clock::Clock, control::local_observer, core::Inbox, kept::Kept,
+    leadership::Leadership, metrics::Metrics,
 };
 
 /// How often an agent beats, and after what silence either side gives the connection up.
 const BEAT: Duration = Duration::from_secs(5);
 const LEASE: Duration = Duration::from_secs(15);
+
+/// Hosts that may come back each second after all were gone: a handshake costs about a millisecond of one core.
+const RETURNING_A_SECOND: usize = 250;
 
 /// When many come or go at once, who asks what is settled once.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -74,7 +78,11 @@ pub(crate) struct Fleet {
     clock: Clock,
     inbox: Inbox,
     metrics: Arc<Metrics>,
-    notices: mpsc::UnboundedSender<Notice>,
+    /// Weak, because whoever delivers notices ends when nobody can send one any more.
+    notices: mpsc::WeakUnboundedSender<Notice>,
+    /// When this server began to take agents in.
+    began: Instant,
+    leadership: Arc<Leadership>,
     sessions: Mutex<Sessions>,
     inventories: Mutex<Inventories>,
     /// Counts hosts that came or went.
@@ -100,26 +108,23 @@ pub(crate) struct Surroundings {
     pub(crate) inbox: Inbox,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) notices: mpsc::UnboundedSender<Notice>,
+    pub(crate) leadership: Arc<Leadership>,
     pub(crate) scheduler: Scheduler,
 }
 
 impl Fleet {
     pub(crate) fn open(
         settings: Option<&AgentSettings>,
-        data: &Path,
+        kept: &Kept,
         installation: &str,
         around: Surroundings,
     ) -> Result<Self, AuthorityError> {
-        let directory = data.join("agents");
-        let office = settings
-            .map(|settings| Office::open(&directory, installation, settings, &around.clock));
+        let office =
+            settings.map(|settings| Office::open(kept, installation, settings, &around.clock));
         let office = office.transpose()?;
+        let inventories = Inventories::open(kept)?;
         // Also without an office: an order of a former run may be a host's.
-        let has_hosts = directory.exists();
-        let inventories = match has_hosts {
-            true => Inventories::open(directory.join("hosts"))?,
-            false => Inventories::default(),
-        };
+        let has_hosts = office.is_some() || !inventories.is_empty();
         Ok(Self {
             installation: installation.to_owned(),
             own_signer: authority::new_signer()?,
@@ -128,7 +133,9 @@ impl Fleet {
             clock: around.clock,
             inbox: around.inbox,
             metrics: around.metrics,
-            notices: around.notices,
+            notices: around.notices.downgrade(),
+            began: Instant::now(),
+            leadership: around.leadership,
             sessions: Mutex::new(Sessions::new(
                 office
                     .as_ref()
@@ -410,6 +417,11 @@ impl Fleet {
         }
     }
 
+    /// No host stays, and none may come: another server leads, or this one stops.
+    pub(crate) fn close(&self) {
+        self.sessions().close();
+    }
+
     /// Writes inventories as they change, until the task is ended.
     pub(crate) async fn keep_saved(self: Arc<Self>) {
         loop {
@@ -437,6 +449,15 @@ impl Fleet {
         }
     }
 
+    /// Over which time hosts come back after the connection was lost, so that a server that starts is not met by all of
+    /// them at once.
+    fn return_within(&self) -> Duration {
+        let office = self.office.as_ref();
+        let hosts = office.map_or(0, |office| office.generations.len());
+        let seconds = u64::try_from(hosts / RETURNING_A_SECOND).unwrap_or(u64::MAX);
+        Duration::from_secs(seconds.clamp(1, 60))
+    }
+
     /// Somebody came or went.
     fn has_moved(&self) {
         self.moved.send_modify(|count| *count += 1);
@@ -461,7 +482,8 @@ impl Fleet {
             summary,
             evidence,
         };
-        if self.notices.send(notice).is_err() {
+        let notices = self.notices.upgrade();
+        if notices.is_none_or(|notices| notices.send(notice).is_err()) {
             tracing::error!("a notice found nobody to deliver it");
         }
     }
@@ -469,19 +491,15 @@ impl Fleet {
 
 impl Office {
     fn open(
-        directory: &Path,
+        kept: &Kept,
         installation: &str,
         settings: &AgentSettings,
         clock: &Clock,
     ) -> Result<Self, AuthorityError> {
-        fs::create_dir_all(directory).map_err(|source| AuthorityError::File {
-            path: directory.to_owned(),
-            source,
-        })?;
         Ok(Self {
-            authority: Authority::open(directory, installation, settings, clock.now())?,
-            tokens: Tokens::open(directory)?,
-            generations: Generations::open(directory)?,
+            authority: Authority::open(kept, installation, settings, clock.now())?,
+            tokens: Tokens::open(kept)?,
+            generations: Generations::open(kept)?,
             settings: settings.clone(),
         })
     }

@@ -14,6 +14,9 @@ use super::{
 /// How long a host may be away before the outcome of its order is "may have taken effect".
 const RETURN_GRACE: Duration = Duration::from_secs(60);
 
+/// How long hosts may take to find a server that has just begun to lead. The longest that one waits before it tries again.
+const ARRIVAL_GRACE: Duration = Duration::from_secs(30);
+
 /// Between two questions to a host whose connection breaks at once.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -56,7 +59,7 @@ impl Drop for Asked<'_> {
 impl Fleet {
     /// Always ends in an outcome. The order leaves at most once.
     pub(crate) async fn carry_out(&self, host: &HostName, order: &Order) -> Outcome {
-        let Some(line) = self.line(host) else {
+        let Some(line) = self.line_soon(host).await else {
             let why = format!("the agent of {host} is not connected");
             return self.outcome(order, OutcomeKind::Failed, why);
         };
@@ -72,6 +75,11 @@ impl Fleet {
             Told::Unsent => {
                 let why = format!("the agent of {host} went before it was sent");
                 self.outcome(order, OutcomeKind::Failed, why)
+            }
+            // It goes down, and what tells of its return is its next boot.
+            Told::Lost if order.action.is_on_host() => {
+                let why = format!("{host} was told to reboot, and the connection ended");
+                self.outcome(order, OutcomeKind::Unknown, why)
             }
             Told::Lost => {
                 tracing::warn!(order = %order.id, %host, "the connection was lost after it was sent");
@@ -123,6 +131,18 @@ impl Fleet {
 
     fn line(&self, host: &HostName) -> Option<Line> {
         self.sessions().line(host)
+    }
+
+    /// A host that this server has not seen yet is on its way, for a while.
+    async fn line_soon(&self, host: &HostName) -> Option<Line> {
+        let line = self.line(host);
+        let left = ARRIVAL_GRACE.saturating_sub(self.began.elapsed());
+        if line.is_some() || left.is_zero() || self.sessions().has_seen(host) {
+            return line;
+        }
+        let line = tokio::time::timeout(left, self.next_line(host)).await;
+        // Meanwhile this server may have lost its place.
+        line.ok().filter(|_| self.leadership.is_sure())
     }
 
     async fn next_line(&self, host: &HostName) -> Line {

@@ -117,6 +117,8 @@ async fn hello(
         version: VERSION.to_owned(),
         beat: BEAT,
         lease: LEASE,
+        fence: fleet.leadership.fence,
+        return_within: fleet.return_within(),
     });
     if let Err(error) = pitcrew_wire::write(stream, &welcome).await {
         fleet.sessions().leave(&proven.host, joined.serial);
@@ -244,7 +246,12 @@ impl Heard<'_> {
         match message {
             ToServer::Beat { sent_ms } => {
                 let now = self.fleet.clock.now();
-                self.say(ToAgent::Beat { sent_ms, now })
+                let unsure = !self.fleet.leadership.is_sure();
+                self.say(ToAgent::Beat {
+                    sent_ms,
+                    now,
+                    unsure,
+                })
             }
             ToServer::Observations { observations } => {
                 self.observations(observations).await;
@@ -332,6 +339,9 @@ impl Heard<'_> {
             self.fleet.hear(host, self.proven.peer, targets);
         }
         self.fleet.sessions().settled(host, self.serial);
+        if !host.is_local() {
+            self.fleet.has_booted(host);
+        }
         self.fleet.has_moved();
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! watched and who is there, and only the difference to what it was told is sent.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -37,6 +37,9 @@ pub(crate) struct Sessions {
     /// Agents that were refused because another has their name.
     claims: BTreeMap<HostName, Claim>,
     next_serial: u64,
+    /// Hosts that have been connected since this server began.
+    seen: HashSet<HostName>,
+    is_closed: bool,
 }
 
 /// What a host says of an order. The error: it refuses it as forged, certainly without effect, and why.
@@ -168,6 +171,16 @@ impl Sessions {
             waiting: HashMap::new(),
             claims: BTreeMap::new(),
             next_serial: 0,
+            seen: HashSet::new(),
+            is_closed: false,
+        }
+    }
+
+    /// For good: every connection ends, and no other is taken.
+    pub(crate) fn close(&mut self) {
+        self.is_closed = true;
+        for session in self.by_host.values() {
+            session.end.send_replace(true);
         }
     }
 
@@ -185,6 +198,12 @@ impl Sessions {
         hello: Hello,
         now: Timestamp,
     ) -> Result<Joined, Taken> {
+        if self.is_closed {
+            return Err(Taken {
+                reason: "this server does not lead any more".to_owned(),
+                are_two: false,
+            });
+        }
         if let Some(there) = self.by_host.get(host)
             && there.hello.instance != hello.instance
             && !*there.end.borrow()
@@ -273,11 +292,16 @@ impl Sessions {
             && session.serial == serial
         {
             session.is_settled = true;
+            self.seen.insert(host.clone());
             // The server is an observer already.
             if !host.is_local() {
                 self.ring.insert(host);
             }
         }
+    }
+
+    pub(crate) fn has_seen(&self, host: &HostName) -> bool {
+        self.seen.contains(host)
     }
 
     pub(crate) fn line(&self, host: &HostName) -> Option<Line> {
@@ -374,7 +398,9 @@ impl Sessions {
                 if let Some(session) = session.filter(|session| session.is_settled) {
                     askers.push(host.clone());
                     // Others know by themselves what runs there.
-                    let runner = host.is_local().then(|| watched.service.runner_for(&watched.target));
+                    let runner = host
+                        .is_local()
+                        .then(|| watched.service.runner_for(&watched.target));
                     all_told &= match tests.is_empty() {
                         true => session.untell(id),
                         false => session.tell(&watched.target, runner.flatten(), tests),

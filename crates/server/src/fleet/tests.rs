@@ -22,6 +22,8 @@ const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 7));
 struct Base {
     fleet: Arc<Fleet>,
     messages: std_mpsc::Receiver<Message>,
+    /// As the engine has it: the fleet alone keeps no way open.
+    _notices: mpsc::UnboundedSender<Notice>,
     noticed: mpsc::UnboundedReceiver<Notice>,
     directory: tempfile::TempDir,
 }
@@ -59,13 +61,16 @@ impl Base {
             clock,
             inbox,
             metrics: Arc::new(Metrics::new()),
-            notices,
+            notices: notices.clone(),
             scheduler,
+            leadership: Arc::new(Leadership::new(1, None)),
         };
-        let fleet = Fleet::open(Some(settings), directory.path(), "i1", around).unwrap();
+        let kept = Kept::Directory(directory.path().to_owned());
+        let fleet = Fleet::open(Some(settings), &kept, "i1", around).unwrap();
         Self {
             fleet: Arc::new(fleet),
             messages,
+            _notices: notices,
             noticed,
             directory,
         }
@@ -227,6 +232,7 @@ fn order() -> Order {
         operation: "op-1".parse().unwrap(),
         case: None,
         target: Arc::new(target("db@web-1", "10.0.0.7:1")),
+        host: None,
         service: None,
         action: Action::Restart,
         runner: None,
@@ -426,9 +432,10 @@ async fn an_order_that_nobody_waits_for_any_more_leaves_nothing_behind() {
 #[test]
 fn an_authority_that_is_none_is_refused_with_what_is_wrong() {
     let directory = tempfile::tempdir().unwrap();
+    let kept = Kept::Directory(directory.path().to_owned());
     let file = |name: &str, text: String| {
         let path = directory.path().join(name);
-        fs::write(&path, text).unwrap();
+        std::fs::write(&path, text).unwrap();
         path
     };
     let (key, other) = (
@@ -449,7 +456,7 @@ fn an_authority_that_is_none_is_refused_with_what_is_wrong() {
             ..settings()
         };
         let now = Clock::start().now();
-        let opened = Authority::open(directory.path(), "i1", &settings, now);
+        let opened = Authority::open(&kept, "i1", &settings, now);
         opened
             .err()
             .map_or_else(String::new, |error| error.to_string())

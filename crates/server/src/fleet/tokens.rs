@@ -1,31 +1,31 @@
 //! Tokens that a person may carry to a host: each good once, for an hour, for one name.
 //!
-//! `agents/tokens.json` in the data directory has the SHA-256 of each secret, not the secret. A token is struck out
+//! `agents/tokens.json`, as the installation keeps it, has the SHA-256 of each secret, not the secret. A token is struck out
 //! there before its certificate is issued.
 
 use std::{
-    fs, io,
-    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use pitcrew_act::write_durably;
 use pitcrew_model::Timestamp;
 use pitcrew_wire::{EnrolToken, HostName, from_hex, to_hex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::authority::AuthorityError;
+use crate::kept::Kept;
 
 pub(crate) const GOOD_FOR: Duration = Duration::from_secs(3_600);
 
 /// More than anyone enrols in an hour by hand.
 const OPEN_MAX: usize = 100_000;
 
+const TOKENS: &str = "agents/tokens.json";
+
 pub(crate) struct Tokens {
-    file: PathBuf,
+    kept: Kept,
     open: Mutex<Vec<Open>>,
 }
 
@@ -37,20 +37,18 @@ struct Open {
 }
 
 impl Tokens {
-    pub(crate) fn open(directory: &Path) -> Result<Self, AuthorityError> {
-        let file = directory.join("tokens.json");
-        let open = match fs::read(&file) {
-            Ok(bytes) => {
+    pub(crate) fn open(kept: &Kept) -> Result<Self, AuthorityError> {
+        let open = match kept.read(TOKENS)? {
+            Some(bytes) => {
                 serde_json::from_slice(&bytes).map_err(|error| AuthorityError::Broken {
-                    path: file.clone(),
+                    name: TOKENS.to_owned(),
                     why: error.to_string(),
                 })?
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(source) => return Err(AuthorityError::File { path: file, source }),
+            None => Vec::new(),
         };
         Ok(Self {
-            file,
+            kept: kept.clone(),
             open: Mutex::new(open),
         })
     }
@@ -121,8 +119,9 @@ impl Tokens {
         let mut changed = open.clone();
         let value = act(&mut changed)?;
         let bytes = serde_json::to_vec(&changed).map_err(|error| error.to_string())?;
-        write_durably(&self.file, &bytes)
-            .map_err(|error| format!("{} can't be written: {error}", self.file.display()))?;
+        self.kept
+            .write(TOKENS, &bytes)
+            .map_err(|error| format!("the tokens can't be written: {error}"))?;
         *open = changed;
         Ok(value)
     }
@@ -141,13 +140,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let host = HostName::new("web-1").unwrap();
         let now = Timestamp::from_millis(1_000_000);
-        let tokens = Tokens::open(directory.path()).unwrap();
+        let kept = Kept::Directory(directory.path().to_owned());
+        let tokens = Tokens::open(&kept).unwrap();
         let token = tokens.make(&host, [7; 32], now).unwrap();
         let late = tokens.make(&host, [7; 32], now).unwrap();
         let secret = to_hex(&token.secret);
-        let file = fs::read_to_string(directory.path().join("tokens.json")).unwrap();
+        let file = std::fs::read_to_string(directory.path().join(TOKENS)).unwrap();
         assert!(!file.contains(&secret));
-        let tokens = Tokens::open(directory.path()).unwrap();
+        let tokens = Tokens::open(&kept).unwrap();
         assert_eq!(tokens.redeem(&secret, now), Ok(host));
         assert!(tokens.redeem(&secret, now).is_err(), "a second time");
         assert!(

@@ -17,7 +17,7 @@ use tokio::{
 use super::{
     desk::Desk,
     guard::{self, Guard},
-    routes,
+    led_elsewhere, routes,
 };
 
 /// Further ones wait in the kernel's queue.
@@ -41,17 +41,18 @@ impl Listening {
 }
 
 pub(crate) fn listen(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     guard: Guard,
     desk: Desk,
     stopping: watch::Receiver<bool>,
 ) -> Listening {
     let guard = middleware::from_fn_with_state(Arc::new(guard), guard::admit);
-    let router = routes::router(desk).layer(guard);
+    let refer = middleware::from_fn_with_state(Arc::clone(&desk.standing), led_elsewhere::refer);
+    let router = routes::router(desk).layer(refer).layer(guard);
     Listening(tokio::spawn(accept(listener, router, stopping)))
 }
 
-async fn accept(listener: TcpListener, router: Router, mut stopping: watch::Receiver<bool>) {
+async fn accept(listener: Arc<TcpListener>, router: Router, mut stopping: watch::Receiver<bool>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {

@@ -184,21 +184,34 @@ fn named_action(name: &str, service: Option<&Service>) -> Result<Action, Problem
     };
     let own_name = |action: &Action| match action {
         Action::Command { name, .. } | Action::Webhook { name, .. } => Some(name.clone()),
-        Action::Restart | Action::Start | Action::Stop | Action::HandOver { .. } => None,
+        Action::Restart
+        | Action::Start
+        | Action::Stop
+        | Action::Reboot
+        | Action::PowerCycle
+        | Action::HandOver { .. } => None,
     };
     match name {
         "restart" => return Ok(Action::Restart),
         "start" => return Ok(Action::Start),
         "stop" => return Ok(Action::Stop),
+        "reboot" => return Ok(Action::Reboot),
+        "power_cycle" => return Ok(Action::PowerCycle),
         "hand_over" => return Ok(Action::HandOver { to: None }),
         _ => {}
     }
     if let Some(action) = configured().find(|action| own_name(action).as_deref() == Some(name)) {
         return Ok(action.clone());
     }
-    let mut known: Vec<String> = ["restart", "start", "stop", "hand_over"]
-        .map(str::to_owned)
-        .into();
+    let catalogue = [
+        "restart",
+        "start",
+        "stop",
+        "reboot",
+        "power_cycle",
+        "hand_over",
+    ];
+    let mut known: Vec<String> = catalogue.map(str::to_owned).into();
     known.extend(configured().filter_map(own_name));
     Err(Problem::unprocessable(format!(
         "`{}` is not an action of this target; it has: {}",

@@ -5,24 +5,39 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use pitcrew_ledger::{Ledger, LedgerError, Reader};
+use pitcrew_ledger::{Ledger, LedgerError, Postgres, Reader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
 
 const READERS_MAX: usize = 4;
 
+/// Where the ledger is.
+pub(crate) enum Place {
+    Directory(PathBuf),
+    Database(Box<Postgres>),
+}
+
+impl Place {
+    fn open(&self) -> Result<Reader, LedgerError> {
+        match self {
+            Self::Directory(directory) => Ledger::open_read_only(directory),
+            Self::Database(database) => database.reader(),
+        }
+    }
+}
+
 #[derive(Clone)]
 pub(crate) struct Readers {
-    directory: Arc<PathBuf>,
+    place: Arc<Place>,
     idle: Arc<Mutex<Vec<Reader>>>,
     permits: Arc<Semaphore>,
 }
 
 impl Readers {
-    pub(crate) fn new(directory: PathBuf) -> Self {
+    pub(crate) fn new(place: Arc<Place>) -> Self {
         Self {
-            directory: Arc::new(directory),
+            place,
             idle: Arc::default(),
             permits: Arc::new(Semaphore::new(READERS_MAX)),
         }
@@ -62,7 +77,7 @@ impl Readers {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .pop();
-        idle.map_or_else(|| Ledger::open_read_only(&self.directory), Ok)
+        idle.map_or_else(|| self.place.open(), Ok)
     }
 
     fn put_back(&self, reader: Reader) {

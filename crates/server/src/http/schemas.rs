@@ -122,6 +122,8 @@ fn server() -> Schemas {
             object(&[
                 ("version", text()),
                 ("installation", text()),
+                ("role", one_of(&["leads", "follows"])),
+                ("leader", or_null(text())),
                 ("started_at", time()),
                 ("ready", truth()),
                 ("troubles", list(text())),
@@ -380,7 +382,7 @@ fn orders() -> Schemas {
         (
             "Action",
             any_of(
-                &["restart", "start", "stop"],
+                &["restart", "start", "stop", "reboot", "power_cycle"],
                 &[
                     (
                         "command",

@@ -195,7 +195,7 @@ mod tests {
     async fn a_listener_that_is_too_slow_is_told_and_let_go() {
         let feed = Feed::new();
         let live = feed.listen();
-        feed.publish(1, &records(10_000), &[]);
+        feed.publish(|index| index as u64 + 1, &records(10_000), &[]);
         let text = streamed(feed, live, 0).await;
         assert!(text.starts_with("event: behind\n"), "{text}");
         assert_eq!(text.matches("event:").count(), 1);
@@ -205,7 +205,7 @@ mod tests {
     async fn what_was_replayed_is_not_streamed_again() {
         let feed = Feed::new();
         let live = feed.listen();
-        feed.publish(1, &records(3), &[]);
+        feed.publish(|index| index as u64 + 1, &records(3), &[]);
         let text = streamed(feed, live, 2).await;
         assert_eq!(text.matches("event: record").count(), 1);
         assert!(text.contains("id: 3\n"), "{text}");

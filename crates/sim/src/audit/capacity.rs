@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pitcrew_model::{Order, Proves, TargetId, Timestamp};
+use pitcrew_model::{Order, Proves, Target, TargetId, Timestamp};
 
 use super::{
     Auditor,
@@ -15,11 +15,14 @@ impl Auditor {
     /// 3: per service and per domain value of all that goes down with it.
     pub(super) fn room_in_flight(&self, now: Timestamp, order: &Order) -> Option<Charge> {
         let beside: Vec<&Order> = self.flights.beside(now, order.id).collect();
-        for id in self.roster.brought_down(&order.target.id) {
+        for id in self.roster.brought_down(&order.acts_on().id) {
             let Some((entry, service)) = self.placed(&id) else {
                 continue;
             };
-            let of_service = |other: &&&Order| other.service.as_ref() == Some(&service.name);
+            let of_service = |other: &&&Order| {
+                other.service.as_ref() == Some(&service.name)
+                    || self.takes_down(other, &|guest| guest.service == entry.service)
+            };
             let in_service = count(beside.iter().filter(of_service).count());
             if in_service >= service.limits.max_in_flight {
                 return Some((
@@ -34,7 +37,10 @@ impl Auditor {
                 let Some(value) = entry.target.labels.get(label) else {
                     continue;
                 };
-                let alike = |other: &&&Order| other.target.labels.get(label) == Some(value);
+                let has_it = |target: &Target| target.labels.get(label) == Some(value);
+                let alike = |other: &&&Order| {
+                    has_it(&other.target) || self.takes_down(other, &|guest| has_it(&guest.target))
+                };
                 let together = count(beside.iter().filter(alike).count());
                 let own = service
                     .limits
@@ -53,6 +59,13 @@ impl Auditor {
             }
         }
         None
+    }
+
+    /// Whether an order on a machine takes such a guest with it.
+    fn takes_down(&self, order: &Order, is_such: &dyn Fn(&Entry) -> bool) -> bool {
+        let down = self.roster.brought_down(&order.acts_on().id);
+        let mut guests = down.iter().filter_map(|id| self.roster.find(id));
+        order.action.is_on_host() && guests.any(|(_, guest)| is_such(guest))
     }
 
     /// 3 and 9: unknown is not proven dead, and what a sick observer says proves nothing.
@@ -86,7 +99,7 @@ impl Auditor {
     /// 3 and 4: counted after the removal, over every service that loses something.
     pub(super) fn enough_left(&self, now: Timestamp, order: &Order) -> Option<Charge> {
         let mut lost: BTreeMap<usize, Vec<TargetId>> = BTreeMap::new();
-        for id in self.roster.brought_down(&order.target.id) {
+        for id in self.roster.brought_down(&order.acts_on().id) {
             let Some((_, entry)) = self.roster.find(&id) else {
                 continue;
             };
@@ -145,10 +158,11 @@ impl Auditor {
         let until = |until: Option<&Timestamp>| until.is_some_and(|until| self.latest < *until);
         !until(self.annals.probation.get(id))
             && !until(self.annals.holds.get(id))
-            && !self
-                .flights
-                .beside(now, order.id)
-                .any(|other| other.target.id == *id)
+            && !self.flights.beside(now, order.id).any(|other| {
+                other.target.id == *id
+                    || other.action.is_on_host()
+                        && self.roster.brought_down(&other.acts_on().id).contains(id)
+            })
             && self.roster.is_passing(now, entry)
     }
 }

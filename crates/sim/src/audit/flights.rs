@@ -62,7 +62,7 @@ impl Flights {
         self.flights.retain(|_, flight| flight.left);
     }
 
-    /// The target that it landed on, when it may have taken effect; not later than now, whatever the actuator's
+    /// What it was done to, when it may have taken effect; not later than now, whatever the actuator's
     /// clock says.
     pub(super) fn land(&mut self, now: Timestamp, outcome: &Outcome) -> Option<TargetId> {
         if outcome.kind == OutcomeKind::Failed {
@@ -72,7 +72,7 @@ impl Flights {
         let flight = self.flights.get_mut(&outcome.order)?;
         let landed_at = outcome.at.min(now);
         flight.landed_at.get_or_insert(landed_at);
-        Some(flight.order.target.id.clone())
+        Some(flight.order.acts_on().id.clone())
     }
 
     pub(super) fn verified(&mut self, id: OrderId) {
@@ -101,7 +101,11 @@ impl Flights {
     pub(super) fn is_out_on(&self, targets: &[&TargetId]) -> bool {
         self.flights
             .values()
-            .any(|flight| flight.is_out() && targets.contains(&&flight.order.target.id))
+            .filter(|flight| flight.is_out())
+            .map(|flight| &flight.order)
+            .any(|order| {
+                targets.contains(&&order.target.id) || targets.contains(&&order.acts_on().id)
+            })
     }
 
     pub(super) fn forget_ended(&mut self, now: Timestamp) {

@@ -28,6 +28,7 @@ impl Auditor {
         };
         let mut charges: Vec<Charge> = [
             self.one_order_per_target(now, order),
+            self.acts_on_its_machine(order, entry),
             self.lease_ends(now, order),
             self.fence_is_current(order),
             self.case_is_open(order),
@@ -82,11 +83,13 @@ impl Auditor {
 
     /// 1: with what it runs on and what runs on it.
     fn one_order_per_target(&self, now: Timestamp, order: &Order) -> Option<Charge> {
-        let down = self.roster.brought_down(&order.target.id);
-        let hosts = self.roster.hosts(&order.target);
+        let down = self.roster.brought_down(&order.acts_on().id);
+        let hosts = self.roster.hosts(order.acts_on());
         let mut beside = self.flights.beside(now, order.id);
-        let other = beside
-            .find(|other| down.contains(&other.target.id) || hosts.contains(&other.target.id))?;
+        let other = beside.find(|other| {
+            let on = [&other.target.id, &other.acts_on().id];
+            on.iter().any(|id| down.contains(id) || hosts.contains(id))
+        })?;
         Some((
             1,
             format!(
@@ -94,6 +97,15 @@ impl Auditor {
                 order.id, order.target.id, other.id, other.target.id
             ),
         ))
+    }
+
+    /// 12: what it acts on is the target, or for a reboot or a power cycle what that runs on now.
+    fn acts_on_its_machine(&self, order: &Order, entry: &Entry) -> Option<Charge> {
+        let on = &order.acts_on().id;
+        let is_own = *on == order.target.id
+            || order.action.is_on_host() && entry.target.run_on.as_ref() == Some(on);
+        let what = format!("{} for {} acts on {on}", order.id, order.target.id);
+        (!is_own).then_some((12, what))
     }
 
     /// 2: the very order that leaves was decided on in this run, and the ledger has it.

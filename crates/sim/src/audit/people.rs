@@ -11,8 +11,11 @@ use super::{
 impl Auditor {
     /// 14: a hold, an operator's stop or a pause.
     pub(super) fn person_has_no_hand_on_it(&self, order: &Order) -> Option<Charge> {
-        let hosts = self.roster.hosts(&order.target);
-        let held = std::iter::once(&order.target.id).chain(&hosts).find(|id| {
+        let hosts = self.roster.hosts(order.acts_on());
+        let down = self.roster.brought_down(&order.acts_on().id);
+        let guests = down.iter().filter(|_| order.action.is_on_host());
+        let own = std::iter::once(&order.target.id);
+        let held = own.chain(guests).chain(&hosts).find(|id| {
             self.annals
                 .holds
                 .get(*id)

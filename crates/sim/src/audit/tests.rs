@@ -155,6 +155,7 @@ impl Scene {
             case: Some(CaseId(id)),
             target: Arc::new(self::target(number)),
             service: Some(name("web")),
+            host: None,
             action: Action::Restart,
             runner: Some(Runner::Supervised),
             authority: Authority::Policy,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::Side;
 
-const SUBJECTS: [&str; 11] = [
+const SUBJECTS: [&str; 13] = [
     "person",
     "server",
     "clock",
@@ -23,6 +23,8 @@ const SUBJECTS: [&str; 11] = [
     "restart",
     "start",
     "stop",
+    "reboot",
+    "power_cycle",
 ];
 const TRUTHS: [&str; 9] = [
     "up", "down", "silent", "flapping", "fails", "passes", "warns", "flaps", "hides",

@@ -25,7 +25,7 @@ const STANDINGS: [&str; 10] = [
     "closed",
 ];
 /// As [`pitcrew_model::Hold::name`] names them.
-const LIMITS: [&str; 19] = [
+const LIMITS: [&str; 20] = [
     "autonomy",
     "awaiting_approval",
     "denied",
@@ -43,6 +43,7 @@ const LIMITS: [&str; 19] = [
     "last_healthy",
     "rate",
     "fleet_rate",
+    "host_unknown",
     "interlock",
     "handed_over",
 ];

@@ -190,7 +190,12 @@ pub(super) fn range(text: &str) -> Option<Vec<String>> {
 fn own_name(action: &Action) -> Option<String> {
     match action {
         Action::Command { name, .. } | Action::Webhook { name, .. } => Some(name.clone()),
-        Action::Restart | Action::Start | Action::Stop | Action::HandOver { .. } => None,
+        Action::Restart
+        | Action::Start
+        | Action::Stop
+        | Action::Reboot
+        | Action::PowerCycle
+        | Action::HandOver { .. } => None,
     }
 }
 
@@ -205,6 +210,8 @@ pub(super) fn action_named(name: &str, production: &Production) -> Option<Action
         "restart" => return Some(Action::Restart),
         "start" => return Some(Action::Start),
         "stop" => return Some(Action::Stop),
+        "reboot" => return Some(Action::Reboot),
+        "power_cycle" => return Some(Action::PowerCycle),
         _ => {}
     }
     let services = production.services.iter();

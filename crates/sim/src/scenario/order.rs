@@ -64,10 +64,10 @@ pub(super) fn person(said: &mut Sentence, names: &Names) -> Parsed<Act> {
     Ok(Act::Person { by, does })
 }
 
-/// `restart`, `start`, `stop`, or a command or webhook of the production.
+/// `restart`, `start`, `stop`, `reboot`, `power_cycle`, or a command or webhook of the production.
 pub(super) fn action(said: &mut Sentence, names: &Names) -> Parsed<String> {
     let own = names.actions.iter().map(String::as_str);
-    let known: Vec<&str> = ["restart", "start", "stop"]
+    let known: Vec<&str> = ["restart", "start", "stop", "reboot", "power_cycle"]
         .into_iter()
         .chain(own)
         .collect();
@@ -83,7 +83,8 @@ pub(super) fn action(said: &mut Sentence, names: &Names) -> Parsed<String> {
 
 /// `propose restart web-1 try=3 fence=1`
 pub(super) fn propose(said: &mut Sentence, names: &Names, column: usize) -> Parsed<Proposal> {
-    const KEYS: [&str; 9] = [
+    const KEYS: [&str; 10] = [
+        "host",
         "service",
         "by",
         "approved",
@@ -97,6 +98,7 @@ pub(super) fn propose(said: &mut Sentence, names: &Names, column: usize) -> Pars
     let mut proposal = Proposal {
         action: action(said, names)?,
         target: names.target(said)?,
+        host: None,
         service: None,
         by: None,
         approved_by: None,
@@ -118,6 +120,9 @@ pub(super) fn propose(said: &mut Sentence, names: &Names, column: usize) -> Pars
         };
         let wrong = |what: &str| said.mistake_at(&word, format!("`{value}` is not {what}"));
         match key {
+            "host" => {
+                proposal.host = Some(value.parse().map_err(|_| wrong("the name of a target"))?)
+            }
             "service" => proposal.service = Some(names.service(said, &word, value)?),
             "by" => proposal.by = Some(value.to_owned()),
             "approved" => proposal.approved_by = Some(value.to_owned()),

@@ -59,6 +59,13 @@ impl Run<'_> {
             None => rung.map(|(repair, ..)| repair.name.clone()),
         };
         let service = proposal.service.clone();
+        let host = match &proposal.host {
+            Some(host) => Some(host),
+            None => target.run_on.as_ref().filter(|_| action.is_on_host()),
+        };
+        let host = host
+            .and_then(|host| self.scenario.targets.get(host))
+            .cloned();
         let given_at = self.given_at(proposal.given_ms);
         self.proposed += 1;
         Some(Order {
@@ -69,6 +76,7 @@ impl Run<'_> {
             service: service.or_else(|| own.map(|service| service.name.clone())),
             runner: own.and_then(|service| service.runner_for(&target)),
             target,
+            host,
             action,
             authority: authority(proposal),
             repair,

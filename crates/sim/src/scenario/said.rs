@@ -196,6 +196,8 @@ pub(super) enum Observer {
 pub(super) struct Proposal {
     pub(super) action: String,
     pub(super) target: TargetId,
+    /// What a reboot or a power cycle would act on, other than what the target runs on.
+    pub(super) host: Option<TargetId>,
     pub(super) service: Option<ServiceName>,
     /// A person's own order; empty: nobody's.
     pub(super) by: Option<String>,

@@ -138,9 +138,12 @@ impl Truth {
     /// Being restarted or stopped right now.
     fn is_away(&self, target: &TargetId) -> bool {
         self.acting.iter().any(|acting| {
-            acting.order.target.id == *target
+            acting.order.acts_on().id == *target
                 && acting.effect != OrderEffect::Fails
-                && matches!(acting.order.action, Action::Restart | Action::Stop)
+                && matches!(
+                    acting.order.action,
+                    Action::Restart | Action::Stop | Action::Reboot | Action::PowerCycle
+                )
         })
     }
 
@@ -148,7 +151,10 @@ impl Truth {
         let action = action_name(&order.action);
         let mut rules = self.rules.iter().rev();
         let rule = rules.find(|rule| {
-            rule.action == action && (rule.of.is_empty() || rule.of.contains(&order.target.id))
+            rule.action == action
+                && (rule.of.is_empty()
+                    || rule.of.contains(&order.target.id)
+                    || rule.of.contains(&order.acts_on().id))
         });
         let (effect, heard, takes) = rule.map_or(
             (OrderEffect::Cures, Heard::Done, Duration::from_secs(1)),
@@ -196,6 +202,7 @@ impl Truth {
             (OrderEffect::Cures, Action::Stop) => self.set(at, id, &stays(State::Fails, "stopped")),
             (OrderEffect::Cures, _) => {
                 self.conditions.remove(id);
+                self.conditions.remove(&order.acts_on().id);
             }
             (OrderEffect::Breaks, _) => {
                 self.set(at, id, &stays(State::Fails, "broken by an order"));

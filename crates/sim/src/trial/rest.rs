@@ -124,6 +124,7 @@ fn held_for_ever(now: Timestamp, hold: &Hold, is_flying: bool) -> Option<&'stati
         Hold::Flapping { .. } | Hold::Lemon { .. } | Hold::NoRunner { .. } => {
             Some("held by what a person should have been told")
         }
+        Hold::HostUnknown { .. } => Some("held by a host that is there"),
         Hold::Quorum { .. } => Some("held for a quorum that is there"),
         // One after the other may take long; each of them is overdue at some time.
         Hold::OneAtATime { .. } | Hold::MaxInFlight { .. } | Hold::PerDomain { .. } => {

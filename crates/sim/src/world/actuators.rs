@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use pitcrew_model::{Action, Authority, Event, OperationId, Order, Outcome, OutcomeKind};
+use pitcrew_model::{Action, Authority, Event, OperationId, Order, OrderId, Outcome, OutcomeKind};
 
 use super::{
     World,
@@ -42,6 +42,7 @@ const REMEMBERED: Millis = 60 * MINUTE;
 
 struct Operation {
     order: Order,
+    /// What it is done to.
     target: TargetIndex,
     /// The run that wants to hear of it.
     run: u64,
@@ -96,11 +97,15 @@ impl World<'_> {
             let outcome = self.outcome(&order, OutcomeKind::Failed, "it is of a former run");
             return self.answer(run, outcome);
         }
-        self.begin(run, order, target);
+        let machine = match order.action.is_on_host() {
+            true => self.fleet.host_of(target).unwrap_or(target),
+            false => target,
+        };
+        self.begin(run, order, target, machine);
     }
 
-    fn begin(&mut self, run: u64, order: Order, target: TargetIndex) {
-        self.judge(&order, target);
+    fn begin(&mut self, run: u64, order: Order, ill: TargetIndex, target: TargetIndex) {
+        self.judge(&order, ill, target);
         let number = u32::try_from(self.actuators.operations.len()).unwrap_or(u32::MAX);
         let (will, takes) = self.fate_of(&order, target);
         let ends = self.now + takes;
@@ -132,7 +137,9 @@ impl World<'_> {
     }
 
     fn fate_of(&self, order: &Order, target: TargetIndex) -> (Will, Millis) {
-        if self.truth.kinds(target).any(faults::out_of_reach) {
+        let action = &order.action;
+        let mut kinds = self.truth.kinds(target);
+        if kinds.any(|kind| faults::can_not_be_done(kind, action)) {
             return (Will::Fail("its host can't be reached"), UNREACHABLE);
         }
         let luck = self
@@ -179,7 +186,7 @@ impl World<'_> {
         let (target, action) = (operation.target, operation.order.action.clone());
         let (id, is_there) = (
             operation.order.id,
-            self.fleet.find(&operation.order.target.id) == Some(target),
+            self.fleet.find(&operation.order.acts_on().id) == Some(target),
         );
         if action.is_disruptive() {
             self.bring_back(target);
@@ -193,30 +200,45 @@ impl World<'_> {
                 self.unstop(target);
                 self.restarted_into_release(target);
             }
+            Action::Reboot | Action::PowerCycle => {
+                for touched in self.with_guests(target) {
+                    self.restarted_into_release(touched);
+                }
+            }
             Action::Command { .. } | Action::Webhook { .. } | Action::HandOver { .. } => {}
         }
+        let touched = match action.is_on_host() {
+            true => self.with_guests(target),
+            false => vec![target],
+        };
+        for touched in touched {
+            self.cure(id, &action, touched);
+        }
+    }
+
+    fn cure(&mut self, id: OrderId, action: &Action, target: TargetIndex) {
         let faults: Vec<(u32, FaultKind)> = self
             .truth
             .of(target)
             .map(|(fault, affliction)| (fault, affliction.kind))
             .collect();
         for (fault, kind) in faults {
-            let percent = faults::cure_percent(kind, &action);
+            let percent = faults::cure_percent(kind, action);
             if self
                 .chance
                 .percent(percent, For::Cure, &[id.0, fault.into()])
             {
                 self.relieve(fault, target, Ended::Repaired);
-            } else if kind == FaultKind::Slow && action == Action::Restart {
+            } else if kind == FaultKind::Slow && *action == Action::Restart {
                 self.begin_anew(fault, target);
             }
         }
     }
 
     /// Whether the order is for whom it was decided on, and whether that one needed it.
-    fn judge(&mut self, order: &Order, target: TargetIndex) {
-        let touched = self.with_guests(target);
-        let host = self.fleet.host_of(target);
+    fn judge(&mut self, order: &Order, target: TargetIndex, machine: TargetIndex) {
+        let touched = self.with_guests(machine);
+        let host = self.fleet.host_of(machine);
         // One whose outcome was told is over for the server, though its target may still warm up.
         let untold = |number: u32| self.actuators.operations[number as usize].outcome.is_none();
         let under_way = self.actuators.under_way.iter();

@@ -32,6 +32,7 @@ pub(crate) fn order() -> Order {
         case: None,
         target: Arc::new(target()),
         service: Some("web".parse().unwrap()),
+        host: None,
         action: Action::Restart,
         runner: target().runner,
         authority: Authority::Policy,
@@ -158,6 +159,34 @@ fn a_kind_of_message_of_another_version_is_no_error() {
     let body = br#"{"kind":"sing","song":[1,2,{"a":null}]}"#;
     assert_eq!(decode::<ToServer>(body).unwrap(), ToServer::Unknown);
     assert_eq!(decode::<ToAgent>(body).unwrap(), ToAgent::Unknown);
+}
+
+#[test]
+fn what_an_older_server_does_not_say_is_as_if_there_were_one_server() {
+    let welcome = br#"{"kind":"welcome","protocol":1,"version":"0.1.0","beat":"5s","lease":"15s"}"#;
+    let ToAgent::Welcome(welcome) = decode(welcome).unwrap() else {
+        panic!("no welcome");
+    };
+    assert_eq!(welcome.fence, 0);
+    let beat = br#"{"kind":"beat","sent_ms":1,"now":2}"#;
+    let ToAgent::Beat { unsure, .. } = decode(beat).unwrap() else {
+        panic!("no beat");
+    };
+    assert!(!unsure);
+}
+
+#[test]
+fn who_leads_is_told_on_one_line() {
+    let leader = Some(format!("http://a\n{}", "b".repeat(10_000)));
+    let told = encode(&ToAgent::NotLeading { leader }).unwrap();
+    let ToAgent::NotLeading { leader } = decode(&told[4..]).unwrap() else {
+        panic!("it leads");
+    };
+    let leader = leader.unwrap();
+    assert!(leader.starts_with("http://a") && leader.len() <= 512 && !leader.contains('\n'));
+    let nobody = ToAgent::NotLeading { leader: None };
+    let told = encode(&nobody).unwrap();
+    assert_eq!(decode::<ToAgent>(&told[4..]).unwrap(), nobody);
 }
 
 #[test]

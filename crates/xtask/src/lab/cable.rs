@@ -10,11 +10,11 @@ use std::{
 
 use anyhow::{Context, ensure};
 
-use super::switch::SERVER;
+use super::{relay, switch::SERVER};
 
 /// Chains of faults are made for so many hosts when the switch is; addresses are 10.99.0.N.
 pub(super) const HOSTS_MAX: u8 = 9;
-const BRIDGE: &str = "switch";
+pub(super) const BRIDGE: &str = "switch";
 
 /// Which of a cable's directions a fault is in.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -109,6 +109,7 @@ pub(super) fn lose(
 }
 
 pub(super) fn heal(switch: u32, host: u8) -> anyhow::Result<()> {
+    relay::end(switch, host);
     let rules = format!("flush chain bridge lab {}\n", link(host));
     nft(switch, &rules)
 }
@@ -123,13 +124,13 @@ pub(super) fn peer(text: &str) -> Result<String, String> {
 }
 
 /// `program` of this machine in the network of process `pid`.
-fn inside(pid: u32, program: &str) -> Command {
+pub(super) fn inside(pid: u32, program: &str) -> Command {
     let mut command = Command::new("nsenter");
     command.args(["--net", "--target", &pid.to_string(), program]);
     command
 }
 
-fn run(command: &mut Command) -> anyhow::Result<()> {
+pub(super) fn run(command: &mut Command) -> anyhow::Result<()> {
     let status = command
         .status()
         .with_context(|| format!("failed to run {command:?}"))?;

@@ -55,10 +55,12 @@ pub(super) fn own(host: &Host, lease: bool, cable: bool) -> anyhow::Result<()> {
 
 /// The host's end is noticed by whoever waits for its container.
 fn end_after(host: &Host, waited: impl FnOnce() + Send + 'static) {
-    let cgroup = host.cgroup();
+    let host = Host::new(&host.lab, host.number);
     thread::spawn(move || {
         waited();
-        cgroup.kill().ok();
+        // Whatever was asked before, it does not come back.
+        host.is_reset();
+        host.cgroup().kill().ok();
     });
 }
 

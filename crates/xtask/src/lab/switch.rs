@@ -131,6 +131,7 @@ impl Switch {
         if lease {
             io::copy(&mut io::stdin().lock(), &mut io::sink())?;
             self.end_hosts()?;
+            self.clean()?;
         } else {
             server.wait()?;
         }
@@ -179,6 +180,11 @@ impl Switch {
                 Ok((!self.is_on()).then_some(()))
             })?;
         }
+        self.clean()
+    }
+
+    /// Takes away what is left of it, once nobody owns it.
+    fn clean(&self) -> anyhow::Result<()> {
         match fs::remove_dir_all(self.folder()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error)

@@ -103,11 +103,7 @@ fn what_finds_no_room_is_told_later_and_nothing_is_forgotten() {
     let mut on_a = joined(&mut sessions, &a);
     let count = ASSIGNMENTS_MAX * 2 + 7;
     for number in 0..count {
-        sessions.watch(
-            &target(format!("{number}@a"), &a),
-            &service(),
-            a.clone(),
-        );
+        sessions.watch(&target(format!("{number}@a"), &a), &service(), a.clone());
     }
     let mut told = said(&mut on_a).len();
     let mut rounds = 0;

@@ -1,0 +1,121 @@
+//! Finding the series of incoming samples: by the hash of their keys, and only for new ones by their labels.
+
+use pitcrew_promql::labels::Labels;
+use twox_hash::{XxHash3_64, XxHash3_128};
+
+use crate::{
+    batch::{Batch, RawLabels, Reason},
+    canonical::Canonical,
+    head::Head,
+    store::Store,
+    wal::record,
+};
+
+/// Finds the series that keys of one batch stand for.
+pub(crate) struct Finder<'a> {
+    store: &'a Store,
+    batch: &'a Batch<'a>,
+    seed: u64,
+    source: u32,
+    head: &'a mut Head,
+    raw: &'a mut RawLabels,
+    unwritten: &'a mut Vec<u8>,
+    /// The key before and its series: formats that list samples by series repeat it.
+    last: Option<(&'a [u8], u32)>,
+    pub(crate) new_series: u64,
+}
+
+impl<'a> Finder<'a> {
+    /// `unwritten`: where definitions of new series go.
+    pub(crate) fn new(
+        store: &'a Store,
+        batch: &'a Batch<'a>,
+        head: &'a mut Head,
+        raw: &'a mut RawLabels,
+        unwritten: &'a mut Vec<u8>,
+    ) -> Self {
+        Finder {
+            store,
+            batch,
+            seed: XxHash3_64::oneshot_with_seed(store.key_seed, batch.scope),
+            source: head.source(batch.source),
+            head,
+            raw,
+            unwritten,
+            last: None,
+            new_series: 0,
+        }
+    }
+
+    pub(crate) fn find(&mut self, key: &'a [u8]) -> Result<u32, Reason> {
+        if let Some((last, series)) = self.last
+            && std::ptr::eq(last, key)
+        {
+            return Ok(series);
+        }
+        let hash = XxHash3_128::oneshot_with_seed(self.seed, key);
+        let likely = self.last.map_or(0, |(_, series)| series.saturating_add(1));
+        let series = match self.head.table.of_key(hash, likely) {
+            Some(series) => series,
+            None => {
+                let series = self.by_labels(key)?;
+                self.head.table.remember_key(hash, series);
+                series
+            }
+        };
+        self.last = Some((key, series));
+        Ok(series)
+    }
+
+    fn by_labels(&mut self, key: &[u8]) -> Result<u32, Reason> {
+        let limits = &self.store.options.limits;
+        self.raw.clear();
+        (self.batch.labels_of)(key, self.raw).map_err(Reason::BadLabels)?;
+        let canonical = Canonical::of(self.raw, limits).map_err(Reason::BadLabels)?;
+        let fingerprint = self.head.table.fingerprint(&canonical);
+        if let Some(series) = self.head.table.of_labels(&canonical, fingerprint) {
+            return Ok(series);
+        }
+        if self.head.table.len() >= limits.series {
+            return Err(Reason::SeriesLimit {
+                limit: limits.series,
+            });
+        }
+        if self.head.series_of_source(self.source) >= limits.source_series {
+            return Err(Reason::SourceLimit {
+                limit: limits.source_series,
+            });
+        }
+        if self.head.bytes() > limits.head_bytes {
+            return Err(Reason::Memory {
+                limit: limits.head_bytes,
+            });
+        }
+        let number = self.head.table.next_number();
+        let beside = self.last.map(|(_, series)| series);
+        self.head
+            .define(number, &canonical, fingerprint, self.source, beside);
+        record::put_series(self.unwritten, number, self.batch.source, &canonical.bytes);
+        self.new_series += 1;
+        Ok(number)
+    }
+
+    /// A key's labels as far as they can be read, for whoever sent them.
+    pub(crate) fn describe(&mut self, key: &[u8]) -> String {
+        const LENGTH_MAX: usize = 300;
+        self.raw.clear();
+        let read = (self.batch.labels_of)(key, self.raw);
+        let mut text = match read {
+            Ok(()) => Labels::from_pairs(self.raw.iter()).to_string(),
+            Err(_) => String::from_utf8_lossy(&key[..key.len().min(LENGTH_MAX)]).into_owned(),
+        };
+        if text.len() > LENGTH_MAX {
+            let end = (0..=LENGTH_MAX)
+                .rev()
+                .find(|end| text.is_char_boundary(*end));
+            text.truncate(end.unwrap_or(0));
+            text.push('…');
+        }
+        text
+    }
+}

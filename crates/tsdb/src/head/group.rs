@@ -1,0 +1,75 @@
+//! Scrape groups: series that report together share their timestamps.
+//!
+//! A group is a table: a column for each series, a row for each instant. Rows are in order of time; what comes
+//! out of order finds its row or makes one.
+
+use super::row::{Cell, Placed, Row};
+use crate::bytes::as_u32;
+
+/// A column that no series has at the moment.
+pub(crate) const NO_SERIES: u32 = u32::MAX;
+
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    /// The series of each column.
+    pub(crate) columns: Vec<u32>,
+    pub(crate) rows: Vec<Row>,
+    free: Vec<u32>,
+}
+
+impl Group {
+    /// A row of more columns would be too long to be read for one of them.
+    pub(crate) const WIDTH_MAX: usize = 1024;
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.columns.len() < Self::WIDTH_MAX || !self.free.is_empty()
+    }
+
+    /// Gives a series a column.
+    pub(crate) fn join(&mut self, series: u32) -> u32 {
+        if let Some(column) = self.free.pop() {
+            self.columns[column as usize] = series;
+            return column;
+        }
+        self.columns.push(series);
+        as_u32(self.columns.len() - 1)
+    }
+
+    /// Takes a series' column away. It must have no samples in any row.
+    pub(crate) fn leave(&mut self, column: u32) {
+        self.columns[column as usize] = NO_SERIES;
+        self.free.push(column);
+    }
+
+    pub(crate) fn put(
+        &mut self,
+        column: u32,
+        timestamp_ms: i64,
+        cell: Cell,
+        start_ms: i64,
+    ) -> Placed {
+        let width = self.columns.len();
+        let (index, new) = match self.rows.last() {
+            Some(last) if last.timestamp_ms == timestamp_ms => (self.rows.len() - 1, false),
+            Some(last) if last.timestamp_ms > timestamp_ms => {
+                match self
+                    .rows
+                    .binary_search_by_key(&timestamp_ms, |row| row.timestamp_ms)
+                {
+                    Ok(index) => (index, false),
+                    Err(index) => (index, true),
+                }
+            }
+            _ => (self.rows.len(), true),
+        };
+        if new {
+            self.rows.insert(index, Row::new(timestamp_ms));
+        }
+        match self.rows[index].put(column, width, cell, start_ms) {
+            Placed::Stored { bytes } if new => Placed::Stored {
+                bytes: bytes + Row::BYTES,
+            },
+            placed => placed,
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The head: series that report now, with their samples since the last seal.
+//!
+//! Nothing here touches a disk: what is put in has been written to the log before, and what is frozen is made a
+//! part by others. Frozen rows stay readable until their part is.
+
+mod group;
+pub(crate) mod read;
+pub(crate) mod row;
+
+use std::{collections::HashMap, sync::Arc};
+
+use roaring::RoaringBitmap;
+
+use crate::{
+    bytes::as_u32,
+    canonical::Canonical,
+    series::{Series, SeriesTable},
+    symbols::Symbols,
+};
+use group::Group;
+pub(crate) use group::NO_SERIES;
+use row::{Cell, Placed, Row};
+
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) table: SeriesTable,
+    groups: Vec<Group>,
+    /// The group that is being filled for each reporter.
+    open_groups: HashMap<Reporter, u32>,
+    sources: HashMap<Arc<str>, u32>,
+    /// Name of each source, and how many series it has.
+    source_series: Vec<(Arc<str>, usize)>,
+    pub(crate) frozen: Option<Arc<Frozen>>,
+    pub(crate) filling: Filling,
+}
+
+/// Whose series share a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Reporter {
+    /// Symbols of job and instance, of which one may be absent.
+    Target(Option<u32>, Option<u32>),
+    /// Who sends series without such labels.
+    Source(u32),
+}
+
+/// What the head's rows hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Filling {
+    pub(crate) samples: u64,
+    pub(crate) bytes: usize,
+    pub(crate) min_ms: i64,
+    pub(crate) max_ms: i64,
+}
+
+impl Default for Filling {
+    fn default() -> Self {
+        Filling {
+            samples: 0,
+            bytes: 0,
+            min_ms: i64::MAX,
+            max_ms: i64::MIN,
+        }
+    }
+}
+
+/// Rows on their way into a part, by the numbers of their groups.
+#[derive(Debug)]
+pub(crate) struct Frozen {
+    pub(crate) groups: Vec<FrozenGroup>,
+    pub(crate) filling: Filling,
+}
+
+#[derive(Debug)]
+pub(crate) struct FrozenGroup {
+    /// The series of each column.
+    pub(crate) columns: Vec<u32>,
+    pub(crate) rows: Vec<Row>,
+}
+
+impl Head {
+    pub(crate) fn new(secret: u64) -> Self {
+        Head {
+            table: SeriesTable::new(secret),
+            groups: Vec::new(),
+            open_groups: HashMap::new(),
+            sources: HashMap::new(),
+            source_series: Vec::new(),
+            frozen: None,
+            filling: Filling::default(),
+        }
+    }
+
+    /// An estimate of what series and rows take, frozen ones included.
+    pub(crate) fn bytes(&self) -> usize {
+        let frozen = self
+            .frozen
+            .as_ref()
+            .map_or(0, |frozen| frozen.filling.bytes);
+        self.table.bytes() + self.filling.bytes + frozen
+    }
+
+    pub(crate) fn source(&mut self, name: &str) -> u32 {
+        if let Some(source) = self.sources.get(name) {
+            return *source;
+        }
+        let source = as_u32(self.source_series.len());
+        let name: Arc<str> = Arc::from(name);
+        self.sources.insert(name.clone(), source);
+        self.source_series.push((name, 0));
+        source
+    }
+
+    pub(crate) fn series_of_source(&self, source: u32) -> usize {
+        self.source_series[source as usize].1
+    }
+
+    pub(crate) fn source_name(&self, source: u32) -> &str {
+        &self.source_series[source as usize].0
+    }
+
+    /// Adds a series. `beside`: the one that came just before it.
+    pub(crate) fn define(
+        &mut self,
+        number: u32,
+        canonical: &Canonical,
+        fingerprint: u128,
+        source: u32,
+        beside: Option<u32>,
+    ) {
+        let beside = beside
+            .and_then(|series| self.table.get(series))
+            .map(|series| series.group);
+        let Head {
+            table,
+            groups,
+            open_groups,
+            ..
+        } = self;
+        let place = |labels: &[(u32, u32)], symbols: &Symbols| {
+            let group = group_for(labels, symbols, groups, open_groups, source, beside);
+            (group, groups[group as usize].join(number))
+        };
+        table.add(number, canonical, fingerprint, place, source);
+        self.source_series[source as usize].1 += 1;
+    }
+
+    /// Puts a sample into the row of its instant.
+    pub(crate) fn put(
+        &mut self,
+        series: u32,
+        timestamp_ms: i64,
+        cell: Cell,
+        start_ms: i64,
+    ) -> Placed {
+        let Series { group, column, .. } = *self.table.known(series);
+        let placed = self.groups[group as usize].put(column, timestamp_ms, cell, start_ms);
+        if let Placed::Stored { bytes } = placed {
+            let filling = &mut self.filling;
+            filling.samples += 1;
+            filling.bytes += bytes;
+            filling.min_ms = filling.min_ms.min(timestamp_ms);
+            filling.max_ms = filling.max_ms.max(timestamp_ms);
+        }
+        placed
+    }
+
+    /// The rows of a group.
+    pub(crate) fn rows(&self, group: u32) -> &[Row] {
+        &self.groups[group as usize].rows
+    }
+
+    /// Takes all rows out, to be made a part.
+    pub(crate) fn freeze(&mut self) -> Arc<Frozen> {
+        let groups = self.groups.iter_mut().map(|group| FrozenGroup {
+            columns: group.columns.clone(),
+            rows: std::mem::take(&mut group.rows),
+        });
+        let frozen = Arc::new(Frozen {
+            groups: groups.collect(),
+            filling: std::mem::take(&mut self.filling),
+        });
+        self.frozen = Some(frozen.clone());
+        frozen
+    }
+
+    /// Series without any sample, neither in rows nor in frozen ones.
+    pub(crate) fn idle(&self) -> RoaringBitmap {
+        let mut idle = self.table.postings.all().clone();
+        let frozen = self.frozen.iter().flat_map(|frozen| &frozen.groups);
+        let rows = self
+            .groups
+            .iter()
+            .map(|group| (&group.columns, &group.rows));
+        for (columns, rows) in rows.chain(frozen.map(|group| (&group.columns, &group.rows))) {
+            for (column, series) in (0..).zip(columns) {
+                if rows.iter().any(|row| row.bits(column).is_some()) {
+                    idle.remove(*series);
+                }
+            }
+        }
+        idle
+    }
+
+    /// Forgets series that have no samples.
+    pub(crate) fn forget(&mut self, gone: &RoaringBitmap) {
+        for series in self.table.remove(gone) {
+            self.groups[series.group as usize].leave(series.column);
+            self.source_series[series.source as usize].1 -= 1;
+        }
+        // Their symbols may stand for other texts from now on.
+        self.open_groups.clear();
+    }
+}
+
+/// The group of a job's instance; without such labels, that of the series that came before, or of the source.
+fn group_for(
+    labels: &[(u32, u32)],
+    symbols: &Symbols,
+    groups: &mut Vec<Group>,
+    open_groups: &mut HashMap<Reporter, u32>,
+    source: u32,
+    beside: Option<u32>,
+) -> u32 {
+    let value = |name: &str| {
+        let label = labels
+            .iter()
+            .find(|(label, _)| **symbols.text(*label) == *name);
+        label.map(|(_, value)| *value)
+    };
+    let (reporter, beside) = match (value("job"), value("instance")) {
+        (None, None) => (Reporter::Source(source), beside),
+        (job, instance) => (Reporter::Target(job, instance), None),
+    };
+    let known = beside.or_else(|| open_groups.get(&reporter).copied());
+    if let Some(group) = known.filter(|group| groups[*group as usize].has_room()) {
+        return group;
+    }
+    groups.push(Group::default());
+    let group = as_u32(groups.len() - 1);
+    open_groups.insert(reporter, group);
+    group
+}

@@ -1,0 +1,127 @@
+//! Reading columns out of the head's rows.
+
+use std::sync::Arc;
+
+use pitcrew_promql::storage::Selection;
+
+use super::row::{ELSEWHERE, Row};
+use crate::{
+    blob::{self, Blob},
+    column::{Piece, PieceValues},
+};
+
+/// Reads columns out of rows. Siblings get the same timestamps.
+#[derive(Default)]
+pub(crate) struct RowReader {
+    times: Vec<Arc<[i64]>>,
+}
+
+/// What a column holds besides plain floats.
+#[derive(Default)]
+struct Rare {
+    float_times: Vec<i64>,
+    starts: Vec<i64>,
+    blob_times: Vec<i64>,
+    blobs: Vec<(Blob, i64)>,
+}
+
+impl RowReader {
+    pub(crate) fn read(
+        &mut self,
+        rows: &[Row],
+        column: u32,
+        selection: &Selection<'_>,
+        pieces: &mut Vec<Piece>,
+    ) {
+        let first = rows.partition_point(|row| row.timestamp_ms < selection.start_ms);
+        let end = rows.partition_point(|row| row.timestamp_ms <= selection.end_ms);
+        let within = rows.get(first..end).unwrap_or_default();
+        let mut values = Vec::with_capacity(within.len());
+        for row in within {
+            match row.plain(column) {
+                Some(bits) => values.push(f64::from_bits(bits)),
+                None => return self.read_rare(rows, first, end, column, pieces),
+            }
+        }
+        if !values.is_empty() {
+            pieces.push(Piece {
+                times: self.shared(within.iter().map(|row| row.timestamp_ms)),
+                values: PieceValues::Floats {
+                    values,
+                    starts: Vec::new(),
+                },
+            });
+        }
+    }
+
+    /// A column that isn't simply full of floats.
+    fn read_rare(
+        &mut self,
+        rows: &[Row],
+        first: usize,
+        end: usize,
+        column: u32,
+        pieces: &mut Vec<Piece>,
+    ) {
+        let (mut values, mut rare) = (Vec::new(), Rare::default());
+        for row in &rows[first..end] {
+            let Some(bits) = row.bits(column) else {
+                continue;
+            };
+            if bits != ELSEWHERE {
+                rare.float_times.push(row.timestamp_ms);
+                values.push(f64::from_bits(bits));
+                rare.starts.push(row.start_ms(column));
+            // What was encoded here, or came through a checksum, is decoded again.
+            } else if let Some(Ok(sample)) = row.blob(column).map(blob::decode) {
+                rare.blob_times.push(row.timestamp_ms);
+                rare.blobs.push(sample);
+            }
+        }
+        if rare.starts.iter().all(|start| *start == 0) {
+            rare.starts.clear();
+        }
+        if !values.is_empty() {
+            pieces.push(Piece {
+                times: self.shared(rare.float_times.iter().copied()),
+                values: PieceValues::Floats {
+                    values,
+                    starts: rare.starts,
+                },
+            });
+        }
+        if !rare.blobs.is_empty() {
+            if let Some((time_ms, before)) = histogram_before(&rows[..first], column) {
+                rare.blob_times.insert(0, time_ms);
+                rare.blobs.insert(0, before);
+            }
+            pieces.push(Piece {
+                times: self.shared(rare.blob_times.iter().copied()),
+                values: PieceValues::Blobs(rare.blobs),
+            });
+        }
+    }
+
+    fn shared(&mut self, times: impl Iterator<Item = i64> + Clone) -> Arc<[i64]> {
+        // Frozen and current rows, floats and histograms: more columns than these are not met beside each other.
+        const KEPT: usize = 4;
+        let same = |known: &&Arc<[i64]>| known.iter().copied().eq(times.clone());
+        if let Some(known) = self.times.iter().find(same) {
+            return known.clone();
+        }
+        if self.times.len() == KEPT {
+            self.times.remove(0);
+        }
+        let times: Arc<[i64]> = times.collect();
+        self.times.push(times.clone());
+        times
+    }
+}
+
+/// The sample just before the selection's time: what is known of a reset depends on it.
+fn histogram_before(rows: &[Row], column: u32) -> Option<(i64, (Blob, i64))> {
+    let mut rows = rows.iter().rev();
+    let row = rows.find(|row| row.bits(column).is_some())?;
+    let sample = blob::decode(row.blob(column)?).ok()?;
+    Some((row.timestamp_ms, sample))
+}

@@ -1,0 +1,299 @@
+//! Upkeep: sealing, merging, expiring, forgetting.
+//!
+//! One step at a time, each of bounded work, so that whoever calls can end soon. A step that fails (a full disk)
+//! changes nothing and is tried again with the next call; what was frozen stays readable meanwhile.
+
+use std::{fs, sync::Arc};
+
+use roaring::RoaringBitmap;
+
+use crate::{
+    error::{At, Error},
+    head::Frozen,
+    merge::{self, Merge},
+    part::{Part, footer::Footer, write::PartWriter},
+    seal,
+    store::{Store, lock, read, write},
+    wal::record,
+};
+
+/// What is under way.
+#[derive(Debug)]
+pub(crate) struct Upkeep {
+    /// Rows whose part isn't written yet, and the last segment that holds them.
+    unsealed: Option<(Arc<Frozen>, u64)>,
+    merge: Option<Merge>,
+    /// Series that had no samples at the last seal.
+    idle: RoaringBitmap,
+    /// Those that had none at the one before either.
+    gone: RoaringBitmap,
+    next_part: u64,
+    secret: u64,
+}
+
+impl Upkeep {
+    pub(crate) fn new(next_part: u64, secret: u64) -> Self {
+        Upkeep {
+            unsealed: None,
+            merge: None,
+            idle: RoaringBitmap::new(),
+            gone: RoaringBitmap::new(),
+            next_part,
+            secret,
+        }
+    }
+
+    fn take_number(&mut self) -> u64 {
+        self.next_part += 1;
+        self.next_part - 1
+    }
+}
+
+/// What a call of [`Store::maintain`] did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Maintained {
+    /// Samples that went from the head into a part.
+    pub sealed_samples: u64,
+    /// Parts that became one.
+    pub merged_parts: usize,
+    /// Parts that were deleted because of their age or of the store's size.
+    pub expired_parts: usize,
+    /// Series that were forgotten because they report no more.
+    pub forgotten_series: u64,
+    /// Whether there is more to do at once.
+    pub more: bool,
+}
+
+impl Store {
+    /// Does what is due, but a bounded part of it: call it again at once while it says that there is more.
+    pub fn maintain(&self, now_ms: i64) -> Result<Maintained, Error> {
+        let mut upkeep = lock(&self.upkeep);
+        let mut done = Maintained::default();
+        lock(&self.losses).forget_before(now_ms.saturating_sub(self.options.retention_ms));
+        // First, since on a full disk all else may wait for the room.
+        done.expired_parts = self.expire(&mut upkeep, now_ms)?;
+        if self.seal_is_due(&upkeep, now_ms) {
+            done.sealed_samples = self.seal_now(&mut upkeep, now_ms)?;
+            done.forgotten_series = self.forget(&mut upkeep)?;
+            done.more = true;
+            return Ok(done);
+        }
+        let merged = self.merge_step(&mut upkeep, now_ms)?;
+        done.merged_parts = merged.unwrap_or(0);
+        done.more = merged.is_some();
+        Ok(done)
+    }
+
+    /// Seals the head, however full it is. The number of samples that went into a part.
+    pub fn seal(&self, now_ms: i64) -> Result<u64, Error> {
+        self.seal_now(&mut lock(&self.upkeep), now_ms)
+    }
+
+    fn seal_is_due(&self, upkeep: &Upkeep, now_ms: i64) -> bool {
+        if upkeep.unsealed.is_some() {
+            return true;
+        }
+        let since_ms = lock(&self.writer).filling_since_ms;
+        let (filling, bytes) = {
+            let head = read(&self.head);
+            (head.filling, head.bytes())
+        };
+        let old = now_ms.saturating_sub(since_ms) >= self.options.seal_after_ms;
+        let limit = self.options.limits.head_bytes;
+        // Half way to the point where all samples are refused.
+        let pressing = bytes > limit + limit / 8;
+        filling.samples > 0 && (old || pressing || filling.bytes > limit / 2)
+    }
+
+    fn seal_now(&self, upkeep: &mut Upkeep, now_ms: i64) -> Result<u64, Error> {
+        if upkeep.unsealed.is_none() {
+            upkeep.unsealed = self.freeze(now_ms)?;
+        }
+        let Some((frozen, segment)) = upkeep.unsealed.clone() else {
+            return Ok(0);
+        };
+        let number = upkeep.take_number();
+        let footer = Footer {
+            secret: upkeep.secret,
+            order: number,
+            segment,
+            ..Footer::default()
+        };
+        let directory = &self.options.directory;
+        let mut writer = PartWriter::begin(directory, number, footer)?;
+        for group in frozen.groups.iter().filter(|group| !group.rows.is_empty()) {
+            let identities = seal::identities(&read(&self.head), group);
+            seal::write_group(&mut writer, group, &identities)?;
+        }
+        let part = writer.finish(directory, number)?;
+        self.publish(vec![Arc::new(part)], &[]);
+        let idle = read(&self.head).idle();
+        upkeep.gone = &idle & &upkeep.idle;
+        upkeep.idle = idle;
+        write(&self.head).frozen = None;
+        upkeep.unsealed = None;
+        lock(&self.writer).wal.remove_through(segment)?;
+        Ok(frozen.filling.samples)
+    }
+
+    /// Begins a new segment and takes the rows that the ones before it hold.
+    fn freeze(&self, now_ms: i64) -> Result<Option<(Arc<Frozen>, u64)>, Error> {
+        let mut writer = lock(&self.writer);
+        if read(&self.head).filling.samples == 0 {
+            return Ok(None);
+        }
+        let segment = writer.wal.rotate()?;
+        // Exemplars live in no part: the new segment keeps them for a restart.
+        let mut records = Vec::new();
+        for exemplar in lock(&self.exemplars).iter() {
+            record::put_exemplar(&mut records, exemplar);
+        }
+        writer.wal.append(&[], &records)?;
+        writer.filling_since_ms = now_ms;
+        Ok(Some((write(&self.head).freeze(), segment)))
+    }
+
+    /// Changes the list of parts in one step.
+    fn publish(&self, new: Vec<Arc<Part>>, gone: &[u64]) {
+        let mut parts = write(&self.parts);
+        let mut list: Vec<Arc<Part>> = parts
+            .iter()
+            .filter(|part| !gone.contains(&part.name.number))
+            .cloned()
+            .chain(new)
+            .collect();
+        list.sort_by_key(|part| part.footer.order);
+        *parts = Arc::new(list);
+    }
+
+    fn remove(&self, gone: &[Arc<Part>]) -> Result<(), Error> {
+        let numbers: Vec<u64> = gone.iter().map(|part| part.name.number).collect();
+        self.publish(Vec::new(), &numbers);
+        for part in gone {
+            let path = &part.file.path;
+            fs::remove_file(path).at("remove", path)?;
+        }
+        Ok(())
+    }
+
+    fn expire(&self, upkeep: &mut Upkeep, now_ms: i64) -> Result<usize, Error> {
+        let oldest_ms = now_ms.saturating_sub(self.options.retention_ms);
+        let parts = read(&self.parts).clone();
+        let mut by_age: Vec<&Arc<Part>> = parts.iter().collect();
+        by_age.sort_by_key(|part| part.footer.max_ms);
+        let mut bytes: u64 = parts.iter().map(|part| part.file.length).sum();
+        let mut gone = Vec::new();
+        for part in by_age {
+            if part.footer.max_ms < oldest_ms || bytes > self.options.retention_bytes {
+                bytes -= part.file.length;
+                gone.push(part.clone());
+            }
+        }
+        let being_merged = upkeep
+            .merge
+            .as_ref()
+            .is_some_and(|merge| merge.reads_any(&gone));
+        if being_merged {
+            upkeep.merge = None;
+        }
+        self.remove(&gone)?;
+        Ok(gone.len())
+    }
+
+    /// How many parts became one; zero while a merge goes on, nothing when none is due.
+    fn merge_step(&self, upkeep: &mut Upkeep, now_ms: i64) -> Result<Option<usize>, Error> {
+        let directory = &self.options.directory;
+        let Some(mut merge) = upkeep.merge.take() else {
+            let parts = read(&self.parts).clone();
+            let Some((sources, level)) = merge::due(&parts, &self.options, now_ms) else {
+                return Ok(None);
+            };
+            let number = upkeep.take_number();
+            upkeep.merge =
+                self.healthy(Merge::begin(directory, number, level, sources, &self.cache))?;
+            return Ok(Some(0));
+        };
+        match self.healthy(merge.step(&self.cache))? {
+            None => return Ok(Some(0)),
+            Some(false) => {
+                upkeep.merge = Some(merge);
+                return Ok(Some(0));
+            }
+            Some(true) => {}
+        }
+        let (part, sources) = merge.finish(directory)?;
+        let numbers: Vec<u64> = sources.iter().map(|part| part.name.number).collect();
+        self.publish(vec![Arc::new(part)], &numbers);
+        self.remove(&sources)?;
+        Ok(Some(sources.len()))
+    }
+
+    /// A damaged part ends its merge, and is left out of later ones: what can be read of it still is.
+    fn healthy<T>(&self, result: Result<T, Error>) -> Result<Option<T>, Error> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(Error::Damaged {
+                path,
+                offset,
+                problem,
+            }) => {
+                if let Some(part) = read(&self.parts).iter().find(|part| part.file.path == path) {
+                    part.mark_damaged();
+                }
+                let damage = Error::Damaged {
+                    path,
+                    offset,
+                    problem,
+                };
+                lock(&self.damage).insert(damage.to_string());
+                Ok(None)
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Forgets series that had no sample for two seals. The catalogue is written anew without them, and only
+    /// then may their numbers stand for others.
+    fn forget(&self, upkeep: &mut Upkeep) -> Result<u64, Error> {
+        let series = read(&self.head).table.len() as u64;
+        if upkeep.gone.len() < (series / 10).max(Self::FORGET_LEAST) {
+            return Ok(0);
+        }
+        // Only the log's owner makes rows, and it is held now: what has no samples gets none.
+        let mut writer = lock(&self.writer);
+        let gone = std::mem::take(&mut upkeep.gone) & read(&self.head).idle();
+        writer.replace_catalogue(&self.catalogue_without(&gone))?;
+        let mut head = write(&self.head);
+        head.forget(&gone);
+        head.table.give_free();
+        lock(&self.exemplars).retain(|series| !gone.contains(series));
+        upkeep.idle -= &gone;
+        Ok(gone.len())
+    }
+
+    fn catalogue_without(&self, gone: &RoaringBitmap) -> Vec<u8> {
+        let (mut records, mut labels) = (Vec::new(), Vec::new());
+        let head = read(&self.head);
+        for (number, series) in head
+            .table
+            .iter()
+            .filter(|(number, _)| !gone.contains(*number))
+        {
+            labels.clear();
+            head.table.put_labels(series, &mut labels);
+            record::put_series(
+                &mut records,
+                number,
+                head.source_name(series.source),
+                &labels,
+            );
+        }
+        for metadata in lock(&self.families).iter() {
+            record::put_metadata(&mut records, metadata);
+        }
+        records
+    }
+
+    /// Fewer idle series than this aren't worth the work.
+    const FORGET_LEAST: u64 = 1000;
+}

@@ -1,0 +1,329 @@
+//! Reading a part: series in ascending order, so that each block is decoded once.
+
+use std::sync::Arc;
+
+use pitcrew_promql::labels::{Label, Labels};
+
+use super::{
+    Part,
+    chunk::{self, Chunk},
+    footer::{self, Cluster, Clusters, Kind},
+    numbers, packed,
+    terms::{FingerprintBlock, SeriesBlock, SymbolBlock, count_in_block, split},
+};
+use crate::{
+    bytes::{Malformed, Reader},
+    cache::{Cache, Decoded},
+    column::{Piece, PieceValues},
+    error::Error,
+};
+
+/// Timestamps and chunks of a cluster.
+pub(crate) struct ClusterIndex {
+    pub(crate) times: Arc<[i64]>,
+    /// First column and place of each chunk.
+    chunks: Vec<(u32, u64)>,
+}
+
+impl Decoded for ClusterIndex {
+    fn bytes(&self) -> usize {
+        self.times.len() * 8 + self.chunks.len() * 16
+    }
+}
+
+impl ClusterIndex {
+    fn decode(bytes: &[u8], rows: usize) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let times = numbers::times(&mut reader, rows)?.into();
+        let count = reader.count(2)?;
+        let mut chunks: Vec<(u32, u64)> = Vec::with_capacity(count);
+        let (mut column, mut place): (u32, u64) = (0, 0);
+        for _ in 0..count {
+            let next = column.checked_add(reader.varint_u32()?);
+            column = next.ok_or_else(|| Malformed::at("column"))?;
+            place = place.wrapping_add(reader.varint()?);
+            chunks.push((column, place));
+        }
+        Ok(ClusterIndex { times, chunks })
+    }
+}
+
+/// Reads series of one part; remembers what the last one needed.
+pub(crate) struct PartReader<'a> {
+    part: Arc<Part>,
+    cache: &'a Cache,
+    pub(crate) clusters: Arc<Clusters>,
+    cluster: Option<(usize, Arc<ClusterIndex>)>,
+    chunk: Option<(u64, Arc<Chunk>)>,
+    /// Timestamps of the last cluster within the last range.
+    within: Option<(usize, Arc<[i64]>)>,
+    series: Option<(usize, Arc<SeriesBlock>)>,
+    /// All that were needed so far: names and values of one series are far from each other.
+    symbols: Vec<Option<Arc<SymbolBlock>>>,
+    fingerprints: Option<(usize, Arc<FingerprintBlock>)>,
+}
+
+impl<'a> PartReader<'a> {
+    pub(crate) fn new(part: Arc<Part>, cache: &'a Cache) -> Result<Self, Error> {
+        Ok(PartReader {
+            clusters: part.clusters(cache)?,
+            cache,
+            cluster: None,
+            chunk: None,
+            within: None,
+            series: None,
+            symbols: vec![None; part.footer.places.symbols.len()],
+            part,
+            fingerprints: None,
+        })
+    }
+
+    fn wrong(&self, what: &'static str) -> Error {
+        self.part.file.damaged(0, Malformed::at(what))
+    }
+
+    pub(crate) fn cluster_of(&self, series: u32) -> Result<(usize, Cluster), Error> {
+        let found = self.clusters.of_series(series);
+        let (index, cluster) = found.ok_or_else(|| self.wrong("number of series"))?;
+        Ok((index, *cluster))
+    }
+
+    pub(crate) fn index(
+        &mut self,
+        number: usize,
+        cluster: &Cluster,
+    ) -> Result<Arc<ClusterIndex>, Error> {
+        if let Some((known, index)) = &self.cluster
+            && *known == number
+        {
+            return Ok(index.clone());
+        }
+        let rows = cluster.rows as usize;
+        let index = self.part.decoded(self.cache, cluster.place, |bytes| {
+            ClusterIndex::decode(bytes, rows)
+        })?;
+        self.cluster = Some((number, index.clone()));
+        self.within = None;
+        Ok(index)
+    }
+
+    /// The chunk of a column and the column's index in it.
+    fn chunk(
+        &mut self,
+        index: &ClusterIndex,
+        cluster: &Cluster,
+        column: u32,
+    ) -> Result<(Arc<Chunk>, usize), Error> {
+        let after = index.chunks.partition_point(|(first, _)| *first <= column);
+        let found = after.checked_sub(1).and_then(|at| index.chunks.get(at));
+        let (first, place) = *found.ok_or_else(|| self.wrong("column"))?;
+        let at = (column - first) as usize;
+        if let Some((known, chunk)) = &self.chunk
+            && *known == place
+        {
+            return Ok((chunk.clone(), at));
+        }
+        let rows = cluster.rows as usize;
+        let chunk = self
+            .part
+            .decoded(self.cache, place, |bytes| match cluster.kind {
+                Kind::Blobs => packed::decode_blobs(bytes),
+                Kind::Floats | Kind::FloatsWithStarts => chunk::decode_floats(bytes, rows),
+            })?;
+        self.chunk = Some((place, chunk.clone()));
+        Ok((chunk, at))
+    }
+
+    /// All cells of a column.
+    pub(crate) fn cells(
+        &mut self,
+        series: u32,
+    ) -> Result<(Arc<Chunk>, std::ops::Range<usize>), Error> {
+        let (number, cluster) = self.cluster_of(series)?;
+        let index = self.index(number, &cluster)?;
+        let (chunk, at) = self.chunk(&index, &cluster, series - cluster.first_series)?;
+        let rows = cluster.rows as usize;
+        let cells = at * rows..(at + 1) * rows;
+        let there = match &*chunk {
+            Chunk::Floats { values, starts } => {
+                values.len() >= cells.end && (starts.is_empty() || starts.len() >= cells.end)
+            }
+            Chunk::Blobs(blobs) => blobs.len() >= cells.end,
+        };
+        if there {
+            Ok((chunk, cells))
+        } else {
+            Err(self.wrong("column of a chunk"))
+        }
+    }
+
+    /// A series' samples of some time. Of histograms also the one before it: what is known of a reset depends
+    /// on it.
+    pub(crate) fn piece(
+        &mut self,
+        series: u32,
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Option<Piece>, Error> {
+        let (number, cluster) = self.cluster_of(series)?;
+        if cluster.min_ms > end_ms || cluster.max_ms < start_ms {
+            return Ok(None);
+        }
+        let index = self.index(number, &cluster)?;
+        let before = usize::from(cluster.kind == Kind::Blobs);
+        let first = index.times.partition_point(|time| *time < start_ms);
+        let end = index.times.partition_point(|time| *time <= end_ms);
+        let first = first.saturating_sub(before);
+        if first >= end {
+            return Ok(None);
+        }
+        let times = match &self.within {
+            Some((known, times)) if *known == number => times.clone(),
+            _ if first == 0 && end == index.times.len() => index.times.clone(),
+            _ => Arc::from(&index.times[first..end]),
+        };
+        self.within = Some((number, times.clone()));
+        let (chunk, cells) = self.cells(series)?;
+        let cells = cells.start + first..cells.start + end;
+        let values = match &*chunk {
+            Chunk::Floats { values, starts } => PieceValues::Floats {
+                values: values[cells.clone()].to_vec(),
+                starts: starts.get(cells).unwrap_or_default().to_vec(),
+            },
+            Chunk::Blobs(blobs) => {
+                let samples = Chunk::samples(&blobs[cells]);
+                PieceValues::Blobs(samples.map_err(|_| self.wrong("histogram"))?)
+            }
+        };
+        Ok(Some(Piece { times, values }))
+    }
+
+    pub(crate) fn fingerprint(&mut self, series: u32) -> Result<u128, Error> {
+        let (block, at) = split(series, footer::FINGERPRINTS);
+        let known = self
+            .fingerprints
+            .take()
+            .filter(|(known, _)| *known == block);
+        let (_, found) = match known {
+            Some(known) => self.fingerprints.insert(known),
+            None => {
+                let places = &self.part.footer.places.fingerprints;
+                let place = *places
+                    .get(block)
+                    .ok_or_else(|| self.wrong("number of series"))?;
+                let found = self.part.decoded(self.cache, place, |bytes| {
+                    let mut reader = Reader::new(bytes);
+                    let count = bytes.len() / 16;
+                    Ok(FingerprintBlock(
+                        (0..count)
+                            .map(|_| reader.u128())
+                            .collect::<Result<_, _>>()?,
+                    ))
+                })?;
+                self.fingerprints.insert((block, found))
+            }
+        };
+        let fingerprint = found.0.get(at).copied();
+        fingerprint.ok_or_else(|| self.wrong("number of series"))
+    }
+
+    pub(crate) fn labels(&mut self, series: u32) -> Result<Labels, Error> {
+        let (block, at) = split(series, footer::SERIES);
+        let known = self.series.take().filter(|(known, _)| *known == block);
+        let (_, found) = match known {
+            Some(known) => self.series.insert(known),
+            None => {
+                let places = &self.part.footer.places;
+                let place = *places
+                    .series
+                    .get(block)
+                    .ok_or_else(|| self.wrong("number of series"))?;
+                let count = count_in_block(block, footer::SERIES, self.part.footer.series);
+                let found = self
+                    .part
+                    .decoded(self.cache, place, |bytes| series_block(bytes, count))?;
+                self.series.insert((block, found))
+            }
+        };
+        let found = found.clone();
+        let symbols = found
+            .0
+            .get(at)
+            .ok_or_else(|| self.wrong("number of series"))?;
+        let labels = symbols.iter().map(|(name, value)| {
+            Ok(Label {
+                name: self.symbol(*name)?,
+                value: self.symbol(*value)?,
+            })
+        });
+        let labels: Vec<Label> = labels.collect::<Result<_, Error>>()?;
+        let in_order = labels.is_sorted_by(|left, right| left.name < right.name);
+        if !in_order || labels.iter().any(|label| label.value.is_empty()) {
+            return Err(self.wrong("labels"));
+        }
+        Ok(Labels::from_sorted(labels))
+    }
+
+    fn symbol(&mut self, symbol: u32) -> Result<Arc<str>, Error> {
+        let (block, at) = split(symbol, footer::SYMBOLS);
+        let place = self.part.footer.places.symbols.get(block).copied();
+        let place = place.ok_or_else(|| self.wrong("symbol"))?;
+        let found = match &self.symbols[block] {
+            Some(found) => found,
+            None => {
+                let found = self.part.decoded(self.cache, place, symbol_block)?;
+                self.symbols[block].insert(found)
+            }
+        };
+        let text = found.0.get(at).cloned();
+        text.ok_or_else(|| self.wrong("symbol"))
+    }
+}
+
+fn series_block(bytes: &[u8], count: u32) -> Result<SeriesBlock, Malformed> {
+    let plain = packed::decompress(bytes)?;
+    let mut reader = Reader::new(&plain);
+    let mut series = Vec::new();
+    for _ in 0..count {
+        let labels = reader.count(2)?;
+        let labels = (0..labels).map(|_| Ok((reader.varint_u32()?, reader.varint_u32()?)));
+        series.push(labels.collect::<Result<_, Malformed>>()?);
+    }
+    Ok(SeriesBlock(series))
+}
+
+fn symbol_block(bytes: &[u8]) -> Result<SymbolBlock, Malformed> {
+    let plain = packed::decompress(bytes)?;
+    let mut reader = Reader::new(&plain);
+    let mut symbols = Vec::new();
+    while !reader.is_empty() {
+        symbols.push(Arc::from(reader.text()?));
+    }
+    Ok(SymbolBlock(symbols))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn random_bytes_are_at_most_malformed(bytes: Vec<u8>, rows in 0usize..50) {
+            let packed = packed::compress(&bytes);
+            if let Ok(block) = series_block(&packed, 3) {
+                prop_assert_eq!(block.0.len(), 3);
+            }
+            if let Ok(block) = symbol_block(&packed) {
+                prop_assert!(block.0.len() <= bytes.len());
+            }
+            if let Ok(index) = ClusterIndex::decode(&bytes, rows) {
+                prop_assert_eq!(index.times.len(), rows);
+            }
+            prop_assert_eq!(packed::decompress(&packed), Ok(bytes.clone()));
+            if let Ok(plain) = packed::decompress(&bytes) {
+                prop_assert!(plain.len() < 1 << 30);
+            }
+        }
+    }
+}

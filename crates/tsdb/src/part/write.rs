@@ -1,0 +1,263 @@
+//! Writing a part: clusters one after the other, then the index.
+//!
+//! The file is written aside under a name that no start reads, flushed, renamed, and its directory flushed: a
+//! part is there whole or not at all.
+
+use std::path::Path;
+
+use pitcrew_promql::labels::Labels;
+
+use super::{
+    Part, PartName,
+    block::BlockWriter,
+    chunk,
+    footer::{self, Cluster, Clusters, Footer, Kind},
+    numbers, packed,
+    terms::TermsWriter,
+};
+use crate::{
+    bytes::{Put, as_u32},
+    error::Error,
+    symbols::Symbols,
+    wal::sync_directory,
+};
+
+pub(crate) struct PartWriter {
+    out: BlockWriter,
+    symbols: Symbols,
+    symbols_written: u32,
+    terms: TermsWriter,
+    clusters: Vec<Cluster>,
+    footer: Footer,
+    /// Labels and fingerprints of series that aren't in a block yet.
+    series: Vec<u8>,
+    fingerprints: Vec<u8>,
+    open: Option<OpenCluster>,
+}
+
+/// A cluster that is being written.
+struct OpenCluster {
+    first_series: u32,
+    kind: Kind,
+    times: Vec<i64>,
+    /// First column and place of each chunk.
+    chunks: Vec<(u32, u64)>,
+    columns: u32,
+    chunk_first: u32,
+    values: Vec<f64>,
+    starts: Vec<i64>,
+    blobs: Vec<Box<[u8]>>,
+    blob_bytes: usize,
+}
+
+/// What a column of a cluster holds, one for each of its timestamps.
+pub(crate) enum ColumnValues<'a> {
+    Floats(&'a [f64]),
+    FloatsWithStarts(&'a [f64], &'a [i64]),
+    Blobs(Vec<Box<[u8]>>),
+}
+
+/// The file's path while it isn't whole.
+fn aside(directory: &Path, number: u64) -> std::path::PathBuf {
+    directory.join("parts").join(format!("{number:010}.tmp"))
+}
+
+impl PartWriter {
+    /// `footer`: what is known beforehand.
+    pub(crate) fn begin(directory: &Path, number: u64, footer: Footer) -> Result<Self, Error> {
+        let mut out = BlockWriter::create(&aside(directory, number))?;
+        out.put_raw(&footer::header())?;
+        Ok(PartWriter {
+            out,
+            symbols: Symbols::new(footer.secret),
+            symbols_written: 0,
+            terms: TermsWriter::default(),
+            clusters: Vec::new(),
+            footer: Footer {
+                min_ms: i64::MAX,
+                max_ms: i64::MIN,
+                ..footer
+            },
+            series: Vec::new(),
+            fingerprints: Vec::new(),
+            open: None,
+        })
+    }
+
+    /// Begins a cluster of series with exactly these timestamps, of which there is at least one.
+    pub(crate) fn begin_cluster(&mut self, kind: Kind, times: Vec<i64>) {
+        debug_assert!(self.open.is_none() && !times.is_empty());
+        self.open = Some(OpenCluster {
+            first_series: self.footer.series,
+            kind,
+            times,
+            chunks: Vec::new(),
+            columns: 0,
+            chunk_first: 0,
+            values: Vec::new(),
+            starts: Vec::new(),
+            blobs: Vec::new(),
+            blob_bytes: 0,
+        });
+    }
+
+    /// Adds a series to the cluster.
+    pub(crate) fn column(
+        &mut self,
+        labels: &Labels,
+        fingerprint: u128,
+        values: ColumnValues<'_>,
+    ) -> Result<(), Error> {
+        self.add_series(labels, fingerprint)?;
+        let cluster = self.open.as_mut().expect("a column belongs to a cluster");
+        self.footer.samples += cluster.times.len() as u64;
+        match values {
+            ColumnValues::Floats(values) => {
+                cluster.values.extend(values);
+                if cluster.kind == Kind::FloatsWithStarts {
+                    cluster.starts.resize(cluster.values.len(), 0);
+                }
+            }
+            ColumnValues::FloatsWithStarts(values, starts) => {
+                cluster.values.extend(values);
+                cluster.starts.extend(starts);
+            }
+            ColumnValues::Blobs(blobs) => {
+                cluster.blob_bytes += blobs.iter().map(|blob| blob.len()).sum::<usize>();
+                cluster.blobs.extend(blobs);
+            }
+        }
+        cluster.columns += 1;
+        let another = cluster.values.len() + cluster.times.len();
+        if another > chunk::VALUES || cluster.blob_bytes > chunk::BLOB_BYTES {
+            cluster.close_chunk(&mut self.out)?;
+        }
+        Ok(())
+    }
+
+    fn add_series(&mut self, labels: &Labels, fingerprint: u128) -> Result<(), Error> {
+        let series = self.footer.series;
+        self.series.put_count(labels.len());
+        for label in labels.iter() {
+            let name = self.symbols.intern(&label.name);
+            let value = self.symbols.intern(&label.value);
+            self.series.put_varint(u64::from(name));
+            self.series.put_varint(u64::from(value));
+            self.terms.add(series, name, value);
+        }
+        self.fingerprints.put(&fingerprint.to_le_bytes());
+        self.footer.series += 1;
+        let count = self.footer.series as usize;
+        if count.is_multiple_of(footer::SERIES) {
+            self.close_series()?;
+        }
+        if count.is_multiple_of(footer::FINGERPRINTS) {
+            self.close_fingerprints()?;
+        }
+        while self.symbols.count() - self.symbols_written as usize >= footer::SYMBOLS {
+            self.close_symbols(footer::SYMBOLS)?;
+        }
+        Ok(())
+    }
+
+    fn close_series(&mut self) -> Result<(), Error> {
+        if !self.series.is_empty() {
+            let place = self.out.put(&packed::compress(&self.series))?;
+            self.footer.places.series.push(place);
+            self.series.clear();
+        }
+        Ok(())
+    }
+
+    fn close_fingerprints(&mut self) -> Result<(), Error> {
+        if !self.fingerprints.is_empty() {
+            let place = self.out.put(&self.fingerprints)?;
+            self.footer.places.fingerprints.push(place);
+            self.fingerprints.clear();
+        }
+        Ok(())
+    }
+
+    fn close_symbols(&mut self, count: usize) -> Result<(), Error> {
+        let from = self.symbols_written;
+        let mut plain = Vec::new();
+        for symbol in from..from + as_u32(count) {
+            plain.put_text(self.symbols.text(symbol));
+        }
+        let place = self.out.put(&packed::compress(&plain))?;
+        self.footer.places.symbols.push(place);
+        self.symbols_written += as_u32(count);
+        Ok(())
+    }
+
+    pub(crate) fn end_cluster(&mut self) -> Result<(), Error> {
+        let mut cluster = self.open.take().expect("a cluster was begun");
+        cluster.close_chunk(&mut self.out)?;
+        let mut bytes = Vec::new();
+        numbers::put_times(&mut bytes, &cluster.times);
+        bytes.put_count(cluster.chunks.len());
+        let (mut column, mut place) = (0, 0);
+        for (first, at) in &cluster.chunks {
+            bytes.put_varint(u64::from(first - column));
+            bytes.put_varint(at - place);
+            (column, place) = (*first, *at);
+        }
+        let (min_ms, max_ms) = (cluster.times[0], cluster.times[cluster.times.len() - 1]);
+        self.footer.min_ms = self.footer.min_ms.min(min_ms);
+        self.footer.max_ms = self.footer.max_ms.max(max_ms);
+        self.clusters.push(Cluster {
+            first_series: cluster.first_series,
+            series: cluster.columns,
+            kind: cluster.kind,
+            rows: as_u32(cluster.times.len()),
+            min_ms,
+            max_ms,
+            place: self.out.put(&bytes)?,
+        });
+        Ok(())
+    }
+
+    /// Writes the index and puts the file in its place.
+    pub(crate) fn finish(mut self, directory: &Path, number: u64) -> Result<Part, Error> {
+        self.close_series()?;
+        self.close_fingerprints()?;
+        let left = self.symbols.count() - self.symbols_written as usize;
+        if left > 0 {
+            self.close_symbols(left)?;
+        }
+        self.footer.places.terms = self.terms.finish(&self.symbols, &mut self.out)?;
+        self.footer.places.clusters = self.out.put(&Clusters(self.clusters).encode())?;
+        let place = self.out.put(&self.footer.encode())?;
+        self.out.put_raw(&footer::trailer(place))?;
+        let name = PartName {
+            number,
+            min_ms: self.footer.min_ms,
+            max_ms: self.footer.max_ms,
+        };
+        let path = name.path(directory);
+        self.out.finish(&path)?;
+        sync_directory(&directory.join("parts"))?;
+        Part::open(&path, name)
+    }
+}
+
+impl OpenCluster {
+    fn close_chunk(&mut self, out: &mut BlockWriter) -> Result<(), Error> {
+        if self.columns == self.chunk_first {
+            return Ok(());
+        }
+        let bytes = match self.kind {
+            Kind::Blobs => packed::encode_blobs(self.blobs.iter().map(|blob| &**blob)),
+            Kind::Floats | Kind::FloatsWithStarts => {
+                chunk::encode_floats(self.times.len(), &self.values, &self.starts)
+            }
+        };
+        self.chunks.push((self.chunk_first, out.put(&bytes)?));
+        self.chunk_first = self.columns;
+        self.values.clear();
+        self.starts.clear();
+        self.blobs.clear();
+        self.blob_bytes = 0;
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+//! The store: everything behind its locks.
+//!
+//! One writer at a time has the log; head and parts are read by any number of queries. Locks are taken in the
+//! order of the fields, and none is held while the disk is waited for except the writer's own.
+
+use std::{
+    collections::{BTreeSet, hash_map::RandomState},
+    fs::{self, File},
+    hash::{BuildHasher, Hasher},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::{
+    append::Writer,
+    cache::Cache,
+    error::{At, Error},
+    exemplars::{Exemplars, Families},
+    head::Head,
+    losses::Losses,
+    maintain::Upkeep,
+    options::Options,
+    part::Part,
+    recover,
+};
+
+/// A store of metrics in a directory.
+#[derive(Debug)]
+pub struct Store {
+    pub(crate) options: Options,
+    /// Keys are hashed with it: random, so that nobody can send keys that collide.
+    pub(crate) key_seed: u64,
+    pub(crate) upkeep: Mutex<Upkeep>,
+    pub(crate) writer: Mutex<Writer>,
+    pub(crate) head: RwLock<Head>,
+    /// Ascending by order.
+    pub(crate) parts: RwLock<Arc<Vec<Arc<Part>>>>,
+    pub(crate) exemplars: Mutex<Exemplars>,
+    pub(crate) families: Mutex<Families>,
+    pub(crate) losses: Mutex<Losses>,
+    /// What of the parts couldn't be read.
+    pub(crate) damage: Mutex<BTreeSet<String>>,
+    pub(crate) cache: Cache,
+    notices: Vec<String>,
+    /// Locked as long as the store is open.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens a store, or makes one. Reads what the log holds beyond the parts.
+    pub fn open(options: Options, now_ms: i64) -> Result<Self, Error> {
+        let directory = &options.directory;
+        for folder in ["log", "parts", "quarantine"] {
+            let path = directory.join(folder);
+            fs::create_dir_all(&path).at("create", &path)?;
+        }
+        let path = directory.join("lock");
+        let lock = File::create(&path).at("create", &path)?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| Error::InUse {
+            path: directory.clone(),
+        })?;
+        let recovered = recover::recover(&options, random(), now_ms)?;
+        Ok(Store {
+            key_seed: random(),
+            writer: Mutex::new(Writer::new(recovered.wal, now_ms)),
+            head: RwLock::new(recovered.head),
+            exemplars: Mutex::new(recovered.exemplars),
+            families: Mutex::new(recovered.families),
+            losses: Mutex::new(recovered.losses),
+            damage: Mutex::default(),
+            cache: Cache::new(options.limits.cache_bytes),
+            parts: RwLock::new(Arc::new(recovered.parts)),
+            upkeep: Mutex::new(Upkeep::new(recovered.next_part, recovered.secret)),
+            notices: recovered.notices,
+            options,
+            _lock: lock,
+        })
+    }
+
+    /// What was found out of order when the store was opened, and what was done about it.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
+    /// What of the parts couldn't be read since the store was opened.
+    pub fn damage(&self) -> Vec<String> {
+        lock(&self.damage).iter().cloned().collect()
+    }
+
+    /// How much there is.
+    pub fn statistics(&self) -> Statistics {
+        let parts = read(&self.parts).clone();
+        let head = read(&self.head);
+        let frozen = head
+            .frozen
+            .as_ref()
+            .map_or(0, |frozen| frozen.filling.samples);
+        Statistics {
+            series: head.table.len(),
+            head_samples: head.filling.samples + frozen,
+            head_bytes: head.bytes(),
+            parts: parts.len(),
+            part_samples: parts.iter().map(|part| part.footer.samples).sum(),
+            part_bytes: parts.iter().map(|part| part.file.length).sum(),
+        }
+    }
+
+    /// Makes everything that was appended survive a power cut. Appending goes on meanwhile.
+    pub fn sync(&self) -> Result<(), Error> {
+        let files = lock(&self.writer).wal.take_unsynced();
+        for (path, file) in files {
+            if let Err(source) = file.sync_data() {
+                lock(&self.writer).wal.not_flushed();
+                return Err(source).at("flush", &path);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How much a store holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statistics {
+    /// Series that report.
+    pub series: usize,
+    /// Samples that aren't in a part yet.
+    pub head_samples: u64,
+    /// An estimate of what series and samples take in memory.
+    pub head_bytes: usize,
+    /// Files of sealed samples.
+    pub parts: usize,
+    /// Their samples; one that is in two of them counts twice.
+    pub part_samples: u64,
+    /// Their bytes, index included.
+    pub part_bytes: u64,
+}
+
+/// A panic elsewhere leaves data that is consistent: every change under a lock is complete or not begun.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn read<T>(shared: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    shared.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn write<T>(shared: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    shared.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A random number of the standard library's own making, fresh for each process.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

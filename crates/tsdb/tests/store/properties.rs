@@ -1,0 +1,113 @@
+//! Random writes, seals, merges, restarts and backups in any order: the store says exactly what was written.
+
+use pitcrew_promql::labels::{MatchOp, Matcher};
+use pitcrew_tsdb::Store;
+use proptest::{collection::vec, prelude::*};
+
+use crate::world::{
+    NOW_MS, Truth, Written, append, differences, everything, maintain, options, scratch, written,
+};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Append(Vec<Written>),
+    Seal,
+    Maintain,
+    Restart,
+    /// Goes on with a backup of the store.
+    Backup,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        5 => vec(written(), 1..30).prop_map(Step::Append),
+        3 => Just(Step::Seal),
+        1 => Just(Step::Maintain),
+        1 => Just(Step::Restart),
+        1 => Just(Step::Backup),
+    ]
+}
+
+fn matchers() -> Vec<Vec<Matcher>> {
+    let matcher = |name: &str, op, value: &str| Matcher::new(name, op, value).expect("a pattern");
+    vec![
+        vec![matcher("__name__", MatchOp::Equal, "b")],
+        vec![matcher("job", MatchOp::NotEqual, "x")],
+        vec![matcher("number", MatchOp::Matches, "1.*|2")],
+        vec![
+            matcher("number", MatchOp::Matches, "1|2|77"),
+            matcher("job", MatchOp::NotMatches, "y.*"),
+        ],
+        vec![
+            matcher("absent", MatchOp::Equal, ""),
+            matcher("__name__", MatchOp::Matches, "a.+|c"),
+        ],
+        vec![matcher("number", MatchOp::NotEqual, "")],
+        vec![matcher("absent", MatchOp::NotEqual, "")],
+    ]
+}
+
+fn check(store: &Store, truth: &Truth) {
+    let (found, warnings) = everything(store, &[]);
+    assert_eq!(warnings, Vec::<String>::new());
+    assert_eq!(differences(&found, truth), Vec::<String>::new());
+    for matchers in matchers() {
+        let mut expected = truth.clone();
+        expected.retain(|(labels, _), _| {
+            matchers
+                .iter()
+                .all(|matcher| matcher.matches(labels.get(matcher.name())))
+        });
+        let found = everything(store, &matchers).0;
+        assert_eq!(
+            differences(&found, &expected),
+            Vec::<String>::new(),
+            "{matchers:?}"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn what_is_written_is_read_back_bit_for_bit(steps in vec(step(), 1..25)) {
+        let directory = scratch();
+        let mut path = directory.path().join("0");
+        let mut store = Store::open(options(&path), NOW_MS).unwrap();
+        let mut truth = Truth::new();
+        let mut now_ms = NOW_MS;
+        for (number, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Append(written) => {
+                    let before = truth.len() as u64;
+                    let count = written.len() as u64;
+                    let accepted = append(&store, &written, &mut truth).unwrap();
+                    prop_assert_eq!(accepted.refused.count, 0);
+                    prop_assert_eq!(accepted.samples + accepted.duplicates, count);
+                    // What is in a part already is only found out when it is read.
+                    prop_assert!(accepted.samples >= truth.len() as u64 - before);
+                }
+                Step::Seal => {
+                    store.seal(now_ms).unwrap();
+                }
+                Step::Maintain => {
+                    now_ms += 3_600_000;
+                    maintain(&store, now_ms).unwrap();
+                }
+                Step::Restart => {
+                    drop(store);
+                    store = Store::open(options(&path), now_ms).unwrap();
+                    prop_assert_eq!(store.notices(), Vec::<String>::new());
+                }
+                Step::Backup => {
+                    path = directory.path().join((number + 1).to_string());
+                    store.backup(&path).unwrap();
+                    drop(store);
+                    store = Store::open(options(&path), now_ms).unwrap();
+                }
+            }
+            check(&store, &truth);
+        }
+    }
+}
