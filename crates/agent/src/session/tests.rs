@@ -267,11 +267,11 @@ async fn a_certificate_that_can_not_be_saved_is_used_and_saved_later() {
     server.order().await;
     server.answer_beat(NOW).await;
     assert_eq!(server.outcome().await.kind, OutcomeKind::Done);
-    let papers = server.agent.papers.as_ref().unwrap();
-    assert_eq!(papers.identity().certificate, "new");
+    let membership = server.agent.membership.as_ref().unwrap();
+    assert_eq!(membership.identity().certificate, "new");
     assert!(!at.exists());
     std::fs::remove_dir(&in_the_way).unwrap();
-    papers.save();
+    membership.save_identity();
     let saved = Identity::load(server.directory.path()).unwrap().unwrap();
     assert_eq!(saved.certificate, "new");
 }

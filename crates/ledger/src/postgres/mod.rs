@@ -238,7 +238,6 @@ mod tests {
     fn no_error_and_no_description_repeats_a_password() {
         for address in [
             "postgresql://p:s3cret@127.0.0.1/ledger?sslmode=no",
-            "postgresql://p:x?s3cret=y@127.0.0.1/ledger",
             "host=127.0.0.1 user=p passwort=s3cret",
         ] {
             let error = Postgres::new(address, None, None).unwrap_err();
@@ -246,6 +245,7 @@ mod tests {
         }
         for address in [
             "postgresql://p:s3cret@127.0.0.1/ledger",
+            "postgresql://p:x?s3cret=y@127.0.0.1/ledger",
             "host=127.0.0.1 user=p password=s3cret",
         ] {
             let database = Postgres::new(address, None, None).unwrap();
