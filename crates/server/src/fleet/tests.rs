@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::mpsc as std_mpsc};
 
 use pitcrew_model::{
     Action, Address, Authority as OrderAuthority, Autonomy, Labels, Limits, Order, OrderId,
-    OutcomeKind, Place, Proves, RedisTest, Secret, Selector, TestKind, Timestamp,
+    Outcome, OutcomeKind, Place, Proves, RedisTest, Runner, Secret, Selector, TestKind, Timestamp,
 };
 use pitcrew_probe::Tools;
 use pitcrew_wire::{Hello, Protocol, ToAgent, ToServer, WireError};
@@ -87,9 +87,13 @@ impl Base {
 
     /// A connection that the certificate of this generation was shown on.
     fn connect(&self, generation: u64, peer: IpAddr) -> Host {
+        self.connect_as(self.host(), generation, peer)
+    }
+
+    fn connect_as(&self, host: HostName, generation: u64, peer: IpAddr) -> Host {
         let (stream, theirs) = duplex(1 << 16);
         let proven = Proven {
-            host: self.host(),
+            host,
             generation,
             peer,
             expires_at: self.fleet.clock.now() + Duration::from_secs(3_600),
@@ -247,6 +251,56 @@ fn order() -> Order {
         digest: String::new(),
         target_is_down: false,
     }
+}
+
+#[tokio::test]
+async fn this_hosts_own_agent_hears_what_looks_into_it_and_is_sent_signed_orders_as_any_other() {
+    let base = Base::new();
+    let mut own = base.connect_as(HostName::local(), 0, PEER);
+    own.hello("1").await;
+    assert!(matches!(own.hear().await, Ok(ToAgent::Welcome(_))));
+    own.inventory(Vec::new()).await;
+    let web = Target {
+        runner: Some(Runner::Supervised),
+        ..target("web-1", "127.0.0.1:80")
+    };
+    base.fleet.watch(&Arc::new(web.clone()), &service_inside());
+    let Ok(ToAgent::Watch { runner, tests, .. }) = own.hear().await else {
+        panic!("it is told");
+    };
+    assert_eq!((runner, tests.len()), (Some(Runner::Supervised), 1));
+    let order = Order {
+        target: Arc::new(web),
+        ..order()
+    };
+    let local = HostName::local();
+    let carrying_out = base.fleet.carry_out(&local, &order);
+    let answering = async {
+        let Ok(ToAgent::Order(signed)) = own.hear().await else {
+            panic!("it is ordered");
+        };
+        let addressed = base.fleet.own_signer.key().verify(&signed).unwrap();
+        assert!(addressed.host.is_local());
+        let outcome = Outcome {
+            order: order.id,
+            kind: OutcomeKind::Done,
+            at: Timestamp::ZERO,
+            detail: "restarted".into(),
+        };
+        let operation = order.operation.clone();
+        own.say(&ToServer::Outcome { operation, outcome }).await;
+    };
+    let (outcome, ()) = tokio::join!(carrying_out, answering);
+    assert_eq!(
+        (outcome.kind, &*outcome.detail),
+        (OutcomeKind::Done, "restarted")
+    );
+    assert_eq!(
+        base.fleet.sessions().len(),
+        0,
+        "it is no host on the network"
+    );
+    assert!(base.fleet.targets().is_empty());
 }
 
 #[tokio::test]
