@@ -127,7 +127,7 @@ impl Base {
 struct NoProcesses;
 
 impl pitcrew_probe::ProcessStates for NoProcesses {
-    fn state(&self, _: &Target, _: &pitcrew_model::Runner) -> pitcrew_probe::ProcessState {
+    fn state(&self, _: &Target, _: &Runner) -> pitcrew_probe::ProcessState {
         pitcrew_probe::ProcessState::Unknown { why: String::new() }
     }
 }
