@@ -159,7 +159,6 @@ guards! {
     UnknownIsVerified "unknown_is_verified" "what may have taken effect is looked at, not repeated";
     OutcomeOverdue "outcome_overdue" "an outcome that never comes counts as `may have taken effect`";
     ProofAfterOrder "proof_after_order" "the next order needs proof from after this one";
-    ProofAfterHostsOrder "proof_after_hosts_order" "on any target that its host's order touched";
     TestsDecide "tests_decide" "the actuator's own success is no proof";
     VerifiedByAll "verified_by_all" "every observer that reports must see it pass";
     VerifiedByReport "verified_by_report" "what failed is disproved by passes that were reported, not by `unchanged`";

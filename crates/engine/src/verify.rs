@@ -56,7 +56,7 @@ impl Engine {
             self.forget_before(at, outcome.at);
             self.probe_all(at, out);
         }
-        if outcome.kind != OutcomeKind::Failed && holds(Guard::ProofAfterHostsOrder) {
+        if outcome.kind != OutcomeKind::Failed {
             let machine = self.fleet.find(&order.acts_on().id);
             for touched in machine.map_or_else(Vec::new, |at| self.fleet.touched_by(at)) {
                 self.forget_before(touched, outcome.at);

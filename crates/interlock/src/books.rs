@@ -431,7 +431,7 @@ impl Interlock {
         let is_out = on_probation && holds(Guard::ProbationIsNotUp)
             || held && holds(Guard::HeldIsNotUp)
             || flying && holds(Guard::FlyingIsNotUp)
-            || self.is_carried(entry) && holds(Guard::CarriedIsNotUp)
+            || self.is_carried(entry)
             || untested && holds(Guard::UntestedIsNotUp);
         !is_out
             && self.tests_of(entry).all(|(position, test)| {
