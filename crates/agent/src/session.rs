@@ -66,7 +66,8 @@ const CONCURRENCY: usize = 64;
 
 type Incoming = mpsc::Receiver<Result<ToAgent, WireError>>;
 
-/// `welcomed` is called when the server has taken this host in, with the time within which to come back. It always ends with an error: of whom it was.
+/// `welcomed` is called when the server has taken this host in, with the time within which to come back. It always ends
+/// with an error: of whom it was.
 pub(crate) async fn run(
     agent: &Arc<Agent>,
     server: &str,
