@@ -620,6 +620,9 @@ impl Engine {
             self.drop_pending_order(now, id, out);
         }
         self.let_order_settle(id);
+        if holds(Guard::GivenBackAtClose) {
+            self.give_back(now, id, "its case is over", out);
+        }
         let target = self.open_case(id).target.clone();
         self.unplaced.remove(&target);
         let case = self.open_case_mut(id);

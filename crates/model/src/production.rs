@@ -5,8 +5,8 @@ use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DnsRecord, Labels, Limits, PowerRule, Rate, ReceiverName, RepairName, Runner, RunnerTemplate,
-    Selector, ServiceName, SourceName, Target, Test, TestName, Timestamp,
+    DnsRecord, Drain, Labels, Limits, PowerRule, Rate, ReceiverName, RepairName, Runner,
+    RunnerTemplate, Selector, ServiceName, SourceName, Target, Test, TestName, Timestamp,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +76,9 @@ pub struct Service {
     pub windows: Vec<Window>,
     /// For targets whose source names no runner.
     pub runs_as: Option<RunnerTemplate>,
+    /// How its targets are taken out of use and given back.
+    #[serde(default)]
+    pub drain: Option<Drain>,
 }
 
 impl Service {

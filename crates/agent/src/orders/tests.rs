@@ -42,6 +42,9 @@ impl Host {
         let for_actuators = Arc::clone(&time);
         let clock = move || for_actuators.latest(boot_ms()).unwrap();
         let signer = signer();
+        let actuators = Actuators::new(supervisor, Arc::new(clock));
+        let leases = Arc::new(Leases::open(directory.path(), "boot-1").unwrap());
+        let watch = leases.watch(&actuators);
         let orders = Orders {
             installation: "i1".into(),
             boot_id: "boot-1".into(),
@@ -50,7 +53,8 @@ impl Host {
             host,
             commands: vec![mark],
             caps: Some(Caps::open(directory.path(), limits).unwrap()),
-            actuators: Actuators::new(supervisor, Arc::new(clock)),
+            actuators,
+            leases: Some((leases, watch)),
             time,
         };
         Self {
@@ -78,6 +82,7 @@ impl Host {
                 target: Arc::new(target),
                 service: None,
                 host: None,
+                lease: None,
                 // What the server says the command is must not matter.
                 action: Action::Command {
                     name: "mark".into(),

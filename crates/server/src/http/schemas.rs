@@ -204,6 +204,7 @@ fn targets() -> Schemas {
                 ("paused", truth()),
                 ("pauses", list(reference("PauseStatus"))),
                 ("on_hold", number()),
+                ("drained", number()),
                 ("breakers", list(text())),
             ]),
         ),
@@ -273,6 +274,15 @@ fn targets() -> Schemas {
                         ("why", text()),
                         ("until", time()),
                         ("stopped", truth()),
+                    ])),
+                ),
+                (
+                    "drained",
+                    or_null(object(&[
+                        ("lease", id("order")),
+                        ("case", or_null(id("case"))),
+                        ("until", time()),
+                        ("ending", or_null(text())),
                     ])),
                 ),
             ]),
@@ -385,6 +395,11 @@ fn orders() -> Schemas {
                 &["restart", "start", "stop", "reboot", "power_cycle"],
                 &[
                     (
+                        "drain",
+                        object(&[("by", json!({ "type": "object" })), ("lease", duration())]),
+                    ),
+                    ("undrain", json!({ "type": "object" })),
+                    (
                         "command",
                         object(&[
                             ("name", text()),
@@ -409,6 +424,10 @@ fn orders() -> Schemas {
                 ("target", reference("Target")),
                 ("service", or_null(text())),
                 ("action", reference("Action")),
+                (
+                    "lease",
+                    or_null(object(&[("id", id("order")), ("until", time())])),
+                ),
                 ("runner", or_null(reference("Runner"))),
                 (
                     "authority",
