@@ -177,6 +177,7 @@ guards! {
     UnknownIsVerified "unknown_is_verified" "what may have taken effect is looked at, not repeated";
     OutcomeOverdue "outcome_overdue" "an outcome that never comes counts as `may have taken effect`";
     ProofAfterOrder "proof_after_order" "the next order needs proof from after this one";
+    ProofAfterHostsOrder "proof_after_hosts_order" "so does one on anything that an order on its host touched";
     TestsDecide "tests_decide" "the actuator's own success is no proof";
     VerifiedByAll "verified_by_all" "every observer that reports must see it pass";
     VerifiedByReport "verified_by_report" "what failed is disproved by passes that were reported, not by `unchanged`";

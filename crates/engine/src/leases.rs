@@ -180,6 +180,7 @@ impl Engine {
         }
         let waits_for = leased.out;
         self.undo(now, target, &format!("{by}: {why}"), out);
+        self.save_lease(target, out);
         if waits_for.is_some() {
             return Ok(None);
         }

@@ -64,7 +64,10 @@ impl Engine {
             self.forget_before(at, outcome.at);
             self.probe_all(at, out);
         }
-        if !order.action.is_drain() && outcome.kind != OutcomeKind::Failed {
+        if !order.action.is_drain()
+            && outcome.kind != OutcomeKind::Failed
+            && holds(Guard::ProofAfterHostsOrder)
+        {
             let machine = self.fleet.find(&order.acts_on().id);
             for touched in machine.map_or_else(Vec::new, |at| self.fleet.touched_by(at)) {
                 self.forget_before(touched, outcome.at);

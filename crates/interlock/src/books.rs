@@ -433,7 +433,7 @@ impl Interlock {
         let is_out = on_probation && holds(Guard::ProbationIsNotUp)
             || held && holds(Guard::HeldIsNotUp)
             || flying && holds(Guard::FlyingIsNotUp)
-            || self.is_carried(entry)
+            || self.is_carried(entry) && holds(Guard::CarriedIsNotUp)
             || self.leases.is_out_of_use(id)
             || untested && holds(Guard::UntestedIsNotUp);
         !is_out

@@ -82,6 +82,7 @@ guards! {
     ProbationBegins "probation_begins" "3: a target is on probation after an order";
     HeldIsNotUp "held_is_not_up" "3: a target in a person's hand is not counted on";
     FlyingIsNotUp "flying_is_not_up" "3: a target with an order in flight is not counted on";
+    CarriedIsNotUp "carried_is_not_up" "3: nor is one whose host has an order in flight";
     UntestedIsNotUp "untested_is_not_up" "3: a target that nothing tests is not counted on";
     UnknownIsNotUp "unknown_is_not_up" "3: a target nobody hears of is not counted on";
     FailedIsNotUp "failed_is_not_up" "3: a target that failed its last round is not counted on";

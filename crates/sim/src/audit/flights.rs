@@ -98,11 +98,11 @@ impl Flights {
             .map(|flight| &flight.order)
     }
 
-    /// Whether an order without outcome is on one of these.
+    /// Whether an order without outcome, and that changes how they are, is on one of these.
     pub(super) fn is_out_on(&self, targets: &[&TargetId]) -> bool {
         self.flights
             .values()
-            .filter(|flight| flight.is_out())
+            .filter(|flight| flight.is_out() && !flight.order.action.is_drain())
             .map(|flight| &flight.order)
             .any(|order| {
                 targets.contains(&&order.target.id) || targets.contains(&&order.acts_on().id)

@@ -20,6 +20,8 @@ struct Leased {
     until: Timestamp,
     /// Decided on only; whether it left is known later.
     has_left: bool,
+    /// An earlier one was not over.
+    follows_another: bool,
     /// From when on nothing justified it any more.
     over_at: Option<Timestamp>,
     /// An undrain was done. A crash may make the server forget that.
@@ -61,6 +63,7 @@ impl Leases {
             case: order.case,
             until: term.until,
             has_left,
+            follows_another: has_left,
             over_at: None,
             is_back: false,
             undrained_at: None,
@@ -88,10 +91,12 @@ impl Leases {
     }
 
     pub(super) fn outcome(&mut self, outcome: &Outcome) {
-        let began = |leased: &Leased| leased.id == outcome.order;
-        if outcome.kind == OutcomeKind::Failed {
-            self.on
-                .retain(|_, leased| !began(leased) || leased.undrained_at.is_some());
+        // It may be given back all the same: a server that waited for too long takes it for drained.
+        let mut began = self.on.values_mut().filter(|it| it.id == outcome.order);
+        if let Some(leased) = began.next().filter(|it| !it.follows_another)
+            && outcome.kind == OutcomeKind::Failed
+        {
+            leased.is_back = true;
         }
         let Some((target, until)) = self.out.remove(&outcome.order) else {
             return;
