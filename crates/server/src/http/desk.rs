@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use axum::extract::FromRef;
 use pitcrew_model::SourceName;
 use pitcrew_probe::{Scheduler, Tools};
 use tokio::sync::Semaphore;
 
-use super::{readers::Readers, sparing::Overview};
+use super::{prometheus::Prometheus, readers::Readers, sparing::Overview};
 use crate::{
     clock::Clock, core::Inbox, feed::Feed, fleet::Fleet, metrics::Metrics, roster::Roster,
     standing::Standing,
@@ -23,6 +24,7 @@ pub(crate) struct Desk {
     pub(crate) roster: Arc<Roster>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) prometheus: Prometheus,
     pub(crate) feed: Arc<Feed>,
     pub(crate) readers: Readers,
     /// For what takes long: verifying and exporting must not keep `explain` waiting.
@@ -35,4 +37,10 @@ pub(crate) struct Desk {
     pub(crate) accepted: tokio::sync::mpsc::UnboundedSender<SourceName>,
     /// Closed when the server stops: streams end then.
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
+}
+
+impl FromRef<Desk> for Prometheus {
+    fn from_ref(desk: &Desk) -> Self {
+        desk.prometheus.clone()
+    }
 }
