@@ -45,6 +45,7 @@ use crate::{
     serve::ServeError,
     standing::Standing,
     store::Store,
+    telemetry::Telemetry,
 };
 
 pub(crate) struct Parts {
@@ -52,6 +53,7 @@ pub(crate) struct Parts {
     pub(crate) settings: ServerSettings,
     pub(crate) configuration: ConfigurationStatus,
     pub(crate) clock: Clock,
+    pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) record: Option<RecordFile>,
     pub(crate) store: Store,
     pub(crate) kept: Kept,
@@ -123,6 +125,7 @@ impl Running {
             settings,
             configuration,
             clock,
+            telemetry,
             record,
             mut store,
             kept,
@@ -248,6 +251,7 @@ impl Running {
             to_accept,
             directory,
             settings: settings.clone(),
+            telemetry: Arc::clone(&telemetry),
             clock: clock.clone(),
             inbox: inbox.clone(),
             records: records.clone(),
@@ -271,6 +275,7 @@ impl Running {
             roster,
             fleet,
             metrics,
+            telemetry,
             feed,
             readers: Readers::new(Arc::clone(&place)),
             long_readers: Readers::new(place),
