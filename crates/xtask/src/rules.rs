@@ -53,6 +53,9 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "pitcrew-tsdb",
             "pitcrew-wire",
             "pitcrew-agent",
+            "pitcrew-promql",
+            "pitcrew-tsdb",
+            "pitcrew-ingest",
         ],
     ),
     (

@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 
 use super::{prometheus::Prometheus, readers::Readers, sparing::Overview};
 use crate::{
-    clock::Clock, core::Inbox, feed::Feed, fleet::Fleet, metrics::Metrics, roster::Roster,
-    standing::Standing,
+    api::ServerStatus, clock::Clock, core::Inbox, feed::Feed, fleet::Fleet, metrics::Metrics,
+    roster::Roster, standing::Standing, telemetry::Telemetry,
 };
 
 /// Tests run at once on people's requests, beside the scheduled ones.
@@ -25,6 +25,7 @@ pub(crate) struct Desk {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) prometheus: Prometheus,
+    pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) feed: Arc<Feed>,
     pub(crate) readers: Readers,
     /// For what takes long: verifying and exporting must not keep `explain` waiting.
@@ -37,6 +38,15 @@ pub(crate) struct Desk {
     pub(crate) accepted: tokio::sync::mpsc::UnboundedSender<SourceName>,
     /// Closed when the server stops: streams end then.
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
+}
+
+impl Desk {
+    /// How Pitcrew itself stands. What ails its metrics is told, and keeps it from nothing.
+    pub(crate) fn status(&self) -> ServerStatus {
+        let mut status = self.standing.status();
+        status.troubles.extend(self.telemetry.troubles());
+        status
+    }
 }
 
 impl FromRef<Desk> for Prometheus {

@@ -25,5 +25,5 @@ mod test_now;
 pub(crate) use desk::{Desk, REQUESTED_TESTS_MAX};
 pub(crate) use guard::Guard;
 pub(crate) use listen::{Listening, listen};
-pub(crate) use prometheus::{Budget, Prometheus};
+pub(crate) use prometheus::Prometheus;
 pub(crate) use readers::{Place, Readers};

@@ -7,7 +7,7 @@ use axum::{
 };
 use serde_json::{Map, Value};
 
-use crate::{api, core::Stopping};
+use crate::{api, core::Stopping, telemetry::NoStore};
 
 /// An error answer; `members` are added to the body beside the standard ones.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +68,12 @@ fn lister(kind: &str) -> String {
 impl From<Stopping> for Problem {
     fn from(stopping: Stopping) -> Self {
         Self::unavailable(stopping.to_string())
+    }
+}
+
+impl From<NoStore> for Problem {
+    fn from(none: NoStore) -> Self {
+        Self::unavailable(none.to_string())
     }
 }
 

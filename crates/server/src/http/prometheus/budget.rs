@@ -2,30 +2,42 @@
 
 use std::{num::NonZeroUsize, thread, time::Duration};
 
+use crate::telemetry::Telemetry;
+
 /// Budgets of each query, and how many there are at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Budget {
+pub(super) struct Budget {
     /// From the request to the answer, waiting included. A request may ask for less.
-    pub(crate) timeout: Duration,
+    pub(super) timeout: Duration,
     /// Samples held at a time.
-    pub(crate) samples: usize,
+    pub(super) samples: usize,
     /// An estimate of what samples and answer take in memory, in bytes.
-    pub(crate) memory: usize,
+    pub(super) memory: usize,
     /// Queries that run at once; further ones wait.
-    pub(crate) concurrency: usize,
+    pub(super) concurrency: usize,
     /// How long a sample counts as current.
-    pub(crate) lookback: Duration,
+    pub(super) lookback: Duration,
 }
 
-impl Default for Budget {
-    fn default() -> Self {
+impl Budget {
+    pub(super) fn of(telemetry: &Telemetry) -> Self {
+        let settings = &telemetry.settings().query;
+        let concurrency = settings.concurrency.unwrap_or_else(concurrency);
+        let memory = settings
+            .memory_bytes
+            .unwrap_or_else(|| telemetry.query_bytes() / concurrency as u64);
         Self {
-            timeout: Duration::from_secs(120),
-            samples: 50_000_000,
-            memory: 1 << 30,
-            // More would only take turns; a single one would let a long query hold up all dashboards.
-            concurrency: thread::available_parallelism().map_or(2, NonZeroUsize::get).clamp(2, 20),
-            lookback: Duration::from_secs(300),
+            timeout: settings.timeout,
+            samples: settings.samples,
+            memory: usize::try_from(memory).unwrap_or(usize::MAX),
+            concurrency,
+            lookback: settings.lookback,
         }
     }
+}
+
+/// More would only take turns; a single one would let a long query hold up all dashboards.
+fn concurrency() -> usize {
+    let processors = thread::available_parallelism();
+    processors.map_or(2, NonZeroUsize::get).clamp(2, 20)
 }

@@ -17,8 +17,6 @@ mod read;
 mod routes;
 mod status;
 mod syntax;
-#[cfg(test)]
-mod tests;
 
 use std::{
     sync::Arc,
@@ -27,46 +25,40 @@ use std::{
 
 use pitcrew_tsdb::Store;
 
+use crate::telemetry::Telemetry;
 use answer::Error;
-pub(crate) use budget::Budget;
+use budget::Budget;
 use queries::Queries;
 pub(crate) use routes::routes;
-
-/// The store, or why there is none now.
-type StoreNow = dyn Fn() -> Result<Arc<Store>, String> + Send + Sync;
 
 /// What the routes share.
 #[derive(Clone)]
 pub(crate) struct Prometheus {
-    store: Arc<StoreNow>,
-    now_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
+    telemetry: Arc<Telemetry>,
     queries: Arc<Queries>,
     budget: Budget,
     started: SystemTime,
 }
 
 impl Prometheus {
-    pub(crate) fn new(
-        store: impl Fn() -> Result<Arc<Store>, String> + Send + Sync + 'static,
-        now_ms: impl Fn() -> i64 + Send + Sync + 'static,
-        budget: Budget,
-    ) -> Self {
+    pub(crate) fn new(telemetry: Arc<Telemetry>) -> Self {
+        let budget = Budget::of(&telemetry);
         Self {
-            store: Arc::new(store),
-            now_ms: Arc::new(now_ms),
             queries: Arc::new(Queries::new(budget.concurrency)),
+            telemetry,
             budget,
             started: SystemTime::now(),
         }
     }
 
     fn store(&self) -> Result<Arc<Store>, Error> {
-        (self.store)().map_err(Error::unavailable)
+        let store = self.telemetry.store();
+        store.map_err(|none| Error::unavailable(none.to_string()))
     }
 
     /// Milliseconds since the epoch.
     fn now_ms(&self) -> i64 {
-        (self.now_ms)()
+        self.telemetry.now_ms()
     }
 }
 
