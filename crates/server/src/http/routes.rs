@@ -160,7 +160,7 @@ pub(super) const fn number(name: &'static str, says: &'static str) -> Parameter 
     }
 }
 
-const fn one_of(
+pub(super) const fn one_of(
     name: &'static str,
     values: &'static [&'static str],
     says: &'static str,

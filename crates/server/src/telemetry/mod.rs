@@ -128,7 +128,15 @@ impl Telemetry {
 
     /// Stores a batch. What it says was taken survives the end of this process.
     pub(crate) fn append(&self, batch: &Batch<'_>) -> Result<Accepted, NotTaken> {
-        let appended = self.store()?.append(batch, self.now_ms());
+        self.told(self.store()?.append(batch, self.now_ms()))
+    }
+
+    /// The same with samples of any age that is kept.
+    pub(crate) fn backfill(&self, batch: &Batch<'_>) -> Result<Accepted, NotTaken> {
+        self.told(self.store()?.backfill(batch, self.now_ms()))
+    }
+
+    fn told(&self, appended: Result<Accepted, Error>) -> Result<Accepted, NotTaken> {
         // Too much at once passes by itself and is told to whoever sent it.
         let trouble = appended.as_ref().err();
         let trouble = trouble.filter(|error| !matches!(error, Error::Overloaded { .. }));

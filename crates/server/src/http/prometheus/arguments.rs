@@ -6,7 +6,7 @@ use std::{str::FromStr, sync::atomic::Ordering, time::Duration};
 use axum::{
     body::to_bytes,
     extract::{FromRequest, Request},
-    http::{HeaderMap, header},
+    http::{HeaderMap, header, request::Parts},
 };
 use pitcrew_promql::{labels::Matcher, storage::Selection};
 
@@ -38,8 +38,8 @@ impl<S: Send + Sync> FromRequest<S> for Arguments {
             let bytes = bytes.map_err(|error| Error::bad_data(format!("error parsing form values: {error}")))?;
             pairs.extend(decoded(&bytes));
         }
-        pairs.extend(decoded(parts.uri.query().unwrap_or_default().as_bytes()));
-        let gzip = takes_gzip(&parts.headers);
+        let Self { pairs: of_query, gzip } = Self::of_query(&parts);
+        pairs.extend(of_query);
         Ok(Self { pairs, gzip })
     }
 }
@@ -53,7 +53,7 @@ fn is_form(headers: &HeaderMap) -> bool {
     kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"))
 }
 
-pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
+fn takes_gzip(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT_ENCODING).iter();
     let mut codings = accepted.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     codings.any(|coding| {
@@ -64,6 +64,14 @@ pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
 }
 
 impl Arguments {
+    /// Of a request whose body is something else.
+    pub(super) fn of_query(parts: &Parts) -> Self {
+        Self {
+            pairs: decoded(parts.uri.query().unwrap_or_default().as_bytes()).collect(),
+            gzip: takes_gzip(&parts.headers),
+        }
+    }
+
     /// Empty where it isn't given, which is the same.
     pub(super) fn text(&self, name: &str) -> &str {
         let mut values = self.all(name);

@@ -7,9 +7,12 @@
 mod answer;
 mod arguments;
 mod budget;
+mod export;
 mod exposition;
 mod federate;
+mod import;
 mod labels;
+mod lines;
 mod metadata;
 mod queries;
 mod query;
@@ -31,11 +34,16 @@ use budget::Budget;
 use queries::Queries;
 pub(crate) use routes::routes;
 
+/// Imports and exports at once.
+const TRANSFERS_MAX: usize = 2;
+
 /// What the routes share.
 #[derive(Clone)]
 pub(crate) struct Prometheus {
     telemetry: Arc<Telemetry>,
     queries: Arc<Queries>,
+    /// For imports and exports, which last as long as their clients take.
+    transfers: Arc<Queries>,
     budget: Budget,
     started: SystemTime,
 }
@@ -45,6 +53,7 @@ impl Prometheus {
         let budget = Budget::of(&telemetry);
         Self {
             queries: Arc::new(Queries::new(budget.concurrency)),
+            transfers: Arc::new(Queries::new(TRANSFERS_MAX)),
             telemetry,
             budget,
             started: SystemTime::now(),

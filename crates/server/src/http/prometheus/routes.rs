@@ -2,10 +2,10 @@
 
 use axum::handler::Handler;
 
-use super::{federate, labels, metadata, query, read, status};
+use super::{export, federate, import, labels, metadata, query, read, status};
 use crate::http::{
     desk::Desk,
-    routes::{Parameter, Route, get, number, post, text},
+    routes::{Parameter, Route, get, number, one_of, post, text},
 };
 
 const QUERY: Parameter = text("query", "PromQL.");
@@ -19,6 +19,12 @@ const TIME: Parameter = text("time", "When; now when absent.");
 const STEP: Parameter = text("step", "Seconds, or as `1m`.");
 const METRIC: Parameter = text("metric", "Only this family.");
 const MATCH: Parameter = text("match[]", "A selector; may be given more than once.");
+
+const FORMAT: Parameter = one_of(
+    "format",
+    &["jsonl", "prometheus", "openmetrics"],
+    "What the lines are.",
+);
 
 /// By `GET`, and by `POST` with a form, for queries that are too long for a URL.
 fn both<H: Handler<T, Desk>, T: 'static>(
@@ -59,6 +65,27 @@ pub(crate) fn routes() -> Vec<Route> {
         )
         .query(&[MATCH])
         .gives_other("text/plain")
+        .without_deadline(),
+        post(
+            "/api/v1/import",
+            "importSamples",
+            "Stores samples of any age: JSON lines, Prometheus' text or OpenMetrics.",
+            import::import,
+            "",
+        )
+        .query(&[FORMAT])
+        .takes_other("application/x-ndjson")
+        .gives("PrometheusAnswer")
+        .without_deadline(),
+        get(
+            "/api/v1/export",
+            "exportSamples",
+            "The samples of the selected series as they are.",
+            export::export,
+            "",
+        )
+        .query(&[MATCH, START, END, FORMAT])
+        .gives_other("application/x-ndjson")
         .without_deadline(),
         post(
             "/api/v1/read",
