@@ -172,7 +172,9 @@ impl Postings {
     pub(crate) fn counts(&self) -> impl Iterator<Item = (u32, u32, u64)> {
         let names = self.names.iter();
         names.flat_map(|(name, values)| {
-            values.iter().map(|(value, list)| (*name, *value, list.len()))
+            values
+                .iter()
+                .map(|(value, list)| (*name, *value, list.len()))
         })
     }
 

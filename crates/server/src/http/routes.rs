@@ -11,8 +11,8 @@ use axum::{
 };
 
 use super::{
-    desk::Desk, explain, guard, hosts, openapi, own, person, problem::Problem, prometheus, push, read, streams,
-    test_now,
+    desk::Desk, explain, guard, hosts, openapi, own, person, problem::Problem, prometheus, push,
+    read, streams, test_now,
 };
 
 /// A parameter in the query.

@@ -95,7 +95,10 @@ impl Error {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let mut body = format!("{{\"status\":\"error\",\"errorType\":\"{}\",\"error\":", self.kind.name());
+        let mut body = format!(
+            "{{\"status\":\"error\",\"errorType\":\"{}\",\"error\":",
+            self.kind.name()
+        );
         json::text(&self.message, &mut body);
         body.push('}');
         let mut response = typed("application/json", Body::from(body));
@@ -152,7 +155,9 @@ pub(super) fn sent(media_type: &'static str, body: Vec<u8>, gzip: bool) -> Respo
     let compressed = compressed.expect("memory takes everything");
     let mut response = typed(media_type, Body::from(compressed));
     let encoding = HeaderValue::from_static("gzip");
-    response.headers_mut().insert(header::CONTENT_ENCODING, encoding);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_ENCODING, encoding);
     response
 }
 

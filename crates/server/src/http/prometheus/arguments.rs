@@ -31,14 +31,22 @@ impl<S: Send + Sync> FromRequest<S> for Arguments {
         let (parts, body) = request.into_parts();
         let mut pairs = Vec::new();
         if is_form(&parts.headers) {
-            let reading = parts.extensions.get::<ReadingBody>().cloned().unwrap_or_default();
+            let reading = parts
+                .extensions
+                .get::<ReadingBody>()
+                .cloned()
+                .unwrap_or_default();
             reading.0.store(true, Ordering::Relaxed);
             let bytes = to_bytes(body, BODY_BYTES_MAX).await;
             reading.0.store(false, Ordering::Relaxed);
-            let bytes = bytes.map_err(|error| Error::bad_data(format!("error parsing form values: {error}")))?;
+            let bytes = bytes
+                .map_err(|error| Error::bad_data(format!("error parsing form values: {error}")))?;
             pairs.extend(decoded(&bytes));
         }
-        let Self { pairs: of_query, gzip } = Self::of_query(&parts);
+        let Self {
+            pairs: of_query,
+            gzip,
+        } = Self::of_query(&parts);
         pairs.extend(of_query);
         Ok(Self { pairs, gzip })
     }
@@ -49,16 +57,25 @@ fn decoded(bytes: &[u8]) -> impl Iterator<Item = (String, String)> {
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"))
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| {
+        kind.to_ascii_lowercase()
+            .starts_with("application/x-www-form-urlencoded")
+    })
 }
 
 fn takes_gzip(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT_ENCODING).iter();
-    let mut codings = accepted.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let mut codings = accepted
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
     codings.any(|coding| {
         let mut parts = coding.split(';').map(str::trim);
-        let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        let is_gzip = parts
+            .next()
+            .is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
         is_gzip && !parts.any(|weight| weight.trim_end_matches(['0', '.']) == "q=")
     })
 }
@@ -83,10 +100,16 @@ impl Arguments {
         of_name.map(|(_, value)| value.as_str())
     }
 
-    fn parsed<T>(&self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, Error> {
+    fn parsed<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, Error> {
         match self.text(name) {
             "" => Ok(None),
-            text => parse(text).map(Some).map_err(|problem| Error::bad_parameter(name, problem)),
+            text => parse(text)
+                .map(Some)
+                .map_err(|problem| Error::bad_parameter(name, problem)),
         }
     }
 
@@ -123,7 +146,9 @@ impl Arguments {
     /// The least of what is asked for and what is allowed.
     pub(super) fn timeout(&self, most: Duration) -> Result<Duration, Error> {
         let asked = self.duration_ms("timeout")?.unwrap_or(i64::MAX);
-        Ok(u64::try_from(asked).map_or(Duration::ZERO, Duration::from_millis).min(most))
+        Ok(u64::try_from(asked)
+            .map_or(Duration::ZERO, Duration::from_millis)
+            .min(most))
     }
 
     /// From `start` to `end`, from the beginning to the end where they aren't given.
@@ -131,7 +156,10 @@ impl Arguments {
         let start_ms = self.time("start")?.unwrap_or(LONG_AGO_MS);
         let end_ms = self.time("end")?.unwrap_or(NEVER_MS);
         if end_ms < start_ms {
-            return Err(Error::bad_parameter("end", "end timestamp must not be before start time"));
+            return Err(Error::bad_parameter(
+                "end",
+                "end timestamp must not be before start time",
+            ));
         }
         Ok(Range { start_ms, end_ms })
     }
@@ -184,7 +212,9 @@ mod tests {
             ("identity", false),
             ("", false),
         ] {
-            let headers = [(header::ACCEPT_ENCODING, value.parse().unwrap())].into_iter().collect();
+            let headers = [(header::ACCEPT_ENCODING, value.parse().unwrap())]
+                .into_iter()
+                .collect();
             assert_eq!(takes_gzip(&headers), expected, "{value}");
         }
     }
@@ -192,7 +222,8 @@ mod tests {
     #[test]
     fn the_first_of_a_name_counts_and_pairs_are_decoded() {
         let arguments = Arguments {
-            pairs: decoded(b"query=up+%7Ba%3D%22b%22%7D&query=down&limit=-1&start=2&end=1").collect(),
+            pairs: decoded(b"query=up+%7Ba%3D%22b%22%7D&query=down&limit=-1&start=2&end=1")
+                .collect(),
             gzip: false,
         };
         assert_eq!(arguments.text("query"), r#"up {a="b"}"#);

@@ -53,7 +53,10 @@ impl Format {
             "" | "jsonl" => Ok(Self::JsonLines),
             "prometheus" => Ok(Self::Text(text::Format::Prometheus)),
             "openmetrics" => Ok(Self::Text(text::Format::OpenMetrics)),
-            other => Err(Error::bad_parameter("format", format!("{other:?} is none of jsonl, prometheus, openmetrics"))),
+            other => Err(Error::bad_parameter(
+                "format",
+                format!("{other:?} is none of jsonl, prometheus, openmetrics"),
+            )),
         }
     }
 
@@ -61,13 +64,18 @@ impl Format {
         match self {
             Self::JsonLines => "application/x-ndjson",
             Self::Text(text::Format::Prometheus) => "text/plain; version=0.0.4; charset=utf-8",
-            Self::Text(text::Format::OpenMetrics) => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Text(text::Format::OpenMetrics) => {
+                "application/openmetrics-text; version=1.0.0; charset=utf-8"
+            }
         }
     }
 }
 
 /// An error within the first chunk is the answer; a later one breaks the answer off.
-pub(super) async fn export(State(api): State<Prometheus>, arguments: Arguments) -> Result<Response, Error> {
+pub(super) async fn export(
+    State(api): State<Prometheus>,
+    arguments: Arguments,
+) -> Result<Response, Error> {
     let format = Format::of(arguments.text("format"))?;
     let (matches, range) = (arguments.required_matches()?, arguments.range()?);
     let store = api.store()?;
@@ -76,7 +84,15 @@ pub(super) async fn export(State(api): State<Prometheus>, arguments: Arguments) 
         let failed = chunks.clone();
         let work = move |lease: &Lease| {
             let pending = String::with_capacity(CHUNK_BYTES);
-            Export { store: &store, format, range, lease, chunks, pending }.run(&matches)
+            Export {
+                store: &store,
+                format,
+                range,
+                lease,
+                chunks,
+                pending,
+            }
+            .run(&matches)
         };
         if let Err(error) = api.transfers.run(TIMEOUT, work).await {
             tracing::warn!("an export ended early: {error}");
@@ -92,7 +108,9 @@ pub(super) async fn export(State(api): State<Prometheus>, arguments: Arguments) 
     let chunks = stream::iter([Ok(first)]).chain(ReceiverStream::new(sent));
     let mut response = Body::from_stream(chunks).into_response();
     let media_type = HeaderValue::from_static(format.media_type());
-    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, media_type);
     Ok(response)
 }
 
@@ -127,7 +145,9 @@ impl Export<'_> {
     fn families(&self, matches: &[Vec<Matcher>]) -> Vec<Family> {
         let mut names: Vec<String> = Vec::new();
         for matchers in matches {
-            let found = self.store.label_values(METRIC_NAME, &self.range.of(matchers), usize::MAX);
+            let found = self
+                .store
+                .label_values(METRIC_NAME, &self.range.of(matchers), usize::MAX);
             names.extend(found.items);
         }
         // What has no name at all.
@@ -138,7 +158,9 @@ impl Export<'_> {
             .map(|name| (self.family_of(&name), name))
             .collect();
         let key = |(known, name): &(Option<Metadata>, String)| {
-            let family = known.as_ref().map_or_else(|| name.clone(), |known| known.family.clone());
+            let family = known
+                .as_ref()
+                .map_or_else(|| name.clone(), |known| known.family.clone());
             (family, name.clone())
         };
         placed.sort_by_key(key);
@@ -156,8 +178,12 @@ impl Export<'_> {
     }
 
     fn family_of(&self, name: &str) -> Option<Metadata> {
-        const SUFFIXES: [&str; 7] = ["", "_total", "_bucket", "_sum", "_count", "_info", "_created"];
-        let families = SUFFIXES.iter().filter_map(|suffix| name.strip_suffix(suffix));
+        const SUFFIXES: [&str; 7] = [
+            "", "_total", "_bucket", "_sum", "_count", "_info", "_created",
+        ];
+        let families = SUFFIXES
+            .iter()
+            .filter_map(|suffix| name.strip_suffix(suffix));
         let mut known = families.filter_map(|family| self.store.metadata(Some(family), 1).pop());
         known.next()
     }
@@ -166,12 +192,22 @@ impl Export<'_> {
         let (Format::Text(format), Some(known)) = (self.format, &family.known) else {
             return;
         };
-        let is_total = known.kind == "counter" && family.names.iter().any(|name| name.ends_with("_total"));
+        let is_total =
+            known.kind == "counter" && family.names.iter().any(|name| name.ends_with("_total"));
         let bare = known.family.strip_suffix("_total").unwrap_or(&known.family);
         // The older format calls a counter by its whole name, OpenMetrics without what all counters end in.
         let (name, kind) = match (format, known.kind.as_str()) {
-            (text::Format::OpenMetrics, kind) => (if is_total { bare.to_owned() } else { known.family.clone() }, kind),
-            (text::Format::Prometheus, "counter") if is_total => (format!("{bare}_total"), "counter"),
+            (text::Format::OpenMetrics, kind) => (
+                if is_total {
+                    bare.to_owned()
+                } else {
+                    known.family.clone()
+                },
+                kind,
+            ),
+            (text::Format::Prometheus, "counter") if is_total => {
+                (format!("{bare}_total"), "counter")
+            }
             (text::Format::Prometheus, kind @ ("counter" | "gauge" | "histogram" | "summary")) => {
                 (known.family.clone(), kind)
             }
@@ -192,11 +228,15 @@ impl Export<'_> {
         let (store, range) = (self.store, self.range);
         let selected = store.select(&range.of(matchers), &mut |found| {
             match found {
-                Found::Series(series) if !is_given(&series, before) => written = self.series(&series),
+                Found::Series(series) if !is_given(&series, before) => {
+                    written = self.series(&series)
+                }
                 Found::Series(_) => {}
                 // A hole in what is kept elsewhere would be taken for the truth.
                 Found::Warning(warning) => {
-                    written = Err(Error::execution(format!("some of it can't be exported: {warning}")));
+                    written = Err(Error::execution(format!(
+                        "some of it can't be exported: {warning}"
+                    )));
                 }
             }
             match written {
@@ -212,7 +252,9 @@ impl Export<'_> {
         self.lease.check()?;
         let within = |timestamps: &[i64]| {
             let from = timestamps.partition_point(|time_ms| *time_ms < self.range.start_ms);
-            from..timestamps.partition_point(|time_ms| *time_ms <= self.range.end_ms).max(from)
+            from..timestamps
+                .partition_point(|time_ms| *time_ms <= self.range.end_ms)
+                .max(from)
         };
         let floats = within(&series.floats.timestamps);
         let histograms = within(&series.histograms.timestamps);
@@ -236,13 +278,19 @@ impl Export<'_> {
 
     fn line(&mut self, line: &Line) -> Result<(), Error> {
         let text = serde_json::to_string(line);
-        let text = text.map_err(|error| Error::internal(format!("failed to write a line: {error}")))?;
+        let text =
+            text.map_err(|error| Error::internal(format!("failed to write a line: {error}")))?;
         self.pending.push_str(&text);
         self.pending.push('\n');
         self.send_if_full()
     }
 
-    fn text(&mut self, format: text::Format, series: &Series, samples: std::ops::Range<usize>) -> Result<(), Error> {
+    fn text(
+        &mut self,
+        format: text::Format,
+        series: &Series,
+        samples: std::ops::Range<usize>,
+    ) -> Result<(), Error> {
         let mut name = String::new();
         exposition::series(&series.labels, Names::Quoted, None, &mut name);
         for index in samples {
@@ -254,7 +302,9 @@ impl Export<'_> {
             write!(pending, "{name} {} ", json::number(value)).expect("a string takes everything");
             match format {
                 text::Format::OpenMetrics => json::time(time_ms, pending),
-                text::Format::Prometheus => write!(pending, "{time_ms}").expect("a string takes everything"),
+                text::Format::Prometheus => {
+                    write!(pending, "{time_ms}").expect("a string takes everything")
+                }
             }
             pending.push('\n');
             self.send_if_full()?;
@@ -289,5 +339,7 @@ fn is_given(series: &Series, before: &[Vec<Matcher>]) -> bool {
 
 fn chunks(range: std::ops::Range<usize>) -> impl Iterator<Item = std::ops::Range<usize>> {
     let end = range.end;
-    range.step_by(LINE_SAMPLES_MAX).map(move |start| start..(start + LINE_SAMPLES_MAX).min(end))
+    range
+        .step_by(LINE_SAMPLES_MAX)
+        .map(move |start| start..(start + LINE_SAMPLES_MAX).min(end))
 }

@@ -98,7 +98,11 @@ mod tests {
     fn series_are_spelled_as_the_formats_ask() {
         for (pairs, as_they_are, underscored) in [
             (&[("__name__", "up")][..], "up", "up"),
-            (&[("__name__", "a:b"), ("x", "1\n\"\\")], r#"a:b{x="1\n\"\\"}"#, r#"a:b{x="1\n\"\\"}"#),
+            (
+                &[("__name__", "a:b"), ("x", "1\n\"\\")],
+                r#"a:b{x="1\n\"\\"}"#,
+                r#"a:b{x="1\n\"\\"}"#,
+            ),
             (
                 &[("__name__", "http.requests"), ("a.b", "c")],
                 r#"{"http.requests","a.b"="c"}"#,
@@ -109,7 +113,10 @@ mod tests {
             (&[], "{}", "{}"),
         ] {
             let labels = Labels::from_pairs(pairs.iter().copied());
-            for (names, expected) in [(Names::Quoted, as_they_are), (Names::Underscored, underscored)] {
+            for (names, expected) in [
+                (Names::Quoted, as_they_are),
+                (Names::Underscored, underscored),
+            ] {
                 let mut out = String::new();
                 series(&labels, names, None, &mut out);
                 assert_eq!(out, expected);
@@ -121,7 +128,10 @@ mod tests {
     fn a_label_that_is_said_to_be_empty_is_written_only_where_it_is_absent() {
         for (pairs, expected) in [
             (&[("__name__", "up")][..], r#"up{instance=""}"#),
-            (&[("__name__", "up"), ("instance", "a")], r#"up{instance="a"}"#),
+            (
+                &[("__name__", "up"), ("instance", "a")],
+                r#"up{instance="a"}"#,
+            ),
         ] {
             let mut out = String::new();
             let labels = Labels::from_pairs(pairs.iter().copied());

@@ -29,19 +29,31 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// What one series is taken to need in memory, and its line.
 const SERIES_BYTES: usize = 1_024;
 
-pub(super) async fn federate(State(api): State<Prometheus>, headers: HeaderMap, arguments: Arguments) -> Response {
+pub(super) async fn federate(
+    State(api): State<Prometheus>,
+    headers: HeaderMap,
+    arguments: Arguments,
+) -> Response {
     let answered = answer(api, &headers, &arguments).await;
     answered.unwrap_or_else(Error::plain)
 }
 
-async fn answer(api: Prometheus, headers: &HeaderMap, arguments: &Arguments) -> Result<Response, Error> {
+async fn answer(
+    api: Prometheus,
+    headers: &HeaderMap,
+    arguments: &Arguments,
+) -> Result<Response, Error> {
     let matches = arguments.matches()?;
     let end_ms = api.now_ms();
     let range = Range {
-        start_ms: end_ms.saturating_sub(super::millis(api.budget.lookback)).saturating_add(1),
+        start_ms: end_ms
+            .saturating_sub(super::millis(api.budget.lookback))
+            .saturating_add(1),
         end_ms,
     };
-    let accepted = headers.get(header::ACCEPT).and_then(|accepted| accepted.to_str().ok());
+    let accepted = headers
+        .get(header::ACCEPT)
+        .and_then(|accepted| accepted.to_str().ok());
     let names = match accepted.is_some_and(|accepted| accepted.contains("escaping=allow-utf-8")) {
         true => Names::Quoted,
         false => Names::Underscored,
@@ -73,7 +85,13 @@ fn collect(
         if let Found::Series(series) = found
             && let Some(sample) = last(&series, range)
         {
-            current.insert((series.labels.metric_name().to_owned(), series.labels.clone()), sample);
+            current.insert(
+                (
+                    series.labels.metric_name().to_owned(),
+                    series.labels.clone(),
+                ),
+                sample,
+            );
         }
         match lease.is_over() || current.len() > most {
             true => ControlFlow::Break(()),
@@ -92,11 +110,16 @@ fn collect(
 
 /// Nothing where the series has ended, or where its last sample is a histogram.
 fn last(series: &Series, range: Range) -> Option<(i64, f64)> {
-    let up_to_now = series.floats.timestamps.partition_point(|time_ms| *time_ms <= range.end_ms);
+    let up_to_now = series
+        .floats
+        .timestamps
+        .partition_point(|time_ms| *time_ms <= range.end_ms);
     let index = up_to_now.checked_sub(1)?;
     let (time_ms, value) = (series.floats.timestamps[index], series.floats.values[index]);
     let histograms = &series.histograms.timestamps;
-    let is_last = !histograms.iter().any(|other_ms| *other_ms > time_ms && *other_ms <= range.end_ms);
+    let is_last = !histograms
+        .iter()
+        .any(|other_ms| *other_ms > time_ms && *other_ms <= range.end_ms);
     (is_last && time_ms >= range.start_ms && !is_stale(value)).then_some((time_ms, value))
 }
 

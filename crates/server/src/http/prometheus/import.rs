@@ -53,7 +53,9 @@ enum Format {
 
 impl Format {
     fn of(arguments: &Arguments, headers: &HeaderMap) -> Result<Self, Error> {
-        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok());
         let kind = kind.unwrap_or_default().to_ascii_lowercase();
         match arguments.text("format") {
             "jsonl" => Ok(Self::JsonLines),
@@ -66,12 +68,18 @@ impl Format {
             "" => Err(Error::bad_data(
                 "say what it is: format=jsonl, format=prometheus or format=openmetrics",
             )),
-            other => Err(Error::bad_parameter("format", format!("{other:?} is none of jsonl, prometheus, openmetrics"))),
+            other => Err(Error::bad_parameter(
+                "format",
+                format!("{other:?} is none of jsonl, prometheus, openmetrics"),
+            )),
         }
     }
 }
 
-pub(super) async fn import(State(api): State<Prometheus>, request: Request) -> Result<Response, Error> {
+pub(super) async fn import(
+    State(api): State<Prometheus>,
+    request: Request,
+) -> Result<Response, Error> {
     let (parts, body) = request.into_parts();
     if parts.headers.contains_key(header::CONTENT_ENCODING) {
         return Err(Error::bad_data("send the body as it is, not compressed"));
@@ -88,7 +96,9 @@ async fn take(api: &Prometheus, format: Format, body: Body) -> Result<Taken, Err
     loop {
         let chunk = tokio::time::timeout(NEXT_BYTES, chunks.next()).await;
         let chunk: Option<Bytes> = match chunk {
-            Ok(chunk) => chunk.transpose().map_err(|error| taken.broken(format!("the body broke off: {error}")))?,
+            Ok(chunk) => chunk
+                .transpose()
+                .map_err(|error| taken.broken(format!("the body broke off: {error}")))?,
             Err(_elapsed) => return Err(taken.broken("the next bytes did not come within 60 s")),
         };
         let is_last = chunk.is_none();
@@ -140,7 +150,13 @@ impl Taken {
         Error::bad_data(format!("{why}; the {samples} samples before it are stored"))
     }
 
-    fn piece(&mut self, telemetry: &Telemetry, format: Format, piece: &[u8], lease: &Lease) -> Result<(), Error> {
+    fn piece(
+        &mut self,
+        telemetry: &Telemetry,
+        format: Format,
+        piece: &[u8],
+        lease: &Lease,
+    ) -> Result<(), Error> {
         let mut gathered = Gathered::new(telemetry.now_ms());
         let read = match format {
             Format::JsonLines => gathered.json_lines(piece),
@@ -160,7 +176,12 @@ impl Taken {
     }
 
     /// The reader wants a text that is whole: each piece is made one.
-    fn text(&mut self, format: text::Format, piece: &[u8], gathered: &mut Gathered) -> Result<(), (usize, String)> {
+    fn text(
+        &mut self,
+        format: text::Format,
+        piece: &[u8],
+        gathered: &mut Gathered,
+    ) -> Result<(), (usize, String)> {
         let is_blank = piece.trim_ascii().is_empty();
         if format == text::Format::Prometheus || (is_blank && self.is_ended) {
             return gathered.text(format, piece);
@@ -177,7 +198,12 @@ impl Taken {
         gathered.text(format, &whole)
     }
 
-    fn store(&mut self, telemetry: &Telemetry, gathered: &Gathered, lease: &Lease) -> Result<(), Error> {
+    fn store(
+        &mut self,
+        telemetry: &Telemetry,
+        gathered: &Gathered,
+        lease: &Lease,
+    ) -> Result<(), Error> {
         loop {
             match gathered.store(telemetry) {
                 Ok(accepted) => {
@@ -185,7 +211,9 @@ impl Taken {
                     return Ok(());
                 }
                 // Faster than it can be written away: wait instead of making the sender do so.
-                Err(NotTaken::Store(pitcrew_tsdb::Error::Overloaded { .. })) if !lease.is_over() => {
+                Err(NotTaken::Store(pitcrew_tsdb::Error::Overloaded { .. }))
+                    if !lease.is_over() =>
+                {
                     std::thread::sleep(PAUSE);
                 }
                 Err(error) => return Err(Error::unavailable(error.to_string())),
@@ -200,7 +228,8 @@ impl Taken {
         self.exemplars += accepted.exemplars;
         self.refused += accepted.refused.count;
         let room = EXAMPLES_MAX - self.examples.len();
-        self.examples.extend(accepted.refused.examples.into_iter().take(room));
+        self.examples
+            .extend(accepted.refused.examples.into_iter().take(room));
     }
 
     fn ended(self, format: Format) -> Result<Self, Error> {

@@ -13,8 +13,8 @@ use super::{
     Prometheus,
     answer::{Answer, Error},
     arguments::{Arguments, Range},
-    query::TRUNCATED,
     queries::Lease,
+    query::TRUNCATED,
     syntax::unescaped_name,
 };
 
@@ -24,18 +24,28 @@ const SERIES_BYTES: usize = 1_024;
 /// What a name or value is taken to need.
 const TEXT_BYTES: usize = 128;
 
-pub(super) async fn series(State(api): State<Prometheus>, arguments: Arguments) -> Result<Response, Error> {
+pub(super) async fn series(
+    State(api): State<Prometheus>,
+    arguments: Arguments,
+) -> Result<Response, Error> {
     let matches = arguments.required_matches()?;
     let most = api.budget.memory / SERIES_BYTES;
     let list = |store: &Store, selection: &Selection<'_>, limit| store.series(selection, limit);
     listed(api, &arguments, matches, most, list, json::labels).await
 }
 
-pub(super) async fn names(State(api): State<Prometheus>, arguments: Arguments) -> Result<Response, Error> {
+pub(super) async fn names(
+    State(api): State<Prometheus>,
+    arguments: Arguments,
+) -> Result<Response, Error> {
     let matches = arguments.matches()?;
     let most = api.budget.memory / TEXT_BYTES;
-    let list = |store: &Store, selection: &Selection<'_>, limit| store.label_names(selection, limit);
-    listed(api, &arguments, matches, most, list, |name, out| json::text(name, out)).await
+    let list =
+        |store: &Store, selection: &Selection<'_>, limit| store.label_names(selection, limit);
+    listed(api, &arguments, matches, most, list, |name, out| {
+        json::text(name, out)
+    })
+    .await
 }
 
 pub(super) async fn values(
@@ -46,8 +56,13 @@ pub(super) async fn values(
     let name = unescaped_name(&name);
     let matches = arguments.matches()?;
     let most = api.budget.memory / TEXT_BYTES;
-    let list = move |store: &Store, selection: &Selection<'_>, limit| store.label_values(&name, selection, limit);
-    listed(api, &arguments, matches, most, list, |value, out| json::text(value, out)).await
+    let list = move |store: &Store, selection: &Selection<'_>, limit| {
+        store.label_values(&name, selection, limit)
+    };
+    listed(api, &arguments, matches, most, list, |value, out| {
+        json::text(value, out)
+    })
+    .await
 }
 
 /// What any of the selectors finds, in order. More than `most` is over the budget.
@@ -59,7 +74,11 @@ async fn listed<T: Ord + Send>(
     list: impl Fn(&Store, &Selection<'_>, usize) -> Listing<T> + Send + 'static,
     write: impl Fn(&T, &mut String) + Send + 'static,
 ) -> Result<Response, Error> {
-    let (range, asked, gzip) = (arguments.range()?, arguments.limit("limit")?, arguments.gzip);
+    let (range, asked, gzip) = (
+        arguments.range()?,
+        arguments.limit("limit")?,
+        arguments.gzip,
+    );
     if matches.is_empty() {
         matches.push(Vec::new());
     }

@@ -44,10 +44,18 @@ pub(super) struct Line {
 
 impl Line {
     /// Floats and histograms, some of each, as the ranges say.
-    pub(super) fn of(series: &Series, floats: std::ops::Range<usize>, histograms: std::ops::Range<usize>) -> Self {
+    pub(super) fn of(
+        series: &Series,
+        floats: std::ops::Range<usize>,
+        histograms: std::ops::Range<usize>,
+    ) -> Self {
         let of_starts = |starts: &[i64], range: std::ops::Range<usize>| {
             let starts = starts.get(range).unwrap_or_default();
-            if starts.iter().all(|start_ms| *start_ms == 0) { Vec::new() } else { starts.to_vec() }
+            if starts.iter().all(|start_ms| *start_ms == 0) {
+                Vec::new()
+            } else {
+                starts.to_vec()
+            }
         };
         let values = series.floats.values[floats.clone()].iter();
         let native = series.histograms.values[histograms.clone()].iter();
@@ -66,7 +74,12 @@ impl Line {
     pub(super) fn check(&self) -> Result<(), String> {
         for (values, what, times, starts) in [
             (self.values.len(), "values", &self.timestamps, &self.starts),
-            (self.histograms.len(), "histograms", &self.histogram_timestamps, &self.histogram_starts),
+            (
+                self.histograms.len(),
+                "histograms",
+                &self.histogram_timestamps,
+                &self.histogram_starts,
+            ),
         ] {
             let fits = values == times.len() && (starts.is_empty() || starts.len() == values);
             if !fits {
@@ -83,7 +96,9 @@ impl Line {
 
 fn pairs(labels: &Labels) -> BTreeMap<String, String> {
     let labels = labels.iter();
-    labels.map(|label| (label.name.to_string(), label.value.to_string())).collect()
+    labels
+        .map(|label| (label.name.to_string(), label.value.to_string()))
+        .collect()
 }
 
 /// A float of which every bit counts.
@@ -102,7 +117,9 @@ impl Serialize for Number {
         match value.to_bits() {
             USUAL_NAN => serializer.serialize_none(),
             storage::STALE_BITS => serializer.serialize_str(STALE),
-            bits if value.is_nan() => serializer.collect_str(&format_args!("{NAN_BITS}{bits:016x}")),
+            bits if value.is_nan() => {
+                serializer.collect_str(&format_args!("{NAN_BITS}{bits:016x}"))
+            }
             _ if value == f64::INFINITY => serializer.serialize_str("Infinity"),
             _ if value == f64::NEG_INFINITY => serializer.serialize_str("-Infinity"),
             _ => serializer.serialize_f64(value),
@@ -122,7 +139,9 @@ impl de::Visitor<'_> for NumberVisitor {
     type Value = f64;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a number, null, \"Infinity\", \"-Infinity\", \"stale\" or \"NaN:\" and its bits")
+        out.write_str(
+            "a number, null, \"Infinity\", \"-Infinity\", \"stale\" or \"NaN:\" and its bits",
+        )
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<f64, E> {
@@ -142,7 +161,9 @@ impl de::Visitor<'_> for NumberVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<f64, E> {
-        let bits = text.strip_prefix(NAN_BITS).and_then(|bits| u64::from_str_radix(bits, 16).ok());
+        let bits = text
+            .strip_prefix(NAN_BITS)
+            .and_then(|bits| u64::from_str_radix(bits, 16).ok());
         match (text, bits.map(f64::from_bits)) {
             ("Infinity" | "+Inf", _) => Ok(f64::INFINITY),
             ("-Infinity" | "-Inf", _) => Ok(f64::NEG_INFINITY),
@@ -191,7 +212,9 @@ impl Histogram {
     fn of(histogram: &FloatHistogram) -> Self {
         let buckets = |buckets: &[Bucket]| {
             let buckets = buckets.iter();
-            buckets.map(|bucket| (bucket.index, Number(bucket.count))).collect()
+            buckets
+                .map(|bucket| (bucket.index, Number(bucket.count)))
+                .collect()
         };
         Self {
             count: Number(histogram.count),
@@ -201,7 +224,12 @@ impl Histogram {
             zero_count: Number(histogram.zero_count),
             negative: buckets(&histogram.negative),
             positive: buckets(&histogram.positive),
-            custom_bounds: histogram.custom_bounds.iter().copied().map(Number).collect(),
+            custom_bounds: histogram
+                .custom_bounds
+                .iter()
+                .copied()
+                .map(Number)
+                .collect(),
             reset: match histogram.reset_hint {
                 ResetHint::Unknown => Reset::Unknown,
                 ResetHint::Reset => Reset::Reset,
@@ -215,7 +243,12 @@ impl Histogram {
     pub(super) fn read(&self) -> FloatHistogram {
         let buckets = |buckets: &[(i32, Number)]| {
             let buckets = buckets.iter();
-            buckets.map(|(index, Number(count))| Bucket { index: *index, count: *count }).collect()
+            buckets
+                .map(|(index, Number(count))| Bucket {
+                    index: *index,
+                    count: *count,
+                })
+                .collect()
         };
         let bounds: Vec<f64> = self.custom_bounds.iter().map(|bound| bound.0).collect();
         FloatHistogram {
@@ -275,17 +308,34 @@ mod tests {
     }
 
     fn number() -> impl Strategy<Value = Number> {
-        let special = prop::sample::select(vec![USUAL_NAN, storage::STALE_BITS, f64::NAN.to_bits(), (-0.0_f64).to_bits()]);
+        let special = prop::sample::select(vec![
+            USUAL_NAN,
+            storage::STALE_BITS,
+            f64::NAN.to_bits(),
+            (-0.0_f64).to_bits(),
+        ]);
         prop_oneof![special, any::<u64>()].prop_map(|bits| Number(f64::from_bits(bits)))
     }
 
     fn histogram() -> impl Strategy<Value = Histogram> {
         let buckets = || prop::collection::vec((any::<i32>(), number()), 0..4);
-        let reset = prop::sample::select(vec![Reset::Unknown, Reset::Reset, Reset::NotReset, Reset::Gauge]);
+        let reset = prop::sample::select(vec![
+            Reset::Unknown,
+            Reset::Reset,
+            Reset::NotReset,
+            Reset::Gauge,
+        ]);
         let numbers = [number(), number(), number(), number()];
         let bounds = prop::collection::vec(number(), 0..4);
         (numbers, any::<i32>(), buckets(), buckets(), bounds, reset).prop_map(
-            |([count, sum, zero_threshold, zero_count], schema, negative, positive, custom_bounds, reset)| Histogram {
+            |(
+                [count, sum, zero_threshold, zero_count],
+                schema,
+                negative,
+                positive,
+                custom_bounds,
+                reset,
+            )| Histogram {
                 count,
                 sum,
                 schema,

@@ -16,7 +16,10 @@ use super::{
 };
 
 /// What is known of metric families: one record each, since what was said last replaces what was said before.
-pub(super) async fn metadata(State(api): State<Prometheus>, arguments: Arguments) -> Result<Response, Error> {
+pub(super) async fn metadata(
+    State(api): State<Prometheus>,
+    arguments: Arguments,
+) -> Result<Response, Error> {
     let limit = arguments.limit("limit")?.unwrap_or(usize::MAX);
     arguments.limit("limit_per_metric")?;
     let family = Some(arguments.text("metric").to_owned()).filter(|family| !family.is_empty());
@@ -36,7 +39,10 @@ pub(super) async fn metadata(State(api): State<Prometheus>, arguments: Arguments
 }
 
 /// Of all series that the query selects anywhere.
-pub(super) async fn exemplars(State(api): State<Prometheus>, arguments: Arguments) -> Result<Response, Error> {
+pub(super) async fn exemplars(
+    State(api): State<Prometheus>,
+    arguments: Arguments,
+) -> Result<Response, Error> {
     let range = arguments.range()?;
     let query = arguments.text("query").to_owned();
     let (store, gzip) = (api.store()?, arguments.gzip);
@@ -66,7 +72,11 @@ fn series_with_exemplars(found: &BTreeMap<Labels, Vec<Exemplar>>) -> String {
         json::labels(labels, &mut out);
         out.push_str(",\"exemplars\":[");
         for (index, exemplar) in exemplars.iter().enumerate() {
-            out.push_str(if index > 0 { ",{\"labels\":" } else { "{\"labels\":" });
+            out.push_str(if index > 0 {
+                ",{\"labels\":"
+            } else {
+                "{\"labels\":"
+            });
             json::labels(&exemplar.labels, &mut out);
             out.push_str(",\"value\":\"");
             out.push_str(&json::number(exemplar.value));
@@ -81,7 +91,10 @@ fn series_with_exemplars(found: &BTreeMap<Labels, Vec<Exemplar>>) -> String {
 }
 
 /// The query as it was understood, on one line.
-pub(super) async fn format_query(State(api): State<Prometheus>, arguments: Arguments) -> Result<Response, Error> {
+pub(super) async fn format_query(
+    State(api): State<Prometheus>,
+    arguments: Arguments,
+) -> Result<Response, Error> {
     let (query, gzip) = (arguments.text("query").to_owned(), arguments.gzip);
     // The depth of a query is bounded, the stack of its thread is chosen for it.
     let work = move |_lease: &Lease| {

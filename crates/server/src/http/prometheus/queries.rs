@@ -51,7 +51,9 @@ impl Lease {
             return Error::canceled("query was canceled in query execution");
         }
         let timeout = self.timeout;
-        Error::timeout(format!("query timed out in query execution: it may take {timeout:?} (query.timeout)"))
+        Error::timeout(format!(
+            "query timed out in query execution: it may take {timeout:?} (query.timeout)"
+        ))
     }
 
     pub(super) fn check(&self) -> Result<(), Error> {
@@ -88,7 +90,9 @@ impl Queries {
             Ok(Ok(permit)) => permit,
             Ok(Err(_closed)) => return Err(Error::unavailable("the server is stopping")),
             Err(_elapsed) => {
-                return Err(Error::timeout("query timed out in query queue: too many others run (query.concurrency)"));
+                return Err(Error::timeout(
+                    "query timed out in query queue: too many others run (query.concurrency)",
+                ));
             }
         };
         let (answer, answered) = oneshot::channel();
@@ -100,10 +104,12 @@ impl Queries {
             // Whoever asked may be gone.
             answer.send(worked).ok();
         };
-        let thread = thread::Builder::new().name("query".to_owned()).stack_size(STACK_BYTES);
-        thread
-            .spawn(on_its_thread)
-            .map_err(|error| Error::unavailable(format!("no thread for the query can be started: {error}")))?;
+        let thread = thread::Builder::new()
+            .name("query".to_owned())
+            .stack_size(STACK_BYTES);
+        thread.spawn(on_its_thread).map_err(|error| {
+            Error::unavailable(format!("no thread for the query can be started: {error}"))
+        })?;
         let panicked = |_| Error::internal("the query ended badly; the server's log says how");
         answered.await.map_err(panicked)?
     }

@@ -28,17 +28,26 @@ const NOTES_MAX: usize = 10;
 
 pub(super) const TRUNCATED: &str = "results truncated due to limit";
 
-pub(super) async fn query(State(api): State<Prometheus>, arguments: Arguments) -> Result<Response, Error> {
+pub(super) async fn query(
+    State(api): State<Prometheus>,
+    arguments: Arguments,
+) -> Result<Response, Error> {
     let now_ms = api.now_ms();
     let at_ms = arguments.time("time")?.unwrap_or(now_ms);
     answer(api, &arguments, Time::Instant(at_ms)).await
 }
 
-pub(super) async fn query_range(State(api): State<Prometheus>, arguments: Arguments) -> Result<Response, Error> {
+pub(super) async fn query_range(
+    State(api): State<Prometheus>,
+    arguments: Arguments,
+) -> Result<Response, Error> {
     let start_ms = arguments.required_time("start")?;
     let end_ms = arguments.required_time("end")?;
     if end_ms < start_ms {
-        return Err(Error::bad_parameter("end", "end timestamp must not be before start time"));
+        return Err(Error::bad_parameter(
+            "end",
+            "end timestamp must not be before start time",
+        ));
     }
     let step_ms = arguments.required_duration_ms("step")?;
     if step_ms <= 0 {
@@ -68,7 +77,11 @@ async fn answer(api: Prometheus, arguments: &Arguments, time: Time) -> Result<Re
     };
     let timeout = arguments.timeout(api.budget.timeout)?;
     let (store, budget, gzip) = (api.store()?, api.budget, arguments.gzip);
-    let work = move |lease: &Lease| asked.answer(&store, &budget, lease).map(|answer| answer.response(gzip));
+    let work = move |lease: &Lease| {
+        asked
+            .answer(&store, &budget, lease)
+            .map(|answer| answer.response(gzip))
+    };
     api.queries.run(timeout, work).await
 }
 
@@ -86,8 +99,12 @@ impl Asked {
         let begun = Instant::now();
         let expr = parse(&self.text).map_err(|error| Error::bad_parameter("query", error))?;
         let kind = expr.value_type();
-        if matches!(self.time, Time::Range { .. }) && matches!(kind, ValueType::Range | ValueType::Text) {
-            let problem = format!("invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector");
+        if matches!(self.time, Time::Range { .. })
+            && matches!(kind, ValueType::Range | ValueType::Text)
+        {
+            let problem = format!(
+                "invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector"
+            );
             return Err(Error::bad_parameter("query", problem));
         }
         let lookback_ms = self.lookback_ms.filter(|lookback_ms| *lookback_ms > 0);
@@ -99,7 +116,8 @@ impl Asked {
             cancelled: &cancelled,
             ..Options::default()
         };
-        let evaluated = evaluate(store, &expr, self.time, &options).map_err(|error| failed(&error, lease))?;
+        let evaluated =
+            evaluate(store, &expr, self.time, &options).map_err(|error| failed(&error, lease))?;
         let eval::Answer {
             mut value,
             annotations,

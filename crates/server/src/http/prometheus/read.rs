@@ -19,25 +19,22 @@ use pitcrew_promql::{
 use pitcrew_tsdb::Store;
 use prost::Message;
 
-use super::{
-    Prometheus,
-    answer::Error,
-    arguments::Range,
-    budget::Budget,
-    queries::Lease,
-};
+use super::{Prometheus, answer::Error, arguments::Range, budget::Budget, queries::Lease};
 use message::{ReadRequest, Wanted};
 
 /// Of a request, compressed and not: it has nothing but matchers.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
 
 pub(super) async fn read(State(api): State<Prometheus>, request: Request) -> Response {
-    answer(api, request.into_body()).await.unwrap_or_else(Error::plain)
+    answer(api, request.into_body())
+        .await
+        .unwrap_or_else(Error::plain)
 }
 
 async fn answer(api: Prometheus, body: Body) -> Result<Response, Error> {
     let bytes = to_bytes(body, REQUEST_BYTES_MAX).await;
-    let bytes = bytes.map_err(|error| Error::bad_data(format!("failed to read the request: {error}")))?;
+    let bytes =
+        bytes.map_err(|error| Error::bad_data(format!("failed to read the request: {error}")))?;
     let request = decoded(&bytes)?;
     let (store, budget) = (api.store()?, api.budget);
     let work = move |lease: &Lease| {
@@ -49,7 +46,10 @@ async fn answer(api: Prometheus, body: Body) -> Result<Response, Error> {
     let body = api.queries.run(api.budget.timeout, work).await?;
     let mut response = body.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/x-protobuf"),
+    );
     headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"));
     Ok(response)
 }
@@ -60,10 +60,13 @@ type Queries = Vec<(Range, Vec<Matcher>)>;
 fn decoded(bytes: &[u8]) -> Result<Queries, Error> {
     let length = snap::raw::decompress_len(bytes).ok();
     if length.is_none_or(|length| length > REQUEST_BYTES_MAX) {
-        return Err(Error::bad_data("the request is not snappy, or larger than 1 MiB"));
+        return Err(Error::bad_data(
+            "the request is not snappy, or larger than 1 MiB",
+        ));
     }
     let message = snap::raw::Decoder::new().decompress_vec(bytes);
-    let message = message.map_err(|error| Error::bad_data(format!("the request is not snappy: {error}")))?;
+    let message =
+        message.map_err(|error| Error::bad_data(format!("the request is not snappy: {error}")))?;
     let request = ReadRequest::decode(&*message)
         .map_err(|error| Error::bad_data(format!("the request is no ReadRequest: {error}")))?;
     request.queries.iter().map(query).collect()
@@ -80,15 +83,25 @@ fn query(wanted: &Wanted) -> Result<(Range, Vec<Matcher>), Error> {
             1 => MatchOp::NotEqual,
             2 => MatchOp::Matches,
             3 => MatchOp::NotMatches,
-            other => return Err(Error::bad_data(format!("a matcher has the unknown type {other}"))),
+            other => {
+                return Err(Error::bad_data(format!(
+                    "a matcher has the unknown type {other}"
+                )));
+            }
         };
-        Matcher::new(&matcher.name, op, &matcher.value).map_err(|error| Error::bad_data(error.to_string()))
+        Matcher::new(&matcher.name, op, &matcher.value)
+            .map_err(|error| Error::bad_data(error.to_string()))
     });
     Ok((range, matchers.collect::<Result<_, _>>()?))
 }
 
 /// One result for each query, each with its series in the order of their labels.
-fn results(store: &Store, queries: &Queries, budget: &Budget, lease: &Lease) -> Result<Vec<u8>, Error> {
+fn results(
+    store: &Store,
+    queries: &Queries,
+    budget: &Budget,
+    lease: &Lease,
+) -> Result<Vec<u8>, Error> {
     let mut response = Vec::new();
     for (range, matchers) in queries {
         let left = budget.memory.saturating_sub(response.len());

@@ -35,7 +35,8 @@ fn both<H: Handler<T, Desk>, T: 'static>(
     parameters: &'static [Parameter],
 ) -> [Route; 2] {
     let by_get = get(path, names[0], says, handler.clone(), "PrometheusAnswer");
-    let by_post = post(path, names[1], says, handler, "").takes_other("application/x-www-form-urlencoded");
+    let by_post =
+        post(path, names[1], says, handler, "").takes_other("application/x-www-form-urlencoded");
     [
         by_get.query(parameters).without_deadline(),
         by_post.gives("PrometheusAnswer").without_deadline(),

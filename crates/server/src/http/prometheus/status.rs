@@ -60,7 +60,10 @@ pub(super) async fn flags(State(api): State<Prometheus>) -> Result<Response, Err
 }
 
 /// How much the store holds, and which names and labels have the most series.
-pub(super) async fn tsdb(State(api): State<Prometheus>, arguments: Arguments) -> Result<Response, Error> {
+pub(super) async fn tsdb(
+    State(api): State<Prometheus>,
+    arguments: Arguments,
+) -> Result<Response, Error> {
     let limit = arguments.limit("limit")?.unwrap_or(LISTED);
     let (store, gzip) = (api.store()?, arguments.gzip);
     let work = move |_lease: &Lease| {
@@ -87,7 +90,11 @@ pub(super) async fn tsdb(State(api): State<Prometheus>, arguments: Arguments) ->
 
 /// The log is read before the store answers at all.
 pub(super) async fn wal_replay(State(api): State<Prometheus>) -> Result<Response, Error> {
-    let state = if api.store().is_ok() { "done" } else { "waiting" };
+    let state = if api.store().is_ok() {
+        "done"
+    } else {
+        "waiting"
+    };
     Ok(Answer::of(json!({ "min": 0, "max": 0, "current": 0, "state": state }))?.response(false))
 }
 
@@ -101,6 +108,7 @@ pub(super) async fn alerts() -> Result<Response, Error> {
 
 /// Where Prometheus sends its alerts: nowhere from here.
 pub(super) async fn alertmanagers() -> Result<Response, Error> {
-    let none: BTreeMap<&str, [(); 0]> = [("activeAlertmanagers", []), ("droppedAlertmanagers", [])].into();
+    let none: BTreeMap<&str, [(); 0]> =
+        [("activeAlertmanagers", []), ("droppedAlertmanagers", [])].into();
     Ok(Answer::of(none)?.response(false))
 }

@@ -35,8 +35,9 @@ pub(super) fn time_ms(text: &str) -> Result<i64, String> {
 /// Seconds, or units as in `1h30m`.
 pub(super) fn duration_ms(text: &str) -> Result<i64, String> {
     if let Ok(seconds) = text.parse() {
-        return milliseconds(seconds)
-            .ok_or_else(|| format!("cannot parse {text:?} to a valid duration. It overflows int64"));
+        return milliseconds(seconds).ok_or_else(|| {
+            format!("cannot parse {text:?} to a valid duration. It overflows int64")
+        });
     }
     let duration = pitcrew_model::parse_duration(text).ok();
     let milliseconds = duration.and_then(|duration| i64::try_from(duration.as_millis()).ok());
@@ -56,10 +57,14 @@ fn milliseconds(seconds: f64) -> Option<i64> {
 pub(super) fn matchers(text: &str) -> Result<Vec<Matcher>, String> {
     let expr = parse(text).map_err(|error| error.to_string())?;
     match expr.kind {
-        ExprKind::Selector(selector) if selector.time == TimeModifiers::default() && selector.extension.is_none() => {
+        ExprKind::Selector(selector)
+            if selector.time == TimeModifiers::default() && selector.extension.is_none() =>
+        {
             Ok(selector.matchers)
         }
-        _ => Err(format!("expected a selector such as name{{label=\"value\"}}, not {text:?}")),
+        _ => Err(format!(
+            "expected a selector such as name{{label=\"value\"}}, not {text:?}"
+        )),
     }
 }
 
@@ -67,12 +72,17 @@ pub(super) fn matchers(text: &str) -> Result<Vec<Matcher>, String> {
 pub(super) fn selectors(expr: &Expr, found: &mut Vec<Vec<Matcher>>) {
     match &expr.kind {
         ExprKind::Number(_) | ExprKind::Text(_) => {}
-        ExprKind::Selector(selector) | ExprKind::Range { selector, .. } => found.push(selector.matchers.clone()),
+        ExprKind::Selector(selector) | ExprKind::Range { selector, .. } => {
+            found.push(selector.matchers.clone())
+        }
         ExprKind::Subquery(subquery) => selectors(&subquery.expr, found),
         ExprKind::Call { args, .. } => args.iter().for_each(|arg| selectors(arg, found)),
         ExprKind::Aggregate(aggregate) => {
             selectors(&aggregate.expr, found);
-            aggregate.param.iter().for_each(|param| selectors(param, found));
+            aggregate
+                .param
+                .iter()
+                .for_each(|param| selectors(param, found));
         }
         ExprKind::Unary { expr, .. } | ExprKind::Paren(expr) => selectors(expr, found),
         ExprKind::Binary(binary) => {
@@ -85,7 +95,9 @@ pub(super) fn selectors(expr: &Expr, found: &mut Vec<Vec<Matcher>>) {
 /// The name that stands for in a path: `U__` and `_hex_` for what isn't a letter, digit or underscore. What isn't
 /// such an escape is the name itself.
 pub(super) fn unescaped_name(text: &str) -> String {
-    text.strip_prefix("U__").and_then(unescaped).unwrap_or_else(|| text.to_owned())
+    text.strip_prefix("U__")
+        .and_then(unescaped)
+        .unwrap_or_else(|| text.to_owned())
 }
 
 fn unescaped(mut rest: &str) -> Option<String> {
@@ -98,8 +110,11 @@ fn unescaped(mut rest: &str) -> Option<String> {
             continue;
         }
         let (code, after) = after.split_once('_')?;
-        let is_code = (1..=6).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_hexdigit());
-        name.push(char::from_u32(u32::from_str_radix(code, 16).ok().filter(|_| is_code)?)?);
+        let is_code =
+            (1..=6).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_hexdigit());
+        name.push(char::from_u32(
+            u32::from_str_radix(code, 16).ok().filter(|_| is_code)?,
+        )?);
         rest = after;
     }
     name.push_str(rest);
@@ -131,7 +146,12 @@ mod tests {
 
     #[test]
     fn durations_are_seconds_or_have_units() {
-        for (text, expected) in [("15", 15_000), ("0.5", 500), ("1h30m", 5_400_000), ("-1", -1_000)] {
+        for (text, expected) in [
+            ("15", 15_000),
+            ("0.5", 500),
+            ("1h30m", 5_400_000),
+            ("-1", -1_000),
+        ] {
             assert_eq!(duration_ms(text), Ok(expected), "{text}");
         }
         for text in ["", "h", "1x", "NaN", "1e300", "99999999999y"] {
@@ -142,7 +162,15 @@ mod tests {
     #[test]
     fn only_a_selector_is_one() {
         assert_eq!(matchers(r#"up{job="a"}"#).map(|found| found.len()), Ok(2));
-        for text in ["", "rate(up[5m])", "up offset 5m", "up @ 3", "{}", "up[5m]", "1"] {
+        for text in [
+            "",
+            "rate(up[5m])",
+            "up offset 5m",
+            "up @ 3",
+            "{}",
+            "up[5m]",
+            "1",
+        ] {
             assert!(matchers(text).is_err(), "{text}");
         }
     }

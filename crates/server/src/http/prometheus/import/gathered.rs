@@ -75,22 +75,32 @@ impl Gathered {
         self.keys.push(key_of(&Labels::from_pairs(&line.metric)));
         let start = |starts: &[i64], index: usize| starts.get(index).copied().unwrap_or(0);
         let floats = line.values.iter().zip(&line.timestamps).enumerate();
-        self.samples.extend(floats.map(|(index, (value, timestamp_ms))| Gotten {
-            series,
-            timestamp_ms: *timestamp_ms,
-            start_ms: start(&line.starts, index),
-            value: Measured::Float(value.0),
-        }));
-        let native = line.histograms.iter().zip(&line.histogram_timestamps).enumerate();
-        self.samples.extend(native.map(|(index, (value, timestamp_ms))| Gotten {
-            series,
-            timestamp_ms: *timestamp_ms,
-            start_ms: start(&line.histogram_starts, index),
-            value: Measured::Histogram(Box::new(value.read())),
-        }));
+        self.samples
+            .extend(floats.map(|(index, (value, timestamp_ms))| Gotten {
+                series,
+                timestamp_ms: *timestamp_ms,
+                start_ms: start(&line.starts, index),
+                value: Measured::Float(value.0),
+            }));
+        let native = line
+            .histograms
+            .iter()
+            .zip(&line.histogram_timestamps)
+            .enumerate();
+        self.samples
+            .extend(native.map(|(index, (value, timestamp_ms))| Gotten {
+                series,
+                timestamp_ms: *timestamp_ms,
+                start_ms: start(&line.histogram_starts, index),
+                value: Measured::Histogram(Box::new(value.read())),
+            }));
     }
 
-    pub(super) fn text(&mut self, format: text::Format, piece: &[u8]) -> Result<(), (usize, String)> {
+    pub(super) fn text(
+        &mut self,
+        format: text::Format,
+        piece: &[u8],
+    ) -> Result<(), (usize, String)> {
         self.is_text = true;
         text::read(format, piece, self).map_err(|error| (error.line, error.why.to_string()))
     }
@@ -180,22 +190,29 @@ impl Sink for Gathered {
             return;
         }
         let at_ms = exemplar.at_ms.unwrap_or(self.now_ms);
-        self.exemplars.push((series, labels.build(), exemplar.value, at_ms));
+        self.exemplars
+            .push((series, labels.build(), exemplar.value, at_ms));
     }
 
     /// Type, help and unit come one by one.
     fn metadata(&mut self, metadata: Metadata<'_>) {
         let family = metadata.family.into_owned();
-        let known = self.families.entry(family.clone()).or_insert_with(|| pitcrew_tsdb::Metadata {
-            family,
-            kind: "unknown".to_owned(),
-            unit: String::new(),
-            help: String::new(),
-        });
+        let known = self
+            .families
+            .entry(family.clone())
+            .or_insert_with(|| pitcrew_tsdb::Metadata {
+                family,
+                kind: "unknown".to_owned(),
+                unit: String::new(),
+                help: String::new(),
+            });
         if let Some(kind) = metadata.kind {
             known.kind = kind.name().to_owned();
         }
-        for (text, place) in [(metadata.unit, &mut known.unit), (metadata.help, &mut known.help)] {
+        for (text, place) in [
+            (metadata.unit, &mut known.unit),
+            (metadata.help, &mut known.help),
+        ] {
             if !text.is_empty() {
                 *place = text.into_owned();
             }

@@ -48,7 +48,9 @@ pub(super) struct Encoded {
 pub(super) fn encoded(series: &Series, range: Range) -> Option<Encoded> {
     let within = |timestamps: &[i64]| {
         let from = timestamps.partition_point(|time_ms| *time_ms < range.start_ms);
-        from..timestamps.partition_point(|time_ms| *time_ms <= range.end_ms).max(from)
+        from..timestamps
+            .partition_point(|time_ms| *time_ms <= range.end_ms)
+            .max(from)
     };
     let (floats, histograms) = (&series.floats, &series.histograms);
     let (of_floats, of_histograms) = (within(&floats.timestamps), within(&histograms.timestamps));
@@ -71,7 +73,11 @@ pub(super) fn encoded(series: &Series, range: Range) -> Option<Encoded> {
     }
     for index in of_histograms {
         sample.clear();
-        put_histogram(&histograms.values[index], histograms.timestamps[index], &mut sample);
+        put_histogram(
+            &histograms.values[index],
+            histograms.timestamps[index],
+            &mut sample,
+        );
         put_bytes(4, &sample, &mut out);
     }
     Some(Encoded {
@@ -144,7 +150,9 @@ fn put_buckets([spans, counts]: [u32; 2], buckets: &[Bucket], out: &mut Vec<u8>)
 
 fn put_packed(field: u32, values: impl ExactSizeIterator<Item = f64>, out: &mut Vec<u8>) {
     if values.len() > 0 {
-        let bytes: Vec<u8> = values.flat_map(|value| value.to_bits().to_le_bytes()).collect();
+        let bytes: Vec<u8> = values
+            .flat_map(|value| value.to_bits().to_le_bytes())
+            .collect();
         put_bytes(field, &bytes, out);
     }
 }
