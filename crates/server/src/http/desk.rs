@@ -6,7 +6,7 @@ use pitcrew_model::SourceName;
 use pitcrew_probe::{Scheduler, Tools};
 use tokio::sync::Semaphore;
 
-use super::{readers::Readers, sparing::Overview};
+use super::{push_metrics::Decoding, readers::Readers, sparing::Overview};
 use crate::{
     api::ServerStatus, clock::Clock, core::Inbox, feed::Feed, fleet::Fleet, metrics::Metrics,
     roster::Roster, standing::Standing, telemetry::Telemetry,
@@ -24,6 +24,7 @@ pub(crate) struct Desk {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) decoding: Decoding,
     pub(crate) feed: Arc<Feed>,
     pub(crate) readers: Readers,
     /// For what takes long: verifying and exporting must not keep `explain` waiting.
