@@ -264,6 +264,7 @@ fn finished(draft: Draft, digest: String) -> Production {
         runs: draft.runs.into_iter().map(|read| read.run).collect(),
         limits: draft.limits,
         server: draft.server,
+        metrics: draft.metrics,
         digest,
     }
 }

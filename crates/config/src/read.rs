@@ -4,6 +4,7 @@
 pub(crate) mod host;
 pub(crate) mod labels;
 pub(crate) mod limits;
+pub(crate) mod metrics;
 pub(crate) mod power;
 pub(crate) mod receiver;
 pub(crate) mod repair;
@@ -18,7 +19,7 @@ mod test_host;
 mod test_network;
 mod test_store;
 
-use pitcrew_model::{FleetLimits, PowerRule, ServerSettings};
+use pitcrew_model::{FleetLimits, MetricsSettings, PowerRule, ServerSettings};
 
 use crate::{
     fields::Fields,
@@ -71,6 +72,11 @@ pub(crate) const PRODUCTION: Shape = Shape::new(
             Kind::Shape(&server::SERVER),
             "Where the server listens and keeps its records.",
         ),
+        optional(
+            "metrics",
+            Kind::Shape(&metrics::METRICS),
+            "What the metrics store may take and how long it keeps.",
+        ),
     ],
 )
 .refusing(&[
@@ -92,6 +98,7 @@ pub(crate) struct Draft {
     pub(crate) power: Vec<PowerRule>,
     pub(crate) limits: FleetLimits,
     pub(crate) server: ServerSettings,
+    pub(crate) metrics: MetricsSettings,
     /// Whether all targets, and all receivers, could be read: what is absent otherwise may only be hidden
     /// by another mistake.
     pub(crate) knows_targets: bool,
@@ -123,7 +130,9 @@ pub(crate) fn production(reader: &mut Reader<'_>, roots: &[Node<'_>], complete: 
         Some(fields) => server::server(reader, &fields),
         None => server::without_settings(reader, first_place(roots)),
     };
+    let metrics = once(reader, &files, "metrics").map(|fields| metrics::metrics(reader, &fields));
     Draft {
+        metrics: metrics.unwrap_or_default(),
         sources,
         services: each(reader, &files, "services", service::service),
         runs,
@@ -150,7 +159,7 @@ fn root_fields<'t>(reader: &mut Reader<'_>, root: &'t Node<'t>) -> Option<Fields
         reader.error_with_help(
             root.at,
             "this file says nothing",
-            "a configuration has the keys `find`, `services`, `run`, `notify`, `power`, `limits`, `server`",
+            "a configuration has the keys `find`, `services`, `run`, `notify`, `power`, `limits`, `server`, `metrics`",
         );
         return None;
     }

@@ -103,6 +103,20 @@ impl MetricType {
         })
     }
 
+    /// As OpenMetrics spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::GaugeHistogram => "gaugehistogram",
+            Self::Summary => "summary",
+            Self::Info => "info",
+            Self::StateSet => "stateset",
+        }
+    }
+
     /// As both versions of remote write number them.
     pub(crate) fn from_number(number: u64) -> Option<Self> {
         Some(match number {

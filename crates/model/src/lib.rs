@@ -10,6 +10,7 @@ mod host_test;
 mod id;
 mod labels;
 mod limits;
+mod metrics;
 mod observation;
 mod order;
 mod power;
@@ -30,6 +31,7 @@ pub use id::{
 };
 pub use labels::{InvalidLabel, Labels, Selector};
 pub use limits::{BreakerRule, Count, Lemon, Limits, Rate, Release};
+pub use metrics::MetricsSettings;
 pub use observation::{Evidence, Health, Observation, Verdict};
 pub use order::{Action, Authority, Objection, Order, OrderState, Outcome, OutcomeKind};
 pub use power::{PowerController, PowerRule};

@@ -5,8 +5,8 @@ use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DnsRecord, Labels, Limits, PowerRule, Rate, ReceiverName, RepairName, Runner, RunnerTemplate,
-    Selector, ServiceName, SourceName, Target, Test, TestName, Timestamp,
+    DnsRecord, Labels, Limits, MetricsSettings, PowerRule, Rate, ReceiverName, RepairName, Runner,
+    RunnerTemplate, Selector, ServiceName, SourceName, Target, Test, TestName, Timestamp,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ pub struct Production {
     pub power: Vec<PowerRule>,
     pub limits: FleetLimits,
     pub server: ServerSettings,
+    #[serde(default)]
+    pub metrics: MetricsSettings,
     /// Hex SHA-256 of the files it was read from, so that records say which configuration decided.
     pub digest: String,
 }

@@ -259,6 +259,9 @@ pub(crate) struct ServeOptions {
     /// Append everything that is observed and decided to this file, for `pitcrew replay`.
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
+    /// What the metrics store may take, such as 512MiB, instead of `metrics.memory`.
+    #[arg(long, value_name = "SIZE", value_parser = pitcrew_config::memory_size)]
+    pub(crate) memory: Option<u64>,
     #[command(flatten)]
     pub(crate) log: LogOptions,
 }

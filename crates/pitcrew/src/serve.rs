@@ -22,6 +22,7 @@ pub(crate) fn serve(options: ServeOptions) -> Answered {
         listen: options.listen,
         data: options.data,
         record: options.record,
+        memory_bytes: options.memory,
     };
     let served = runtime.block_on(Box::pin(pitcrew_server::serve(options, say_ready)));
     // What still runs, a slow command for instance, is not waited for: it lives on or is found out about later.

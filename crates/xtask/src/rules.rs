@@ -51,6 +51,9 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "pitcrew-ledger",
             "pitcrew-wire",
             "pitcrew-agent",
+            "pitcrew-promql",
+            "pitcrew-tsdb",
+            "pitcrew-ingest",
         ],
     ),
     (

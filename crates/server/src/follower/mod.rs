@@ -24,13 +24,14 @@ use crate::{
     core::{Inbox, Message},
     feed::Feed,
     fleet::{self, Fleet, Surroundings},
-    http::{Desk, Guard, Listening, Place, REQUESTED_TESTS_MAX, Readers, listen},
+    http::{Decoding, Desk, Guard, Listening, Place, REQUESTED_TESTS_MAX, Readers, listen},
     kept::Kept,
     leadership::Leadership,
     metrics::Metrics,
     roster::Roster,
     serve::ServeError,
     standing::Standing,
+    telemetry::Telemetry,
 };
 
 pub(crate) struct Parts {
@@ -39,6 +40,7 @@ pub(crate) struct Parts {
     pub(crate) production: Arc<Production>,
     pub(crate) configuration: ConfigurationStatus,
     pub(crate) clock: Clock,
+    pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) listener: Arc<TcpListener>,
     pub(crate) listen: SocketAddr,
     pub(crate) agents: Option<Arc<TcpListener>>,
@@ -99,6 +101,7 @@ impl Follower {
         let desk = desk(
             inbox.clone(),
             parts.clock.clone(),
+            parts.telemetry,
             Arc::clone(&standing),
             place,
             is_stopping.clone(),
@@ -147,6 +150,7 @@ impl Follower {
 fn desk(
     inbox: Inbox,
     clock: Clock,
+    telemetry: Arc<Telemetry>,
     standing: Arc<Standing>,
     place: Place,
     stopping: watch::Receiver<bool>,
@@ -178,6 +182,8 @@ fn desk(
         roster: Arc::new(Roster::default()),
         fleet: Arc::new(Fleet::open(None, &Kept::Nowhere, "", around)?),
         metrics,
+        telemetry,
+            decoding: Decoding::default(),
         feed: Arc::new(Feed::new()),
         readers: Readers::new(Arc::clone(&place)),
         long_readers: Readers::new(place),

@@ -19,7 +19,7 @@ pub(crate) async fn healthz() -> &'static str {
 
 /// It decides and records: 200, otherwise 503; either way the body says what is wrong.
 pub(crate) async fn readyz(State(desk): State<Desk>) -> (StatusCode, Json<ServerStatus>) {
-    let mut status = desk.standing.status();
+    let mut status = desk.status();
     let decides = tokio::time::timeout(Duration::from_secs(2), desk.inbox.flush()).await;
     if !matches!(decides, Ok(Ok(()))) {
         status.ready = false;
