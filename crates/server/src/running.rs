@@ -34,7 +34,9 @@ use crate::{
     feed::Feed,
     fleet::{self, Fleet, Surroundings},
     following::Following,
-    http::{Desk, Guard, Listening, Place, Prometheus, REQUESTED_TESTS_MAX, Readers, listen},
+    http::{
+        Decoding, Desk, Guard, Listening, Place, Prometheus, REQUESTED_TESTS_MAX, Readers, listen,
+    },
     kept::Kept,
     leadership::Leadership,
     metrics::Metrics,
@@ -277,6 +279,7 @@ impl Running {
             metrics,
             prometheus: Prometheus::new(Arc::clone(&telemetry)),
             telemetry,
+            decoding: Decoding::default(),
             feed,
             readers: Readers::new(Arc::clone(&place)),
             long_readers: Readers::new(place),

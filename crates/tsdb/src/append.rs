@@ -6,7 +6,7 @@
 use pitcrew_promql::labels::Labels;
 
 use crate::{
-    batch::{Accepted, Batch, IncomingExemplar, RawLabels, Reason},
+    batch::{Accepted, Batch, IncomingExemplar, RawLabels, Reason, Value},
     error::Error,
     find::Finder,
     head::row::Placed,
@@ -147,7 +147,10 @@ impl Store {
                 })
             });
             match logged {
-                Ok(logged) => writer.samples.push(logged),
+                Ok(logged) => {
+                    accepted.histograms += u64::from(matches!(sample.value, Value::Histogram(_)));
+                    writer.samples.push(logged);
+                }
                 Err(reason) => {
                     self.note_refusal(batch.source, &reason, sample.timestamp_ms);
                     let refused = &mut accepted.refused;

@@ -24,7 +24,9 @@ use crate::{
     core::{Inbox, Message},
     feed::Feed,
     fleet::{self, Fleet, Surroundings},
-    http::{Desk, Guard, Listening, Place, Prometheus, REQUESTED_TESTS_MAX, Readers, listen},
+    http::{
+        Decoding, Desk, Guard, Listening, Place, Prometheus, REQUESTED_TESTS_MAX, Readers, listen,
+    },
     kept::Kept,
     leadership::Leadership,
     metrics::Metrics,
@@ -184,6 +186,7 @@ fn desk(
         metrics,
         prometheus: Prometheus::new(Arc::clone(&telemetry)),
         telemetry,
+            decoding: Decoding::default(),
         feed: Arc::new(Feed::new()),
         readers: Readers::new(Arc::clone(&place)),
         long_readers: Readers::new(place),

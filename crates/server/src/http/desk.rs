@@ -7,7 +7,9 @@ use pitcrew_model::SourceName;
 use pitcrew_probe::{Scheduler, Tools};
 use tokio::sync::Semaphore;
 
-use super::{prometheus::Prometheus, readers::Readers, sparing::Overview};
+use super::{
+    prometheus::Prometheus, push_metrics::Decoding, readers::Readers, sparing::Overview,
+};
 use crate::{
     api::ServerStatus, clock::Clock, core::Inbox, feed::Feed, fleet::Fleet, metrics::Metrics,
     roster::Roster, standing::Standing, telemetry::Telemetry,
@@ -26,6 +28,7 @@ pub(crate) struct Desk {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) prometheus: Prometheus,
     pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) decoding: Decoding,
     pub(crate) feed: Arc<Feed>,
     pub(crate) readers: Readers,
     /// For what takes long: verifying and exporting must not keep `explain` waiting.

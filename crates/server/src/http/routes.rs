@@ -12,7 +12,7 @@ use axum::{
 
 use super::{
     desk::Desk, explain, guard, hosts, openapi, own, person, problem::Problem, prometheus, push,
-    read, streams, test_now,
+    push_metrics, read, streams, test_now,
 };
 
 /// A parameter in the query.
@@ -95,6 +95,20 @@ pub(super) fn post<H: Handler<T, Desk>, T: 'static>(
         service: on(MethodFilter::POST, handler.clone()),
         ..get(path, name, says, handler, "")
     }
+}
+
+/// A body in a format of its own.
+fn bring<H: Handler<T, Desk>, T: 'static>(
+    path: &'static str,
+    name: &'static str,
+    says: &'static str,
+    handler: H,
+) -> Route {
+    Route {
+        takes: None,
+        ..post(path, name, says, handler, "")
+    }
+    .gives_other("text/plain")
 }
 
 fn delete<H: Handler<T, Desk>, T: 'static>(
@@ -472,6 +486,33 @@ fn pushing_routes() -> Vec<Route> {
             "AlertGroup",
         )
         .gives("PushAnswer"),
+        bring(
+            "/api/v1/write",
+            "remoteWrite",
+            "Prometheus' remote write, 1.0 and 2.0.",
+            push_metrics::write,
+        ),
+        bring(
+            "/v1/metrics",
+            "otlpMetrics",
+            "OpenTelemetry's metrics over HTTP, in protobuf or JSON.",
+            push_metrics::otlp_http,
+        )
+        .gives_other("application/x-protobuf"),
+        bring(
+            "/api/v1/otlp/v1/metrics",
+            "otlpMetricsAsPrometheus",
+            "The same, where Prometheus has it.",
+            push_metrics::otlp_http,
+        )
+        .gives_other("application/x-protobuf"),
+        bring(
+            "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            "otlpMetricsGrpc",
+            "The same over gRPC, on this port.",
+            push_metrics::otlp_grpc,
+        )
+        .gives_other("application/grpc"),
     ]
 }
 

@@ -4,6 +4,7 @@
 //! then whoever asks for it is told why. One that can't write refuses what comes and goes on answering; when the
 //! disk has room again, so has it.
 
+mod gathered;
 mod memory;
 mod troubles;
 
@@ -16,6 +17,8 @@ use std::{
 
 use pitcrew_model::MetricsSettings;
 use pitcrew_tsdb::{Accepted, Batch, Error, Limits, Options, Store};
+
+pub(crate) use gathered::{Form, Gathered};
 
 use crate::{clock::Clock, serve::ServeError};
 use troubles::{Part, Troubles, words};

@@ -1,0 +1,101 @@
+//! Metrics that others bring: Prometheus' remote write, OpenTelemetry over HTTP and gRPC.
+//!
+//! A request is read, decoded and stored as a whole or refused; samples that can't be stored are named in the answer
+//! and harm no others. What can never be taken is the client's error, so that it doesn't come again; what may be
+//! taken later is ours.
+
+mod body;
+mod grpc;
+mod otlp;
+mod remote_write;
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::http::StatusCode;
+use pitcrew_tsdb::{Accepted, Error};
+use tokio::sync::Semaphore;
+
+pub(crate) use grpc::export as otlp_grpc;
+pub(crate) use otlp::export as otlp_http;
+pub(crate) use remote_write::write;
+
+use super::problem::Problem;
+use crate::telemetry::{Form, Gathered, NotTaken, Telemetry};
+
+/// Bodies as they come.
+const BODY_BYTES_MAX: usize = 16 << 20;
+
+/// The same when decompressed.
+const MESSAGE_BYTES_MAX: usize = 32 << 20;
+
+/// Messages decompressed and decoded at once: each takes several times its size, and only one writes at a time.
+const DECODING_MAX: usize = 2;
+
+/// Turns of those who decode.
+#[derive(Clone)]
+pub(crate) struct Decoding(Arc<Semaphore>);
+
+impl Default for Decoding {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(DECODING_MAX)))
+    }
+}
+
+impl Decoding {
+    /// Decodes and stores on a thread that may block. A client that gives up meanwhile changes nothing.
+    async fn run<T: Send + 'static>(
+        &self,
+        decode: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let turn = Arc::clone(&self.0).acquire_owned().await;
+        let turn = turn.map_err(|_closed| Problem::unavailable("the server is stopping"))?;
+        let running = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            decode()
+        });
+        let done = running.await;
+        done.map_err(|_panicked| {
+            Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "reading the request broke off; this is a bug, please report it",
+            )
+        })?
+    }
+}
+
+/// Stores what a message said. `kind` and who sent it name the source that limits are counted for.
+fn store(
+    telemetry: &Telemetry,
+    gathered: &Gathered,
+    form: Form,
+    (kind, peer): (&str, IpAddr),
+) -> Result<Accepted, Problem> {
+    let source = format!("{kind} from {}", peer.to_canonical());
+    let appended = gathered.batch(
+        &source,
+        form.scope(),
+        &|key, out| form.labels(key, out),
+        |batch| telemetry.append(batch),
+    );
+    appended.map_err(Problem::from)
+}
+
+/// How many samples of a message were not taken, and what is wrong with the first of them.
+fn refused(accepted: &Accepted, gathered: &Gathered) -> Option<(u64, String)> {
+    let count = accepted.refused.count + gathered.bad_histograms;
+    let first = accepted.refused.examples.first().map(ToString::to_string);
+    let why = first.or_else(|| gathered.why_bad.clone())?;
+    Some((count, why))
+}
+
+impl From<NotTaken> for Problem {
+    fn from(not_taken: NotTaken) -> Self {
+        let detail = not_taken.to_string();
+        match not_taken {
+            NotTaken::Store(Error::Overloaded { .. }) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
+            }
+            NotTaken::NoStore(_) | NotTaken::Store(_) => Self::unavailable(detail),
+        }
+    }
+}
