@@ -34,7 +34,7 @@ use crate::{
     feed::Feed,
     fleet::{self, Fleet, Surroundings},
     following::Following,
-    http::{Decoding, Desk, Guard, Listening, Place, REQUESTED_TESTS_MAX, Readers, listen},
+    http::{Decoding, Desk, Guard, Listening, Place, REQUESTED_TESTS_MAX, Readers, keep_own_metrics, listen},
     kept::Kept,
     leadership::Leadership,
     metrics::Metrics,
@@ -45,7 +45,10 @@ use crate::{
     serve::ServeError,
     standing::Standing,
     store::Store,
-    telemetry::Telemetry,
+    telemetry::{
+        Telemetry, Told,
+        scrape::{Board, Scrapes},
+    },
 };
 
 pub(crate) struct Parts {
@@ -138,7 +141,14 @@ impl Running {
         let start = tokio::task::block_in_place(|| store.remembered(clock.now()))?;
         let (installation, fence) = (start.installation.clone(), start.fence);
         let leadership = Arc::new(Leadership::new(fence, store.is_led().then_some(began)));
-        let metrics = Arc::new(Metrics::new());
+        let roster = Arc::new(Roster::default());
+        let counts = telemetry.counts();
+        let told = Told::start(
+            Arc::clone(&telemetry),
+            Arc::clone(&roster),
+            counts.dropped.clone(),
+        );
+        let metrics = Arc::new(Metrics::beside(counts, Some(told)));
         let (recording, record_thread) = begin_record(record, &start, &metrics)?;
         let Brain { engine, interlock } = Brain::start(start.at, start.birth(), start.rows);
         let supervisor = match supervisor {
@@ -151,7 +161,6 @@ impl Running {
         let (work, works) = mpsc::channel();
         let (stopping, is_stopping) = watch::channel(false);
         let (notices, noticed) = tokio::sync::mpsc::unbounded_channel();
-        let roster = Arc::new(Roster::default());
         let feed = Arc::new(Feed::new());
         let standing = Arc::new(Standing::new(
             installation.clone(),
@@ -208,6 +217,10 @@ impl Running {
             is_stopping.clone(),
         );
         let (remembered, roll) = Remembered::open(kept);
+        let board = Arc::new(Board::default());
+        let (scrapes, heard) = tokio::sync::mpsc::unbounded_channel();
+        let scraping = Scrapes::new(Arc::clone(&telemetry), Arc::clone(&board)).follow(heard);
+        let scraping = tokio::spawn(scraping);
 
         let core = Core {
             engine,
@@ -216,6 +229,7 @@ impl Running {
             messages,
             inbox: inbox.clone(),
             ledger: work,
+            scrapes,
             errands: Errands {
                 scheduler: scheduler.clone(),
                 roster: Arc::clone(&roster),
@@ -277,6 +291,7 @@ impl Running {
             metrics,
             telemetry,
             decoding: Decoding::default(),
+            board,
             feed,
             readers: Readers::new(Arc::clone(&place)),
             long_readers: Readers::new(place),
@@ -300,7 +315,7 @@ impl Running {
             ledger_thread,
             record_thread,
             delivering,
-            tasks: vec![settling],
+            tasks: vec![settling, scraping],
             own_agent,
             listening: None,
         })
@@ -324,6 +339,8 @@ impl Running {
     ) {
         let guard = Guard::new(listen_on, token);
         let desk = self.desk.clone();
+        let keeping = keep_own_metrics(desk.clone(), listen_on.to_string());
+        self.tasks.push(tokio::spawn(keeping));
         let (tools, scheduler) = (Arc::clone(&desk.tools), desk.scheduler.clone());
         let (inbox, standing) = (desk.inbox.clone(), Arc::clone(&desk.standing));
         self.listening = Some(listen(listener, guard, desk, self.stopping.subscribe()));

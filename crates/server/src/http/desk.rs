@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use super::{push_metrics::Decoding, readers::Readers, sparing::Overview};
 use crate::{
     api::ServerStatus, clock::Clock, core::Inbox, feed::Feed, fleet::Fleet, metrics::Metrics,
-    roster::Roster, standing::Standing, telemetry::Telemetry,
+    roster::Roster, standing::Standing, telemetry::{Telemetry, scrape::Board},
 };
 
 /// Tests run at once on people's requests, beside the scheduled ones.
@@ -25,6 +25,7 @@ pub(crate) struct Desk {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) decoding: Decoding,
+    pub(crate) board: Arc<Board>,
     pub(crate) feed: Arc<Feed>,
     pub(crate) readers: Readers,
     /// For what takes long: verifying and exporting must not keep `explain` waiting.

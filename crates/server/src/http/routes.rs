@@ -11,7 +11,7 @@ use axum::{
 };
 
 use super::{
-    desk::Desk, explain, guard, hosts, openapi, own, person, problem::Problem, push, push_metrics, read, streams,
+    desk::Desk, explain, guard, hosts, openapi, own, person, problem::Problem, push, push_metrics, read, scrapes, streams,
     test_now,
 };
 
@@ -307,6 +307,14 @@ fn reading_routes() -> Vec<Route> {
             explain::explain,
             "Explanation",
         ),
+        get(
+            "/api/v1/scrapes",
+            "listScrapes",
+            "What is scraped, and what became of it the last time.",
+            scrapes::scrapes,
+            "ScrapePage",
+        )
+        .query(&[AFTER, LIMIT]),
         get(
             "/api/v1/ledger",
             "listLedger",
