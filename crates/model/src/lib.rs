@@ -15,6 +15,7 @@ mod observation;
 mod order;
 mod power;
 mod production;
+mod scrape;
 mod target;
 mod test;
 mod time;
@@ -40,6 +41,7 @@ pub use production::{
     PostgresSettings, Production, Receiver, Repair, Run, Secret, ServerSettings, Service, Source,
     SourceKind, Step, StopPolicy, Window,
 };
+pub use scrape::{RelabelRule, Scrape, ScrapeLimits};
 pub use target::{Address, Runner, RunnerTemplate, Target};
 pub use test::{
     AmqpTest, DnsRecord, DnsTest, GrpcTest, HeaderMatch, HelloTest, HttpTest, HttpVersion,

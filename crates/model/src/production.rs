@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     DnsRecord, Labels, Limits, MetricsSettings, PowerRule, Rate, ReceiverName, RepairName, Runner,
-    RunnerTemplate, Selector, ServiceName, SourceName, Target, Test, TestName, Timestamp,
+    RunnerTemplate, Scrape, Selector, ServiceName, SourceName, Target, Test, TestName, Timestamp,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,8 @@ pub struct Production {
     pub server: ServerSettings,
     #[serde(default)]
     pub metrics: MetricsSettings,
+    #[serde(default)]
+    pub scrapes: Vec<Arc<Scrape>>,
     /// Hex SHA-256 of the files it was read from, so that records say which configuration decided.
     pub digest: String,
 }

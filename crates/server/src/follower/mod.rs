@@ -157,7 +157,7 @@ fn desk(
     place: Place,
     stopping: watch::Receiver<bool>,
 ) -> Result<Desk, ServeError> {
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::beside(telemetry.counts(), None));
     let (notices, _) = tokio::sync::mpsc::unbounded_channel();
     let (accepted, _) = tokio::sync::mpsc::unbounded_channel();
     let reading = clock.clone();
@@ -186,7 +186,8 @@ fn desk(
         metrics,
         prometheus: Prometheus::new(Arc::clone(&telemetry)),
         telemetry,
-            decoding: Decoding::default(),
+        decoding: Decoding::default(),
+        board: Arc::default(),
         feed: Arc::new(Feed::new()),
         readers: Readers::new(Arc::clone(&place)),
         long_readers: Readers::new(place),

@@ -553,6 +553,23 @@ fn requests() -> Schemas {
             ]),
         ),
         ("HostPage", page("HostStatus")),
+        (
+            "ScrapeStatus",
+            object(&[
+                ("scrape", text()),
+                ("target", text()),
+                ("url", text()),
+                (
+                    "labels",
+                    json!({ "type": "object", "additionalProperties": text() }),
+                ),
+                ("last_at", or_null(time())),
+                ("took_seconds", or_null(json!({ "type": "number" }))),
+                ("samples", or_null(number())),
+                ("error", or_null(text())),
+            ]),
+        ),
+        ("ScrapePage", page("ScrapeStatus")),
         ("ApproveRequest", request(&[("digest", text())], &[])),
         ("DenyRequest", request(&[], &[])),
         ("CloseRequest", request(&[("why", text())], &[])),
