@@ -208,6 +208,26 @@ struct Size {
     bytes: usize,
 }
 
+impl Size {
+    fn of_floats(floats: &[f64]) -> Self {
+        Self {
+            samples: floats.len(),
+            bytes: size_of_val(floats),
+        }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.samples = self.samples.saturating_add(more.samples);
+        self.bytes = self.bytes.saturating_add(more.bytes);
+    }
+
+    /// What was added before.
+    fn take_away(&mut self, less: Self) {
+        self.samples = self.samples.saturating_sub(less.samples);
+        self.bytes = self.bytes.saturating_sub(less.bytes);
+    }
+}
+
 impl Evaluator<'_> {
     fn eval(&mut self, node: &Node, grid: &Grid) -> Result<Values, EvalError> {
         self.check_cancelled()?;
@@ -257,8 +277,7 @@ impl Evaluator<'_> {
     /// Counts what is held from now on.
     fn hold(&mut self, size: Size) -> Result<(), EvalError> {
         let held = &mut self.held;
-        held.samples = held.samples.saturating_add(size.samples);
-        held.bytes = held.bytes.saturating_add(size.bytes);
+        held.add(size);
         let peak = &mut self.statistics.samples_peak;
         *peak = held.samples.max(*peak);
         if held.samples > self.options.samples_max {
