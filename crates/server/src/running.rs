@@ -34,7 +34,10 @@ use crate::{
     feed::Feed,
     fleet::{self, Fleet, Surroundings},
     following::Following,
-    http::{Decoding, Desk, Guard, Listening, Place, REQUESTED_TESTS_MAX, Readers, keep_own_metrics, listen},
+    http::{
+        Decoding, Desk, Guard, Listening, Place, REQUESTED_TESTS_MAX, Readers, keep_own_metrics,
+        listen,
+    },
     kept::Kept,
     leadership::Leadership,
     metrics::Metrics,

@@ -66,13 +66,38 @@ const RELABEL: Shape = Shape::new(
     "relabelling rule",
     "One of Prometheus' relabelling rules.",
     &[
-        optional("source_labels", values::TEXTS, "Labels whose values, joined, are matched."),
+        optional(
+            "source_labels",
+            values::TEXTS,
+            "Labels whose values, joined, are matched.",
+        ),
         defaulted("separator", Kind::Text, ";", "What they are joined by."),
-        defaulted("regex", values::PATTERN, "(.*)", "What the whole of it must match."),
-        optional("target_label", Kind::Text, "The label that is set or compared."),
+        defaulted(
+            "regex",
+            values::PATTERN,
+            "(.*)",
+            "What the whole of it must match.",
+        ),
+        optional(
+            "target_label",
+            Kind::Text,
+            "The label that is set or compared.",
+        ),
         defaulted("replacement", Kind::Text, "$1", "What it is set to."),
-        optional("modulus", Kind::Whole { min: 1, max: u32::MAX as u64 }, "Of `hashmod`."),
-        defaulted("action", Kind::OneOf(&RelabelRule::ACTIONS), "replace", "What is done."),
+        optional(
+            "modulus",
+            Kind::Whole {
+                min: 1,
+                max: u32::MAX as u64,
+            },
+            "Of `hashmod`.",
+        ),
+        defaulted(
+            "action",
+            Kind::OneOf(&RelabelRule::ACTIONS),
+            "replace",
+            "What is done.",
+        ),
     ],
 );
 
@@ -88,7 +113,10 @@ pub(crate) fn scrape(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<(Arc<Sc
         false => None,
     };
     if fields.value(reader, "all", values::flag) == Some(false) {
-        reader.error(fields.place_of("all"), "it selects nothing: name labels with `select`");
+        reader.error(
+            fields.place_of("all"),
+            "it selects nothing: name labels with `select`",
+        );
     }
     let interval = fields.or_default(reader, "interval", values::some_duration);
     let timeout = fields.value(reader, "timeout", values::some_duration);

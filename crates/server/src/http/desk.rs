@@ -8,8 +8,15 @@ use tokio::sync::Semaphore;
 
 use super::{push_metrics::Decoding, readers::Readers, sparing::Overview};
 use crate::{
-    api::ServerStatus, clock::Clock, core::Inbox, feed::Feed, fleet::Fleet, metrics::Metrics,
-    roster::Roster, standing::Standing, telemetry::{Telemetry, scrape::Board},
+    api::ServerStatus,
+    clock::Clock,
+    core::Inbox,
+    feed::Feed,
+    fleet::Fleet,
+    metrics::Metrics,
+    roster::Roster,
+    standing::Standing,
+    telemetry::{Telemetry, scrape::Board},
 };
 
 /// Tests run at once on people's requests, beside the scheduled ones.

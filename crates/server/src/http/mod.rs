@@ -28,5 +28,5 @@ pub(crate) use desk::{Desk, REQUESTED_TESTS_MAX};
 pub(crate) use guard::Guard;
 pub(crate) use listen::{Listening, listen};
 pub(crate) use push_metrics::Decoding;
-pub(crate) use self_scrape::keep as keep_own_metrics;
 pub(crate) use readers::{Place, Readers};
+pub(crate) use self_scrape::keep as keep_own_metrics;

@@ -11,8 +11,8 @@ use axum::{
 };
 
 use super::{
-    desk::Desk, explain, guard, hosts, openapi, own, person, problem::Problem, push, push_metrics, read, scrapes, streams,
-    test_now,
+    desk::Desk, explain, guard, hosts, openapi, own, person, problem::Problem, push, push_metrics,
+    read, scrapes, streams, test_now,
 };
 
 /// A parameter in the query.

@@ -23,6 +23,8 @@ pub(crate) async fn scrapes(
     Query(query): Query<ScrapeQuery>,
 ) -> Result<Json<Page<ScrapeStatus>>, Problem> {
     let limit = page_limit(query.limit)?;
-    let statuses = desk.board.after(&query.after.unwrap_or_default(), limit + 1);
+    let statuses = desk
+        .board
+        .after(&query.after.unwrap_or_default(), limit + 1);
     Ok(Json(page(statuses, limit, ScrapeStatus::key)))
 }

@@ -69,7 +69,11 @@ impl Counts {
                 "Samples that were there already",
                 &self.duplicates,
             ),
-            ("metrics_series_created", "Series that were new", &self.created),
+            (
+                "metrics_series_created",
+                "Series that were new",
+                &self.created,
+            ),
             (
                 "metrics_dropped_observations",
                 "Answers to tests that found no room on their way into the store",

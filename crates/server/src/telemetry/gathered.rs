@@ -94,7 +94,10 @@ impl Gathered {
     }
 
     pub(crate) fn samples(&self) -> Vec<Sample<'_>> {
-        self.samples.iter().map(|found| self.sample(found)).collect()
+        self.samples
+            .iter()
+            .map(|found| self.sample(found))
+            .collect()
     }
 
     pub(crate) fn exemplars(&self) -> Vec<IncomingExemplar<'_>> {
@@ -229,9 +232,7 @@ impl Form {
 
     /// For the store, of series it doesn't know.
     pub(crate) fn labels(self, key: &[u8], out: &mut RawLabels) -> Result<(), String> {
-        let read = self
-            .of(key)
-            .each_label(|name, value| out.push(name, value));
+        let read = self.of(key).each_label(|name, value| out.push(name, value));
         read.map_err(|error| error.to_string())
     }
 }

@@ -150,7 +150,8 @@ impl Telemetry {
 
     /// As they are now.
     pub(crate) fn counts(&self) -> &Counts {
-        self.counts.set(self.store().ok().map(|store| store.statistics()));
+        self.counts
+            .set(self.store().ok().map(|store| store.statistics()));
         &self.counts
     }
 

@@ -67,9 +67,8 @@ impl Board {
     /// Pages whose last reading succeeded, and all.
     pub(crate) fn counts(&self) -> (usize, usize) {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_up = |(_, status): &&(u64, ScrapeStatus)| {
-            status.error.is_none() && status.last_at.is_some()
-        };
+        let is_up =
+            |(_, status): &&(u64, ScrapeStatus)| status.error.is_none() && status.last_at.is_some();
         (lines.values().filter(is_up).count(), lines.len())
     }
 }

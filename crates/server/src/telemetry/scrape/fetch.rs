@@ -1,19 +1,16 @@
 //! Asking for a page: over connections that are kept, packed by gzip where the target can, never more than it may be.
 
-use std::{
-    error::Error as _,
-    fmt::Write as _,
-    io::Read as _,
-    time::Duration,
-};
+use std::{error::Error as _, fmt::Write as _, io::Read as _, time::Duration};
 
 use flate2::read::MultiGzDecoder;
 use pitcrew_ingest::text::Format;
 use pitcrew_model::Scrape;
 use reqwest::{
     Certificate, Client, Url,
+    header::{
+        ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    },
     redirect::{Action, Attempt, Policy},
-    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 
 const FORMATS: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";

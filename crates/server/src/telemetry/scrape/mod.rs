@@ -25,8 +25,8 @@ use tokio::{
 };
 
 pub(crate) use board::Board;
-pub(crate) use own::OwnPages;
 use fetch::Fetcher;
+pub(crate) use own::OwnPages;
 use page::{Pages, Scraped};
 use plan::{Endpoint, Plan};
 
@@ -189,15 +189,21 @@ impl Scrapes {
 
     fn begin(&mut self, scrape: &Arc<Running>, target: &Target, endpoint: Endpoint) -> Task {
         let interval = scrape.plan.scrape.interval;
-        let place = self.spread.hash_one((endpoint.url.as_str(), &scrape.plan.scrape.name));
-        let millis = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
+        let place = self
+            .spread
+            .hash_one((endpoint.url.as_str(), &scrape.plan.scrape.name));
+        let millis = u64::try_from(interval.as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1);
         let reader = PageReader {
             pages: Pages::new(&scrape.plan, &endpoint.labels),
             scrape: Arc::clone(scrape),
             telemetry: Arc::clone(&self.telemetry),
             parsing: Arc::clone(&self.parsing),
             endpoint: endpoint.clone(),
-            entry: self.board.enter(&scrape.plan.scrape.name, target, &endpoint),
+            entry: self
+                .board
+                .enter(&scrape.plan.scrape.name, target, &endpoint),
         };
         let (gone, is_gone) = oneshot::channel();
         let first = Duration::from_millis(place % millis);

@@ -9,7 +9,8 @@ use std::{
 };
 
 use pitcrew_ingest::{
-    BadHistogram, Exemplar, Float, Histogram, Metadata, RawSeries, Sink, relabel::relabel,
+    BadHistogram, Exemplar, Float, Histogram, Metadata, RawSeries, Sink,
+    relabel::relabel,
     text::{self, Format},
 };
 use pitcrew_promql::{
@@ -172,7 +173,10 @@ impl Pages {
             limit.filter(|limit| u64::try_from(found).is_ok_and(|found| found > *limit))
         };
         if let Some(limit) = exceeds(page.len(), limits.samples_max) {
-            return Err(format!("{} samples, more than `sample_max` {limit}", page.len()));
+            return Err(format!(
+                "{} samples, more than `sample_max` {limit}",
+                page.len()
+            ));
         }
         let limits_labels = limits.labels_max.is_some()
             || limits.label_name_bytes_max.is_some()
@@ -188,7 +192,9 @@ impl Pages {
             }
             for label in labels.iter() {
                 if let Some(limit) = exceeds(label.name.len(), limits.label_name_bytes_max) {
-                    return Err(format!("{labels} has a name longer than `label_name_max` {limit}"));
+                    return Err(format!(
+                        "{labels} has a name longer than `label_name_max` {limit}"
+                    ));
                 }
                 if let Some(limit) = exceeds(label.value.len(), limits.label_value_bytes_max) {
                     let name = &label.name;
@@ -274,8 +280,8 @@ impl Pages {
         }
         let now: HashSet<&[u8]> = now.iter().collect();
         let before = (0..).zip(self.seen.keys.iter());
-        let gone = before
-            .filter(|(number, key)| !now.contains(key) && !self.seen.timed.contains(number));
+        let gone =
+            before.filter(|(number, key)| !now.contains(key) && !self.seen.timed.contains(number));
         samples.extend(gone.map(|(_, key)| float(key, at_ms, stale())));
     }
 
@@ -292,7 +298,9 @@ impl Pages {
             labels_of: &|key, out: &mut RawLabels| {
                 let labels = self.labelled(plan, key)?;
                 let labels = labels.ok_or("a rule drops it")?;
-                labels.iter().for_each(|label| out.push(&label.name, &label.value));
+                labels
+                    .iter()
+                    .for_each(|label| out.push(&label.name, &label.value));
                 Ok(())
             },
             samples,
@@ -360,7 +368,8 @@ impl Sink for Reading<'_> {
 
     fn histogram(&mut self, series: u32, sample: Histogram) {
         let at_ms = self.at(series, sample.at_ms);
-        self.gathered.histogram(series, Histogram { at_ms, ..sample });
+        self.gathered
+            .histogram(series, Histogram { at_ms, ..sample });
     }
 
     fn bad_histogram(&mut self, series: u32, why: BadHistogram) {
