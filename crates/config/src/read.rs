@@ -6,6 +6,7 @@ pub(crate) mod labels;
 pub(crate) mod limits;
 pub(crate) mod metrics;
 pub(crate) mod power;
+mod query;
 pub(crate) mod receiver;
 pub(crate) mod repair;
 pub(crate) mod run;

@@ -32,7 +32,7 @@ pub use id::{
 };
 pub use labels::{InvalidLabel, Labels, Selector};
 pub use limits::{BreakerRule, Count, Lemon, Limits, Rate, Release};
-pub use metrics::MetricsSettings;
+pub use metrics::{MetricsSettings, QuerySettings};
 pub use observation::{Evidence, Health, Observation, Verdict};
 pub use order::{Action, Authority, Objection, Order, OrderState, Outcome, OutcomeKind};
 pub use power::{PowerController, PowerRule};

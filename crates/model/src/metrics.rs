@@ -21,6 +21,37 @@ pub struct MetricsSettings {
     pub series_max: usize,
     /// The same of each source: a scrape, whoever writes, the loop itself.
     pub source_series_max: usize,
+    pub query: QuerySettings,
+}
+
+/// What each query may take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct QuerySettings {
+    /// Waiting included.
+    #[serde(with = "crate::duration_text")]
+    pub timeout: Duration,
+    /// Held at a time.
+    pub samples: usize,
+    /// By estimate; its share of what all may take when absent.
+    pub memory_bytes: Option<u64>,
+    /// Queries that run at once; as many as there are processors when absent.
+    pub concurrency: Option<usize>,
+    /// How long a sample counts as current.
+    #[serde(with = "crate::duration_text")]
+    pub lookback: Duration,
+}
+
+impl Default for QuerySettings {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(120),
+            samples: 50_000_000,
+            memory_bytes: None,
+            concurrency: None,
+            lookback: Duration::from_secs(300),
+        }
+    }
 }
 
 impl Default for MetricsSettings {
@@ -32,6 +63,7 @@ impl Default for MetricsSettings {
             memory_bytes: None,
             series_max: 5_000_000,
             source_series_max: 1_000_000,
+            query: QuerySettings::default(),
         }
     }
 }

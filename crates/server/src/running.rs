@@ -35,8 +35,8 @@ use crate::{
     fleet::{self, Fleet, Surroundings},
     following::Following,
     http::{
-        Decoding, Desk, Guard, Listening, Place, REQUESTED_TESTS_MAX, Readers, keep_own_metrics,
-        listen,
+        Decoding, Desk, Guard, Listening, Place, Prometheus, REQUESTED_TESTS_MAX, Readers,
+        keep_own_metrics, listen,
     },
     kept::Kept,
     leadership::Leadership,
@@ -292,6 +292,7 @@ impl Running {
             roster,
             fleet,
             metrics,
+            prometheus: Prometheus::new(Arc::clone(&telemetry)),
             telemetry,
             decoding: Decoding::default(),
             board,

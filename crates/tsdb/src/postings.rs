@@ -99,6 +99,13 @@ impl List {
         }
     }
 
+    fn len(&self) -> u64 {
+        match self {
+            List::One(_) => 1,
+            List::Many(many) => many.len(),
+        }
+    }
+
     /// False when none is left.
     fn remove(&mut self, gone: &RoaringBitmap) -> bool {
         match self {
@@ -159,6 +166,16 @@ impl Postings {
     /// Symbols of all names.
     pub(crate) fn names(&self) -> impl Iterator<Item = u32> {
         self.names.keys().copied()
+    }
+
+    /// Each label's name and value, and how many series have it.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (u32, u32, u64)> {
+        let names = self.names.iter();
+        names.flat_map(|(name, values)| {
+            values
+                .iter()
+                .map(|(value, list)| (*name, *value, list.len()))
+        })
     }
 
     /// Symbols of all values of a label.

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use pitcrew_model::{MetricsSettings, Scrape};
 
-use super::scrape::{SCRAPE, scrape};
+use super::{
+    query,
+    scrape::{SCRAPE, scrape},
+};
 use crate::{
     fields::Fields,
     place::Span,
@@ -52,6 +55,11 @@ pub(crate) const METRICS: Shape = Shape::new(
             "The same for each source: each target that is scraped, each client that writes.",
         ),
         optional(
+            "query",
+            Kind::Shape(&query::QUERY),
+            "What each query may take.",
+        ),
+        optional(
             "scrape",
             Kind::List(&Kind::Shape(&SCRAPE)),
             "Targets whose metrics are read again and again.",
@@ -87,6 +95,7 @@ pub(crate) fn metrics(
         memory_bytes: fields.value(reader, "memory", memory_size),
         series_max: fields.whole_or_default(reader, "series_max"),
         source_series_max: fields.whole_or_default(reader, "source_series_max"),
+        query: query::query(reader, fields),
     };
     let scrapes = scrapes.into_iter().map(|(scrape, _)| scrape);
     (settings, scrapes.collect())

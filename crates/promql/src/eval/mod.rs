@@ -17,7 +17,7 @@ mod window;
 
 use thiserror::Error;
 
-pub use answer::{Answer, Points, Sample, SampleValue, Value};
+pub use answer::{Answer, Points, Sample, SampleValue, Statistics, Value};
 use grid::Grid;
 use plan::{Node, NodeKind};
 use row::{Row, Values};
@@ -71,6 +71,14 @@ pub enum EvalError {
         /// How many are allowed.
         budget: usize,
     },
+    /// The budget of memory.
+    #[error(
+        "query needs more than {budget} bytes of memory (query.memory): select less, or at fewer steps"
+    )]
+    TooMuchMemory {
+        /// How many are allowed.
+        budget: usize,
+    },
     /// The number of steps.
     #[error(
         "query range of {steps} steps is more than the {most} that are allowed: use a longer step"
@@ -98,6 +106,8 @@ pub struct Options<'a> {
     pub subquery_step_ms: i64,
     /// How many samples a query may hold at a time; a histogram counts once for each of its buckets.
     pub samples_max: usize,
+    /// What samples, series and the answer with its text may take in memory, by estimate, in bytes.
+    pub bytes_max: usize,
     /// How many steps a query and each of its subqueries may have. By default enough for a subquery of every
     /// second of four months; what such a one holds is up to the budget of samples.
     pub steps_max: usize,
@@ -115,6 +125,7 @@ impl Default for Options<'_> {
             lookback_ms: 300_000,
             subquery_step_ms: 60_000,
             samples_max: 50_000_000,
+            bytes_max: usize::MAX,
             steps_max: 11_000_000,
             start_timestamps: false,
             type_labels: false,
@@ -152,17 +163,20 @@ pub fn evaluate(
         storage,
         options,
         notes: Annotations::default(),
-        samples: 0,
+        held: Size::default(),
+        statistics: Statistics::default(),
     };
     let value = match (time, expr.value_type()) {
         (Time::Instant(_), ValueType::Range) => evaluator.raw_range(&node, &grid)?,
         (Time::Instant(at), ValueType::Text) => answer::text(&node, at),
         (Time::Instant(_), _) => {
             let values = evaluator.eval(&node, &grid)?;
+            evaluator.hold(answer::size(&values))?;
             answer::instant(values, &grid)?
         }
         (Time::Range { .. }, ValueType::Scalar | ValueType::Vector) => {
             let values = evaluator.eval(&node, &grid)?;
+            evaluator.hold(answer::size(&values))?;
             answer::range(values, &grid)?
         }
         (Time::Range { .. }, other) => {
@@ -174,6 +188,7 @@ pub fn evaluate(
     Ok(Answer {
         value,
         annotations: evaluator.notes,
+        statistics: evaluator.statistics,
     })
 }
 
@@ -181,14 +196,22 @@ struct Evaluator<'q> {
     storage: &'q dyn Storage,
     options: &'q Options<'q>,
     notes: Annotations,
-    /// Samples held at the moment.
+    /// At the moment.
+    held: Size,
+    statistics: Statistics,
+}
+
+/// What is held of a budget.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
     samples: usize,
+    bytes: usize,
 }
 
 impl Evaluator<'_> {
     fn eval(&mut self, node: &Node, grid: &Grid) -> Result<Values, EvalError> {
         self.check_cancelled()?;
-        let held = self.samples;
+        let held = self.held;
         let values = match &node.kind {
             NodeKind::Number(value) => Values::Scalar(vec![*value; grid.steps]),
             NodeKind::Text(_) | NodeKind::Range { .. } | NodeKind::Subquery(_) => {
@@ -210,8 +233,8 @@ impl Evaluator<'_> {
             }
             NodeKind::Binary(binary) => self.binary(binary, node.span, grid)?,
         };
-        self.samples = held;
-        self.hold(values.samples())?;
+        self.held = held;
+        self.hold(values.size())?;
         Ok(values)
     }
 
@@ -231,12 +254,20 @@ impl Evaluator<'_> {
         }
     }
 
-    /// Counts samples that are held from now on.
-    fn hold(&mut self, samples: usize) -> Result<(), EvalError> {
-        self.samples = self.samples.saturating_add(samples);
-        if self.samples > self.options.samples_max {
+    /// Counts what is held from now on.
+    fn hold(&mut self, size: Size) -> Result<(), EvalError> {
+        let held = &mut self.held;
+        held.samples = held.samples.saturating_add(size.samples);
+        held.bytes = held.bytes.saturating_add(size.bytes);
+        let peak = &mut self.statistics.samples_peak;
+        *peak = held.samples.max(*peak);
+        if held.samples > self.options.samples_max {
             let budget = self.options.samples_max;
             return Err(EvalError::TooManySamples { budget });
+        }
+        if held.bytes > self.options.bytes_max {
+            let budget = self.options.bytes_max;
+            return Err(EvalError::TooMuchMemory { budget });
         }
         Ok(())
     }

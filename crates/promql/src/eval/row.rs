@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::EvalError;
+use super::{EvalError, Size};
 use crate::{
     histogram::FloatHistogram,
     labels::Labels,
@@ -209,10 +209,19 @@ pub(crate) enum Values {
 }
 
 impl Values {
-    pub(crate) fn samples(&self) -> usize {
+    pub(crate) fn size(&self) -> Size {
         match self {
-            Values::Scalar(values) => values.len(),
-            Values::Vector(rows) => rows.iter().map(Row::samples).sum(),
+            Values::Scalar(values) => Size {
+                samples: values.len(),
+                bytes: size_of_val(&values[..]),
+            },
+            Values::Vector(rows) => {
+                let samples = rows.iter().map(Row::samples).sum();
+                Size {
+                    samples,
+                    bytes: size_of_val(&rows[..]) + size_of::<f64>() * samples,
+                }
+            }
         }
     }
 

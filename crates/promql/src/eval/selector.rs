@@ -3,13 +3,13 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use super::{
-    EvalError, Evaluator, Grid, Note, Row,
+    EvalError, Evaluator, Grid, Note, Row, Size,
     plan::SelectorPlan,
     row::{Computed, size},
 };
 use crate::{
     histogram::{FloatHistogram, ResetHint},
-    labels::Labels,
+    labels::{Label, Labels},
     number,
     parser::{Extension, Span},
     storage::{FloatColumn, Found, HistogramColumn, Selection, Series, is_stale},
@@ -123,9 +123,9 @@ impl Evaluator<'_> {
         storage.select(&selection, &mut |found| {
             match found {
                 Found::Series(found) => {
-                    end = self
-                        .check_cancelled()
-                        .and_then(|()| self.hold(size_of_series(&found)));
+                    let size = size_of_series(&found);
+                    self.statistics.samples_read += size.samples as u64;
+                    end = self.check_cancelled().and_then(|()| self.hold(size));
                     series.push(found);
                 }
                 Found::Warning(message) => self.note(span, Note::Storage { message }),
@@ -148,9 +148,14 @@ impl Evaluator<'_> {
     }
 }
 
-fn size_of_series(series: &Series) -> usize {
+/// Timestamps are counted as if no other series shared them.
+fn size_of_series(series: &Series) -> Size {
     let histograms = series.histograms.values.iter();
-    series.floats.values.len() + histograms.map(|value| size(value)).sum::<usize>()
+    let samples = series.floats.values.len() + histograms.map(|value| size(value)).sum::<usize>();
+    Size {
+        samples,
+        bytes: size_of::<Series>() + series.labels.len() * size_of::<Label>() + 16 * samples,
+    }
 }
 
 /// The number of timestamps up to `at`, counted on from `from`.

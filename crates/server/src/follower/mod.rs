@@ -24,7 +24,9 @@ use crate::{
     core::{Inbox, Message},
     feed::Feed,
     fleet::{self, Fleet, Surroundings},
-    http::{Decoding, Desk, Guard, Listening, Place, REQUESTED_TESTS_MAX, Readers, listen},
+    http::{
+        Decoding, Desk, Guard, Listening, Place, Prometheus, REQUESTED_TESTS_MAX, Readers, listen,
+    },
     kept::Kept,
     leadership::Leadership,
     metrics::Metrics,
@@ -182,6 +184,7 @@ fn desk(
         roster: Arc::new(Roster::default()),
         fleet: Arc::new(Fleet::open(None, &Kept::Nowhere, "", around)?),
         metrics,
+        prometheus: Prometheus::new(Arc::clone(&telemetry)),
         telemetry,
         decoding: Decoding::default(),
         board: Arc::default(),

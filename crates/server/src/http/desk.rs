@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use axum::extract::FromRef;
 use pitcrew_model::SourceName;
 use pitcrew_probe::{Scheduler, Tools};
 use tokio::sync::Semaphore;
 
-use super::{push_metrics::Decoding, readers::Readers, sparing::Overview};
+use super::{prometheus::Prometheus, push_metrics::Decoding, readers::Readers, sparing::Overview};
 use crate::{
     api::ServerStatus,
     clock::Clock,
@@ -30,6 +31,7 @@ pub(crate) struct Desk {
     pub(crate) roster: Arc<Roster>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) prometheus: Prometheus,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) decoding: Decoding,
     pub(crate) board: Arc<Board>,
@@ -53,5 +55,11 @@ impl Desk {
         let mut status = self.standing.status();
         status.troubles.extend(self.telemetry.troubles());
         status
+    }
+}
+
+impl FromRef<Desk> for Prometheus {
+    fn from_ref(desk: &Desk) -> Self {
+        desk.prometheus.clone()
     }
 }

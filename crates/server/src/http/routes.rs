@@ -11,8 +11,8 @@ use axum::{
 };
 
 use super::{
-    desk::Desk, explain, guard, hosts, openapi, own, person, problem::Problem, push, push_metrics,
-    read, scrapes, streams, test_now,
+    desk::Desk, explain, guard, hosts, openapi, own, person, problem::Problem, prometheus, push,
+    push_metrics, read, scrapes, streams, test_now,
 };
 
 /// A parameter in the query.
@@ -31,6 +31,14 @@ pub(crate) enum ParameterKind {
 }
 
 #[derive(Clone, Copy, Debug)]
+pub(crate) enum Takes {
+    /// Name of a schema.
+    Json(&'static str),
+    /// A media type.
+    Other(&'static str),
+}
+
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Gives {
     /// Name of a schema.
     Json(&'static str),
@@ -46,15 +54,14 @@ pub(crate) struct Route {
     pub(crate) name: &'static str,
     pub(crate) says: &'static str,
     pub(crate) query: &'static [Parameter],
-    /// Name of the body's schema.
-    pub(crate) takes: Option<&'static str>,
+    pub(crate) takes: Option<Takes>,
     pub(crate) gives: Gives,
     /// Streams and tests end by rules of their own.
     pub(crate) has_deadline: bool,
     service: MethodRouter<Desk>,
 }
 
-fn get<H: Handler<T, Desk>, T: 'static>(
+pub(super) fn get<H: Handler<T, Desk>, T: 'static>(
     path: &'static str,
     name: &'static str,
     says: &'static str,
@@ -74,7 +81,7 @@ fn get<H: Handler<T, Desk>, T: 'static>(
     }
 }
 
-fn post<H: Handler<T, Desk>, T: 'static>(
+pub(super) fn post<H: Handler<T, Desk>, T: 'static>(
     path: &'static str,
     name: &'static str,
     says: &'static str,
@@ -83,7 +90,7 @@ fn post<H: Handler<T, Desk>, T: 'static>(
 ) -> Route {
     Route {
         method: Method::POST,
-        takes: Some(takes),
+        takes: Some(Takes::Json(takes)),
         gives: Gives::Json("Accepted"),
         service: on(MethodFilter::POST, handler.clone()),
         ..get(path, name, says, handler, "")
@@ -118,25 +125,32 @@ fn delete<H: Handler<T, Desk>, T: 'static>(
 }
 
 impl Route {
-    fn query(self, query: &'static [Parameter]) -> Self {
+    pub(super) fn query(self, query: &'static [Parameter]) -> Self {
         Self { query, ..self }
     }
 
-    fn gives(self, schema: &'static str) -> Self {
+    pub(super) fn gives(self, schema: &'static str) -> Self {
         Self {
             gives: Gives::Json(schema),
             ..self
         }
     }
 
-    fn gives_other(self, media_type: &'static str) -> Self {
+    pub(super) fn gives_other(self, media_type: &'static str) -> Self {
         Self {
             gives: Gives::Other(media_type),
             ..self
         }
     }
 
-    fn without_deadline(self) -> Self {
+    pub(super) fn takes_other(self, media_type: &'static str) -> Self {
+        Self {
+            takes: Some(Takes::Other(media_type)),
+            ..self
+        }
+    }
+
+    pub(super) fn without_deadline(self) -> Self {
         Self {
             has_deadline: false,
             ..self
@@ -144,7 +158,7 @@ impl Route {
     }
 }
 
-const fn text(name: &'static str, says: &'static str) -> Parameter {
+pub(super) const fn text(name: &'static str, says: &'static str) -> Parameter {
     Parameter {
         name,
         kind: ParameterKind::Text,
@@ -152,7 +166,7 @@ const fn text(name: &'static str, says: &'static str) -> Parameter {
     }
 }
 
-const fn number(name: &'static str, says: &'static str) -> Parameter {
+pub(super) const fn number(name: &'static str, says: &'static str) -> Parameter {
     Parameter {
         name,
         kind: ParameterKind::Number,
@@ -160,7 +174,7 @@ const fn number(name: &'static str, says: &'static str) -> Parameter {
     }
 }
 
-const fn one_of(
+pub(super) const fn one_of(
     name: &'static str,
     values: &'static [&'static str],
     says: &'static str,
@@ -192,6 +206,7 @@ pub(crate) fn all() -> Vec<Route> {
     routes.extend(reading_routes());
     routes.extend(person_routes());
     routes.extend(pushing_routes());
+    routes.extend(prometheus::routes());
     routes
 }
 

@@ -15,6 +15,7 @@ pub(crate) fn all() -> Map<String, Value> {
         ledger(),
         requests(),
         pushes(),
+        prometheus(),
     ];
     parts
         .into_iter()
@@ -630,4 +631,26 @@ fn pushes() -> Schemas {
         ),
         ("AlertGroup", object(&[("alerts", list(alert))])),
     ]
+}
+
+/// What is the same in all of Prometheus' answers; its documentation has the rest.
+fn prometheus() -> Schemas {
+    let mut answer = object(&[("status", one_of(&["success"])), ("data", json!({}))]);
+    for name in ["warnings", "infos"] {
+        answer["properties"][name] = list(text());
+    }
+    let kinds = [
+        "bad_data",
+        "canceled",
+        "execution",
+        "internal",
+        "timeout",
+        "unavailable",
+    ];
+    let error = object(&[
+        ("status", one_of(&["error"])),
+        ("errorType", one_of(&kinds)),
+        ("error", text()),
+    ]);
+    vec![("PrometheusAnswer", answer), ("PrometheusError", error)]
 }

@@ -46,6 +46,7 @@ pub(crate) struct Telemetry {
     /// As configured.
     settings: MetricsSettings,
     options: Options,
+    memory_bytes: u64,
     clock: Clock,
     store: RwLock<Result<Arc<Store>, NoStore>>,
     troubles: Troubles,
@@ -88,6 +89,7 @@ impl Telemetry {
         let telemetry = Arc::new(Self {
             settings: settings.clone(),
             options: options(directory, settings, memory_bytes),
+            memory_bytes,
             clock,
             store: RwLock::new(Err(NoStore::Opening)),
             troubles: Troubles::default(),
@@ -122,6 +124,11 @@ impl Telemetry {
         Ok(())
     }
 
+    /// What all queries together may take of the budget of memory.
+    pub(crate) fn query_bytes(&self) -> u64 {
+        self.memory_bytes / 4
+    }
+
     /// For readers.
     pub(crate) fn store(&self) -> Result<Arc<Store>, NoStore> {
         self.store
@@ -132,10 +139,23 @@ impl Telemetry {
 
     /// Stores a batch. What it says was taken survives the end of this process.
     pub(crate) fn append(&self, batch: &Batch<'_>) -> Result<Accepted, NotTaken> {
+        self.store_with(batch, Store::append)
+    }
+
+    /// The same with samples of any age that is kept.
+    pub(crate) fn backfill(&self, batch: &Batch<'_>) -> Result<Accepted, NotTaken> {
+        self.store_with(batch, Store::backfill)
+    }
+
+    fn store_with(
+        &self,
+        batch: &Batch<'_>,
+        store_batch: impl FnOnce(&Store, &Batch<'_>, i64) -> Result<Accepted, Error>,
+    ) -> Result<Accepted, NotTaken> {
         let store = self.store().inspect_err(|_| {
             self.counts.refuse("no_store", batch.samples.len());
         })?;
-        let appended = store.append(batch, self.now_ms());
+        let appended = store_batch(&store, batch, self.now_ms());
         // Too much at once passes by itself and is told to whoever sent it.
         let trouble = appended.as_ref().err();
         let trouble = trouble.filter(|error| !matches!(error, Error::Overloaded { .. }));
@@ -266,7 +286,7 @@ impl Telemetry {
     }
 }
 
-/// Half of the budget is for the head, an eighth for decoded blocks; the rest is left to queries and decoders.
+/// Half of the budget is for the head, an eighth for decoded blocks; a quarter for queries; the rest is left to decoders.
 fn options(directory: &Path, settings: &MetricsSettings, memory_bytes: u64) -> Options {
     let bytes = |share: u64| usize::try_from(share).unwrap_or(usize::MAX);
     let defaults = Options::new(directory);
