@@ -186,7 +186,7 @@ fn desk(
         metrics,
         prometheus: Prometheus::new(Arc::clone(&telemetry)),
         telemetry,
-            decoding: Decoding::default(),
+        decoding: Decoding::default(),
         feed: Arc::new(Feed::new()),
         readers: Readers::new(Arc::clone(&place)),
         long_readers: Readers::new(place),

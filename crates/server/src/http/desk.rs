@@ -7,9 +7,7 @@ use pitcrew_model::SourceName;
 use pitcrew_probe::{Scheduler, Tools};
 use tokio::sync::Semaphore;
 
-use super::{
-    prometheus::Prometheus, push_metrics::Decoding, readers::Readers, sparing::Overview,
-};
+use super::{prometheus::Prometheus, push_metrics::Decoding, readers::Readers, sparing::Overview};
 use crate::{
     api::ServerStatus, clock::Clock, core::Inbox, feed::Feed, fleet::Fleet, metrics::Metrics,
     roster::Roster, standing::Standing, telemetry::Telemetry,

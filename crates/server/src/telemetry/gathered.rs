@@ -103,7 +103,11 @@ impl Gathered {
         labels_of: &LabelsOf<'_>,
         append: impl FnOnce(&Batch<'_>) -> T,
     ) -> T {
-        let samples: Vec<Sample<'_>> = self.samples.iter().map(|found| self.sample(found)).collect();
+        let samples: Vec<Sample<'_>> = self
+            .samples
+            .iter()
+            .map(|found| self.sample(found))
+            .collect();
         let exemplars = self.exemplars.iter().map(|found| IncomingExemplar {
             key: self.keys.get(found.series),
             labels: &found.labels,

@@ -6,11 +6,13 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use pitcrew_ingest::{Float, RawSeries, Sink};
 use pitcrew_promql::{
     histogram::{Bucket, FloatHistogram, ResetHint},
     labels::Labels,
     storage::{self, Series},
 };
+use pitcrew_tsdb::key_of;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// What `null` stands for: the NaN of Prometheus' own clients.
@@ -99,6 +101,45 @@ fn pairs(labels: &Labels) -> BTreeMap<String, String> {
     labels
         .map(|label| (label.name.to_string(), label.value.to_string()))
         .collect()
+}
+
+/// Tells the sink all lines of a piece, up to the first that is broken: its number, from 1, and what is wrong with it.
+pub(super) fn read(piece: &[u8], sink: &mut impl Sink) -> Result<(), (usize, String)> {
+    for (number, text) in piece.split(|byte| *byte == b'\n').enumerate() {
+        if text.trim_ascii().is_empty() {
+            continue;
+        }
+        let line: Result<Line, _> = serde_json::from_slice(text);
+        let line = line.map_err(|error| error.to_string());
+        let line = line.and_then(|line| line.check().map(|()| line));
+        tell(line.map_err(|why| (number + 1, why))?, sink);
+    }
+    Ok(())
+}
+
+fn tell(line: Line, sink: &mut impl Sink) {
+    let key = key_of(&Labels::from_pairs(&line.metric));
+    let Some(series) = sink.series(RawSeries::Pairs(&key)) else {
+        return;
+    };
+    let start = |starts: &[i64], index: usize| starts.get(index).copied().unwrap_or(0);
+    for (index, (value, at_ms)) in line.values.iter().zip(&line.timestamps).enumerate() {
+        let sample = Float {
+            at_ms: Some(*at_ms),
+            value: value.0,
+            start_ms: start(&line.starts, index),
+        };
+        sink.float(series, sample);
+    }
+    let histograms = line.histograms.iter().zip(&line.histogram_timestamps);
+    for (index, (value, at_ms)) in histograms.enumerate() {
+        let sample = pitcrew_ingest::Histogram {
+            at_ms: Some(*at_ms),
+            value: value.read(),
+            start_ms: start(&line.histogram_starts, index),
+        };
+        sink.histogram(series, sample);
+    }
 }
 
 /// A float of which every bit counts.
@@ -375,8 +416,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-            let line: Result<Line, _> = serde_json::from_slice(&bytes);
-            line.ok();
+            read(&bytes, &mut crate::telemetry::Gathered::at(0)).ok();
         }
     }
 }

@@ -39,7 +39,10 @@ impl Code {
 }
 
 pub(crate) async fn export(State(desk): State<Desk>, raw: Raw<BODY_BYTES_MAX>) -> Response {
-    if !raw.header(header::CONTENT_TYPE).starts_with("application/grpc") {
+    if !raw
+        .header(header::CONTENT_TYPE)
+        .starts_with("application/grpc")
+    {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return Problem::new(status, "this path speaks gRPC; over HTTP: POST /v1/metrics")
             .into_response();

@@ -70,7 +70,9 @@ fn version(raw: &Raw<BODY_BYTES_MAX>) -> Result<Version, Problem> {
     let encoding = raw.header(header::CONTENT_ENCODING);
     // Early senders of version 1 say neither what it is nor how it is packed: there was only one way.
     if !matches!(&*encoding, "" | "snappy") {
-        return Err(unsupported("send the message compressed by snappy".to_owned()));
+        return Err(unsupported(
+            "send the message compressed by snappy".to_owned(),
+        ));
     }
     let kind = raw.headers.get(header::CONTENT_TYPE);
     let Some(kind) = kind else {
@@ -96,7 +98,9 @@ fn answer(version: Version, written: &Written) -> Response {
             (HISTOGRAMS, accepted.histograms),
             (EXEMPLARS, accepted.exemplars),
         ] {
-            response.headers_mut().insert(name, HeaderValue::from(count));
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from(count));
         }
     }
     response
