@@ -7,8 +7,11 @@ use crate::{
     production::{Production, request, wait_for},
 };
 
-/// Millions of steps of a subquery: minutes of work.
-const ENDLESS: &str = "sum_over_time((sum(rate(http_requests_total[5m])) + time() % 7)[2h:1ms])";
+/// Minutes of work, in pieces of a second.
+fn endless() -> String {
+    let piece = "sum_over_time((sum(rate(http_requests_total[5m])))[2h:10ms])";
+    [piece; 90].join(" + ")
+}
 
 fn served(query: &str) -> Production {
     let production = Production::served(&format!("{QUIET}metrics: {{ query: {query} }}\n"));
@@ -19,7 +22,7 @@ fn served(query: &str) -> Production {
 
 #[test]
 fn a_query_over_its_budget_fails_and_names_it() {
-    let production = served("{ samples: 2000, memory: 100KiB }");
+    let production = served("{ samples: 2000, memory: 40KiB }");
     let range = [("start", "0"), ("end", "11000"), ("step", "1")];
     let nested = "(".repeat(1_000) + "1" + &")".repeat(1_000);
     for (query, status, says) in [
@@ -46,10 +49,7 @@ fn a_query_over_its_budget_fails_and_names_it() {
         &[("query", "{job=\"web\"}[1h]")],
     );
     assert_eq!(memory.status, 422, "{memory:?}");
-    assert!(
-        memory.body.contains("query.samples") || memory.body.contains("query.memory"),
-        "{memory:?}"
-    );
+    assert!(memory.body.contains("query.memory"), "{memory:?}");
     let listed = ask(
         production.port,
         "/api/v1/series",
@@ -64,7 +64,7 @@ fn a_query_ends_at_its_deadline_and_the_server_is_well() {
     let timed_out = ask(
         production.port,
         "/api/v1/query",
-        &[("query", ENDLESS), ("timeout", "500ms")],
+        &[("query", &endless()), ("timeout", "500ms")],
     );
     assert_eq!(timed_out.status, 503, "{timed_out:?}");
     assert_eq!(timed_out.json()["errorType"], "timeout", "{timed_out:?}");
@@ -81,7 +81,7 @@ fn a_query_ends_at_its_deadline_and_the_server_is_well() {
 fn a_client_that_goes_away_ends_its_query() {
     let production = served("{ concurrency: 1 }");
     let mut abandoned = TcpStream::connect(("127.0.0.1", production.port)).unwrap();
-    let asked = path("/api/v1/query", &[("query", ENDLESS)]);
+    let asked = path("/api/v1/query", &[("query", &endless())]);
     abandoned
         .write_all(format!("GET {asked} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes())
         .unwrap();

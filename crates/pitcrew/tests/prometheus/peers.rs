@@ -182,6 +182,7 @@ fn a_prometheus_that_reads_from_here_answers_alike() {
 /// At instants and over ranges that begin between two samples.
 fn differences(history: &History, ours: u16, theirs: u16) -> Vec<String> {
     let mut differing = Vec::new();
+    let mut series = 0;
     let off_ms = 2_000;
     let instants = [
         history.end_ms() + off_ms,
@@ -208,6 +209,7 @@ fn differences(history: &History, ours: u16, theirs: u16) -> Vec<String> {
         ));
         for (path, parameters) in asked {
             let [ours, theirs] = [ours, theirs].map(|port| sorted(data(port, path, &parameters)));
+            series += ours["result"].as_array().map_or(0, Vec::len);
             if !alike(&ours, &theirs) {
                 differing.push(format!(
                     "{query} {parameters:?}\n  here: {ours}\n  there: {theirs}"
@@ -215,6 +217,7 @@ fn differences(history: &History, ours: u16, theirs: u16) -> Vec<String> {
             }
         }
     }
+    assert!(series > 500, "the queries find little: {series} series");
     differing
 }
 
@@ -344,11 +347,9 @@ fn a_prometheus_scrapes_what_is_federated() {
             &[("query", query), ("time", &at)],
         ))
     };
-    for query in [
-        "http_requests_total",
-        "latency_seconds_bucket",
-        "temperature",
-    ] {
+    // What has no job gets the scrape's, as from a Prometheus.
+    let temperature = "max without (job) (temperature)";
+    for query in ["http_requests_total", "latency_seconds_bucket", temperature] {
         wait_for(&format!("{query} to be scraped"), || {
             let [ours, theirs] = [production.port, prometheus.port].map(|port| of(port, query));
             match ours == theirs && ours["result"] != Value::Array(Vec::new()) {
