@@ -210,3 +210,47 @@ fn a_line_that_is_no_sample_ends_an_import_and_is_named() {
     );
     production.says(&["metrics", "import", "/nowhere"], 2);
 }
+
+#[test]
+fn a_backup_is_the_store_as_it_was_and_can_be_put_in_its_place() {
+    let mut production = Production::served(QUIET);
+    let import = |production: &Production, name: &str| {
+        let path = production.path().join(name);
+        fs::write(&path, format!("{name} 1\n")).unwrap();
+        production.says(
+            &[
+                "metrics",
+                "import",
+                "--format",
+                "prometheus",
+                path.to_str().unwrap(),
+            ],
+            0,
+        );
+    };
+    import(&production, "before");
+    let told = production.says(&["metrics", "backup", "first"], 0);
+    let backup = production.data().join("metrics-backups/first");
+    assert_eq!(
+        fs::canonicalize(told.trim()).unwrap(),
+        fs::canonicalize(&backup).unwrap()
+    );
+    import(&production, "after");
+    let again = production.says(&["metrics", "backup", "first"], 2);
+    assert!(again.contains("there is a backup first already"), "{again}");
+
+    let names = |production: &Production| {
+        let query = "group by (__name__) ({__name__=~\"before|after\"})";
+        production.json(&["query", query])["data"]["result"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!(names(&production), 2);
+    production.stop();
+    let store = production.data().join("metrics");
+    fs::rename(&store, production.data().join("metrics-damaged")).unwrap();
+    fs::rename(&backup, &store).unwrap();
+    production.serve();
+    assert_eq!(names(&production), 1);
+}

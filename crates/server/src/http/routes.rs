@@ -163,6 +163,13 @@ impl Route {
         }
     }
 
+    pub(super) fn takes_nothing(self) -> Self {
+        Self {
+            takes: None,
+            ..self
+        }
+    }
+
     pub(super) fn errors(self, errors: Errors) -> Self {
         Self { errors, ..self }
     }

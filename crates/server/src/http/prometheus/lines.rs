@@ -232,12 +232,12 @@ pub(super) struct Histogram {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     custom_bounds: Vec<Number>,
     #[serde(default, skip_serializing_if = "is_unknown")]
-    reset: Reset,
+    reset: Hint,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Reset {
+enum Hint {
     #[default]
     Unknown,
     Reset,
@@ -245,8 +245,8 @@ enum Reset {
     Gauge,
 }
 
-fn is_unknown(reset: &Reset) -> bool {
-    *reset == Reset::Unknown
+fn is_unknown(hint: &Hint) -> bool {
+    *hint == Hint::Unknown
 }
 
 impl Histogram {
@@ -272,10 +272,10 @@ impl Histogram {
                 .map(Number)
                 .collect(),
             reset: match histogram.reset_hint {
-                ResetHint::Unknown => Reset::Unknown,
-                ResetHint::Reset => Reset::Reset,
-                ResetHint::NotReset => Reset::NotReset,
-                ResetHint::Gauge => Reset::Gauge,
+                ResetHint::Unknown => Hint::Unknown,
+                ResetHint::Reset => Hint::Reset,
+                ResetHint::NotReset => Hint::NotReset,
+                ResetHint::Gauge => Hint::Gauge,
             },
         }
     }
@@ -302,10 +302,10 @@ impl Histogram {
             negative: buckets(&self.negative),
             custom_bounds: Arc::from(bounds),
             reset_hint: match self.reset {
-                Reset::Unknown => ResetHint::Unknown,
-                Reset::Reset => ResetHint::Reset,
-                Reset::NotReset => ResetHint::NotReset,
-                Reset::Gauge => ResetHint::Gauge,
+                Hint::Unknown => ResetHint::Unknown,
+                Hint::Reset => ResetHint::Reset,
+                Hint::NotReset => ResetHint::NotReset,
+                Hint::Gauge => ResetHint::Gauge,
             },
         }
     }
@@ -361,10 +361,10 @@ mod tests {
     fn histogram() -> impl Strategy<Value = Histogram> {
         let buckets = || prop::collection::vec((any::<i32>(), number()), 0..4);
         let reset = prop::sample::select(vec![
-            Reset::Unknown,
-            Reset::Reset,
-            Reset::NotReset,
-            Reset::Gauge,
+            Hint::Unknown,
+            Hint::Reset,
+            Hint::NotReset,
+            Hint::Gauge,
         ]);
         let numbers = [number(), number(), number(), number()];
         let bounds = prop::collection::vec(number(), 0..4);

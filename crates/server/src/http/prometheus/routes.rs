@@ -2,7 +2,7 @@
 
 use axum::handler::Handler;
 
-use super::{export, federate, import, labels, metadata, query, read, status};
+use super::{backup, export, federate, import, labels, metadata, query, read, status};
 use crate::http::{
     desk::Desk,
     routes::{Errors, Parameter, Route, get, number, one_of, post, text},
@@ -20,6 +20,7 @@ const STEP: Parameter = text("step", "Seconds, or as `1m`.");
 const METRIC: Parameter = text("metric", "Only this family.");
 const MATCH: Parameter = text("match[]", "A selector; may be given more than once.");
 
+const NAME: Parameter = text("name", "Of the backup: letters, digits, `-`, `_`, `.`.");
 const FORMAT: Parameter = one_of(
     "format",
     &["jsonl", "prometheus", "openmetrics"],
@@ -109,6 +110,16 @@ fn moving_routes() -> Vec<Route> {
         )
         .query(&[MATCH, START, END, FORMAT])
         .gives_other("application/x-ndjson"),
+        post(
+            "/api/v1/metrics/backup",
+            "backupMetrics",
+            "Writes the store as it is now into a directory beside it.",
+            backup::backup,
+            "",
+        )
+        .query(&[NAME])
+        .takes_nothing()
+        .gives("PrometheusAnswer"),
     ]
 }
 
