@@ -265,6 +265,7 @@ fn finished(draft: Draft, digest: String) -> Production {
         limits: draft.limits,
         server: draft.server,
         metrics: draft.metrics,
+        scrapes: draft.scrapes,
         digest,
     }
 }

@@ -1,6 +1,7 @@
 //! The files' trees → one draft of the production: lists are joined in the order of the files, settings are
 //! given once.
 
+pub(crate) mod drain;
 pub(crate) mod host;
 pub(crate) mod labels;
 pub(crate) mod limits;
@@ -11,6 +12,7 @@ pub(crate) mod receiver;
 pub(crate) mod repair;
 pub(crate) mod run;
 pub(crate) mod runner;
+mod scrape;
 pub(crate) mod secret;
 pub(crate) mod server;
 pub(crate) mod service;
@@ -20,7 +22,9 @@ mod test_host;
 mod test_network;
 mod test_store;
 
-use pitcrew_model::{FleetLimits, MetricsSettings, PowerRule, ServerSettings};
+use std::sync::Arc;
+
+use pitcrew_model::{FleetLimits, MetricsSettings, PowerRule, Scrape, ServerSettings};
 
 use crate::{
     fields::Fields,
@@ -100,6 +104,7 @@ pub(crate) struct Draft {
     pub(crate) limits: FleetLimits,
     pub(crate) server: ServerSettings,
     pub(crate) metrics: MetricsSettings,
+    pub(crate) scrapes: Vec<Arc<Scrape>>,
     /// Whether all targets, and all receivers, could be read: what is absent otherwise may only be hidden
     /// by another mistake.
     pub(crate) knows_targets: bool,
@@ -132,8 +137,10 @@ pub(crate) fn production(reader: &mut Reader<'_>, roots: &[Node<'_>], complete: 
         None => server::without_settings(reader, first_place(roots)),
     };
     let metrics = once(reader, &files, "metrics").map(|fields| metrics::metrics(reader, &fields));
+    let (metrics, scrapes) = metrics.unwrap_or_default();
     Draft {
-        metrics: metrics.unwrap_or_default(),
+        metrics,
+        scrapes,
         sources,
         services: each(reader, &files, "services", service::service),
         runs,

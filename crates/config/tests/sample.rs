@@ -210,6 +210,7 @@ fn service() -> Service {
             autonomy: Autonomy::Propose,
         }],
         runs_as: None,
+        drain: None,
     }
 }
 
@@ -248,6 +249,7 @@ fn the_sample_of_the_design_means_what_it_says() {
             ..ServerSettings::default()
         },
         metrics: MetricsSettings::default(),
+        scrapes: vec![],
         digest: loaded.production.digest.clone(),
     };
     assert_eq!(loaded.production, expected);

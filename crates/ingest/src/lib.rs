@@ -20,7 +20,7 @@ use pitcrew_promql::histogram::FloatHistogram;
 
 pub use histogram::BadHistogram;
 pub use protobuf::Malformed;
-pub use series::{BadLabels, RawSeries};
+pub use series::{BadLabels, RawSeries, put_counted};
 
 /// Takes what a decoder finds, in the order of the bytes.
 pub trait Sink {

@@ -4,6 +4,7 @@
 //! enters (`config`, `find`, the HTTP API); from there on its type says that it is right.
 
 mod case;
+mod drain;
 mod event;
 mod host;
 mod host_test;
@@ -15,11 +16,13 @@ mod observation;
 mod order;
 mod power;
 mod production;
+mod scrape;
 mod target;
 mod test;
 mod time;
 
 pub use case::{Case, CaseMemory, Ending, Finding, Hold, Phase, Progress};
+pub use drain::{Drain, DrainBy, Lease, LeaseTerm, Undo};
 pub use event::{
     Effect, Event, Fact, Notice, PersonAct, Record, Request, Saved, Scope, SourceTrouble, Urgency,
 };
@@ -40,6 +43,7 @@ pub use production::{
     PostgresSettings, Production, Receiver, Repair, Run, Secret, ServerSettings, Service, Source,
     SourceKind, Step, StopPolicy, Window,
 };
+pub use scrape::{RelabelRule, Scrape, ScrapeLimits};
 pub use target::{Address, Runner, RunnerTemplate, Target};
 pub use test::{
     AmqpTest, DnsRecord, DnsTest, GrpcTest, HeaderMatch, HelloTest, HttpTest, HttpVersion,

@@ -35,7 +35,8 @@ use crate::{
     fleet::{self, Fleet, Surroundings},
     following::Following,
     http::{
-        Decoding, Desk, Guard, Listening, Place, Prometheus, REQUESTED_TESTS_MAX, Readers, listen,
+        Decoding, Desk, Guard, Listening, Place, Prometheus, REQUESTED_TESTS_MAX, Readers,
+        keep_own_metrics, listen,
     },
     kept::Kept,
     leadership::Leadership,
@@ -47,7 +48,10 @@ use crate::{
     serve::ServeError,
     standing::Standing,
     store::Store,
-    telemetry::Telemetry,
+    telemetry::{
+        Telemetry, Told,
+        scrape::{Board, Scrapes},
+    },
 };
 
 pub(crate) struct Parts {
@@ -140,7 +144,14 @@ impl Running {
         let start = tokio::task::block_in_place(|| store.remembered(clock.now()))?;
         let (installation, fence) = (start.installation.clone(), start.fence);
         let leadership = Arc::new(Leadership::new(fence, store.is_led().then_some(began)));
-        let metrics = Arc::new(Metrics::new());
+        let roster = Arc::new(Roster::default());
+        let counts = telemetry.counts();
+        let told = Told::start(
+            Arc::clone(&telemetry),
+            Arc::clone(&roster),
+            counts.dropped.clone(),
+        );
+        let metrics = Arc::new(Metrics::beside(counts, Some(told)));
         let (recording, record_thread) = begin_record(record, &start, &metrics)?;
         let Brain { engine, interlock } = Brain::start(start.at, start.birth(), start.rows);
         let supervisor = match supervisor {
@@ -153,7 +164,6 @@ impl Running {
         let (work, works) = mpsc::channel();
         let (stopping, is_stopping) = watch::channel(false);
         let (notices, noticed) = tokio::sync::mpsc::unbounded_channel();
-        let roster = Arc::new(Roster::default());
         let feed = Arc::new(Feed::new());
         let standing = Arc::new(Standing::new(
             installation.clone(),
@@ -210,6 +220,10 @@ impl Running {
             is_stopping.clone(),
         );
         let (remembered, roll) = Remembered::open(kept);
+        let board = Arc::new(Board::default());
+        let (scrapes, heard) = tokio::sync::mpsc::unbounded_channel();
+        let scraping = Scrapes::new(Arc::clone(&telemetry), Arc::clone(&board)).follow(heard);
+        let scraping = tokio::spawn(scraping);
 
         let core = Core {
             engine,
@@ -218,6 +232,7 @@ impl Running {
             messages,
             inbox: inbox.clone(),
             ledger: work,
+            scrapes,
             errands: Errands {
                 scheduler: scheduler.clone(),
                 roster: Arc::clone(&roster),
@@ -280,6 +295,7 @@ impl Running {
             prometheus: Prometheus::new(Arc::clone(&telemetry)),
             telemetry,
             decoding: Decoding::default(),
+            board,
             feed,
             readers: Readers::new(Arc::clone(&place)),
             long_readers: Readers::new(place),
@@ -303,7 +319,7 @@ impl Running {
             ledger_thread,
             record_thread,
             delivering,
-            tasks: vec![settling],
+            tasks: vec![settling, scraping],
             own_agent,
             listening: None,
         })
@@ -327,6 +343,8 @@ impl Running {
     ) {
         let guard = Guard::new(listen_on, token);
         let desk = self.desk.clone();
+        let keeping = keep_own_metrics(desk.clone(), listen_on.to_string());
+        self.tasks.push(tokio::spawn(keeping));
         let (tools, scheduler) = (Arc::clone(&desk.tools), desk.scheduler.clone());
         let (inbox, standing) = (desk.inbox.clone(), Arc::clone(&desk.standing));
         self.listening = Some(listen(listener, guard, desk, self.stopping.subscribe()));

@@ -1,10 +1,16 @@
 //! `metrics`: what the metrics store may take and how long it keeps.
 
-use pitcrew_model::MetricsSettings;
+use std::sync::Arc;
 
-use super::query;
+use pitcrew_model::{MetricsSettings, Scrape};
+
+use super::{
+    query,
+    scrape::{SCRAPE, scrape},
+};
 use crate::{
     fields::Fields,
+    place::Span,
     reader::Reader,
     shape::{Kind, Shape, defaulted, optional},
     values,
@@ -53,6 +59,11 @@ pub(crate) const METRICS: Shape = Shape::new(
             Kind::Shape(&query::QUERY),
             "What each query may take.",
         ),
+        optional(
+            "scrape",
+            Kind::List(&Kind::Shape(&SCRAPE)),
+            "Targets whose metrics are read again and again.",
+        ),
     ],
 );
 
@@ -61,8 +72,19 @@ const SERIES: Kind = Kind::Whole {
     max: 1_000_000_000,
 };
 
-pub(crate) fn metrics(reader: &mut Reader<'_>, fields: &Fields<'_>) -> MetricsSettings {
-    MetricsSettings {
+/// The store's settings, and what is scraped into it.
+pub(crate) fn metrics(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+) -> (MetricsSettings, Vec<Arc<Scrape>>) {
+    let nodes = fields.list(reader, "scrape");
+    let scrapes: Vec<(Arc<Scrape>, Span)> = nodes
+        .iter()
+        .filter_map(|node| scrape(reader, node))
+        .collect();
+    let names = scrapes.iter().map(|(scrape, at)| (&*scrape.name, *at));
+    reader.unique("scrapes", names);
+    let settings = MetricsSettings {
         retention: fields.or_default(reader, "retention", values::some_duration),
         disk_bytes_max: fields.value(reader, "disk_max", values::size),
         out_of_order_window: fields.or_default(
@@ -74,7 +96,9 @@ pub(crate) fn metrics(reader: &mut Reader<'_>, fields: &Fields<'_>) -> MetricsSe
         series_max: fields.whole_or_default(reader, "series_max"),
         source_series_max: fields.whole_or_default(reader, "source_series_max"),
         query: query::query(reader, fields),
-    }
+    };
+    let scrapes = scrapes.into_iter().map(|(scrape, _)| scrape);
+    (settings, scrapes.collect())
 }
 
 /// What the metrics store may take, in bytes.

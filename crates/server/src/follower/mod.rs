@@ -157,7 +157,7 @@ fn desk(
     place: Place,
     stopping: watch::Receiver<bool>,
 ) -> Result<Desk, ServeError> {
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::beside(telemetry.counts(), None));
     let (notices, _) = tokio::sync::mpsc::unbounded_channel();
     let (accepted, _) = tokio::sync::mpsc::unbounded_channel();
     let reading = clock.clone();
@@ -187,6 +187,7 @@ fn desk(
         prometheus: Prometheus::new(Arc::clone(&telemetry)),
         telemetry,
         decoding: Decoding::default(),
+        board: Arc::default(),
         feed: Arc::new(Feed::new()),
         readers: Readers::new(Arc::clone(&place)),
         long_readers: Readers::new(place),

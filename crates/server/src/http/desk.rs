@@ -9,8 +9,15 @@ use tokio::sync::Semaphore;
 
 use super::{prometheus::Prometheus, push_metrics::Decoding, readers::Readers, sparing::Overview};
 use crate::{
-    api::ServerStatus, clock::Clock, core::Inbox, feed::Feed, fleet::Fleet, metrics::Metrics,
-    roster::Roster, standing::Standing, telemetry::Telemetry,
+    api::ServerStatus,
+    clock::Clock,
+    core::Inbox,
+    feed::Feed,
+    fleet::Fleet,
+    metrics::Metrics,
+    roster::Roster,
+    standing::Standing,
+    telemetry::{Telemetry, scrape::Board},
 };
 
 /// Tests run at once on people's requests, beside the scheduled ones.
@@ -27,6 +34,7 @@ pub(crate) struct Desk {
     pub(crate) prometheus: Prometheus,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) decoding: Decoding,
+    pub(crate) board: Arc<Board>,
     pub(crate) feed: Arc<Feed>,
     pub(crate) readers: Readers,
     /// For what takes long: verifying and exporting must not keep `explain` waiting.

@@ -12,7 +12,7 @@ use axum::{
 
 use super::{
     desk::Desk, explain, guard, hosts, openapi, own, person, problem::Problem, prometheus, push,
-    push_metrics, read, streams, test_now,
+    push_metrics, read, scrapes, streams, test_now,
 };
 
 /// A parameter in the query.
@@ -346,6 +346,14 @@ fn reading_routes() -> Vec<Route> {
             explain::explain,
             "Explanation",
         ),
+        get(
+            "/api/v1/scrapes",
+            "listScrapes",
+            "What is scraped, and what became of it the last time.",
+            scrapes::scrapes,
+            "ScrapePage",
+        )
+        .query(&[AFTER, LIMIT]),
         get(
             "/api/v1/ledger",
             "listLedger",

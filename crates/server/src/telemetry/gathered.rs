@@ -1,5 +1,5 @@
 //! What a decoder found, gathered for the store: the series' bytes one after the other in one piece of memory,
-//! samples that refer to them by number. Memory is used again from request to request of one connection or target.
+//! samples that refer to them by number.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use pitcrew_ingest::{
     BadHistogram, Exemplar, Float, Histogram, Metadata, MetricType, RawSeries, Sink,
 };
 use pitcrew_promql::{histogram::FloatHistogram, labels::Labels};
-use pitcrew_tsdb::{Batch, IncomingExemplar, LabelsOf, RawLabels, Sample, Value};
+use pitcrew_tsdb::{IncomingExemplar, RawLabels, Sample, Value};
 
 /// Series as they came, in their order.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -18,14 +18,21 @@ pub(crate) struct Keys {
 
 impl Keys {
     fn push(&mut self, key: &[u8]) -> u32 {
-        self.bytes.extend_from_slice(key);
+        self.push_with(|bytes| bytes.extend_from_slice(key))
+    }
+
+    /// A key that is written in its place.
+    pub(super) fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> u32 {
+        write(&mut self.bytes);
         self.ends.push(self.bytes.len());
         u32::try_from(self.ends.len() - 1).expect("a message of 4 GiB is refused")
     }
 
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        starts
+            .zip(&self.ends)
+            .map(|(start, end)| &self.bytes[*start..*end])
     }
 
     fn get(&self, number: u32) -> &[u8] {
@@ -63,7 +70,7 @@ struct FoundExemplar {
 pub(crate) struct Gathered {
     /// The time of samples that have none.
     pub(crate) now_ms: i64,
-    keys: Keys,
+    pub(crate) keys: Keys,
     samples: Vec<Found>,
     histograms: Vec<FloatHistogram>,
     exemplars: Vec<FoundExemplar>,
@@ -81,49 +88,30 @@ impl Gathered {
         }
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.keys.clear();
-        self.samples.clear();
-        self.histograms.clear();
-        self.exemplars.clear();
-        self.families.clear();
-        self.bad_histograms = 0;
-        self.why_bad = None;
+    /// How many samples there are.
+    pub(crate) fn len(&self) -> usize {
+        self.samples.len()
     }
 
-    pub(crate) fn histograms(&self) -> usize {
-        self.histograms.len()
-    }
-
-    /// Calls `append` with all that was gathered.
-    pub(crate) fn batch<T>(
-        &self,
-        source: &str,
-        scope: &[u8],
-        labels_of: &LabelsOf<'_>,
-        append: impl FnOnce(&Batch<'_>) -> T,
-    ) -> T {
-        let samples: Vec<Sample<'_>> = self
-            .samples
+    pub(crate) fn samples(&self) -> Vec<Sample<'_>> {
+        self.samples
             .iter()
             .map(|found| self.sample(found))
-            .collect();
+            .collect()
+    }
+
+    pub(crate) fn exemplars(&self) -> Vec<IncomingExemplar<'_>> {
         let exemplars = self.exemplars.iter().map(|found| IncomingExemplar {
             key: self.keys.get(found.series),
             labels: &found.labels,
             value: found.value,
             timestamp_ms: found.at_ms,
         });
-        let exemplars: Vec<IncomingExemplar<'_>> = exemplars.collect();
-        let metadata: Vec<pitcrew_tsdb::Metadata> = self.families.values().cloned().collect();
-        append(&Batch {
-            source,
-            scope,
-            labels_of,
-            samples: &samples,
-            exemplars: &exemplars,
-            metadata: &metadata,
-        })
+        exemplars.collect()
+    }
+
+    pub(crate) fn metadata(&self) -> Vec<pitcrew_tsdb::Metadata> {
+        self.families.values().cloned().collect()
     }
 
     fn sample<'a>(&'a self, found: &Found) -> Sample<'a> {
@@ -227,7 +215,7 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    fn series(self, bytes: &[u8]) -> RawSeries<'_> {
+    fn of(self, bytes: &[u8]) -> RawSeries<'_> {
         match self {
             Self::Messages => RawSeries::Messages(bytes),
             Self::Pairs => RawSeries::Pairs(bytes),
@@ -244,9 +232,7 @@ impl Form {
 
     /// For the store, of series it doesn't know.
     pub(crate) fn labels(self, key: &[u8], out: &mut RawLabels) -> Result<(), String> {
-        let read = self
-            .series(key)
-            .each_label(|name, value| out.push(name, value));
+        let read = self.of(key).each_label(|name, value| out.push(name, value));
         read.map_err(|error| error.to_string())
     }
 }

@@ -4,8 +4,11 @@
 //! then whoever asks for it is told why. One that can't write refuses what comes and goes on answering; when the
 //! disk has room again, so has it.
 
+mod counts;
 mod gathered;
 mod memory;
+mod own;
+pub(crate) mod scrape;
 mod troubles;
 
 use std::{
@@ -18,7 +21,10 @@ use std::{
 use pitcrew_model::MetricsSettings;
 use pitcrew_tsdb::{Accepted, Batch, Error, Limits, Options, Store};
 
-pub(crate) use gathered::{Form, Gathered};
+pub(crate) use counts::Counts;
+pub(crate) use gathered::{Form, Gathered, Keys};
+pub(crate) use own::{INTERVAL as OWN_INTERVAL, Told};
+pub(crate) use scrape::OwnPages;
 
 use crate::{clock::Clock, serve::ServeError};
 use troubles::{Part, Troubles, words};
@@ -44,6 +50,7 @@ pub(crate) struct Telemetry {
     clock: Clock,
     store: RwLock<Result<Arc<Store>, NoStore>>,
     troubles: Troubles,
+    counts: Counts,
     stopping: Mutex<bool>,
     stopped: Condvar,
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
@@ -86,6 +93,7 @@ impl Telemetry {
             clock,
             store: RwLock::new(Err(NoStore::Opening)),
             troubles: Troubles::default(),
+            counts: Counts::default(),
             stopping: Mutex::new(false),
             stopped: Condvar::new(),
             threads: Mutex::default(),
@@ -136,20 +144,40 @@ impl Telemetry {
 
     /// Stores a batch. What it says was taken survives the end of this process.
     pub(crate) fn append(&self, batch: &Batch<'_>) -> Result<Accepted, NotTaken> {
-        self.told(self.store()?.append(batch, self.now_ms()))
+        self.store_with(batch, Store::append)
     }
 
     /// The same with samples of any age that is kept.
     pub(crate) fn backfill(&self, batch: &Batch<'_>) -> Result<Accepted, NotTaken> {
-        self.told(self.store()?.backfill(batch, self.now_ms()))
+        self.store_with(batch, Store::backfill)
     }
 
-    fn told(&self, appended: Result<Accepted, Error>) -> Result<Accepted, NotTaken> {
+    fn store_with(
+        &self,
+        batch: &Batch<'_>,
+        store_batch: impl FnOnce(&Store, &Batch<'_>, i64) -> Result<Accepted, Error>,
+    ) -> Result<Accepted, NotTaken> {
+        let store = self.store().inspect_err(|_| {
+            self.counts.refuse("no_store", batch.samples.len());
+        })?;
+        let appended = store_batch(&store, batch, self.now_ms());
         // Too much at once passes by itself and is told to whoever sent it.
         let trouble = appended.as_ref().err();
         let trouble = trouble.filter(|error| !matches!(error, Error::Overloaded { .. }));
         self.troubles.set(Part::Append, trouble.map(words));
+        match &appended {
+            Ok(accepted) => self.counts.add(accepted),
+            Err(Error::Overloaded { .. }) => self.counts.refuse("overload", batch.samples.len()),
+            Err(_) => self.counts.refuse("write", batch.samples.len()),
+        }
         Ok(appended?)
+    }
+
+    /// As they are now.
+    pub(crate) fn counts(&self) -> &Counts {
+        self.counts
+            .set(self.store().ok().map(|store| store.statistics()));
+        &self.counts
     }
 
     pub(crate) fn settings(&self) -> &MetricsSettings {

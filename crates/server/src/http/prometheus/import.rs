@@ -13,7 +13,7 @@ use axum::{
 };
 use futures_util::StreamExt;
 use pitcrew_ingest::{RawSeries, text};
-use pitcrew_tsdb::{Accepted, LabelsOf, RawLabels, Refusal, labels_of_key};
+use pitcrew_tsdb::{Accepted, Batch, LabelsOf, RawLabels, Refusal, labels_of_key};
 use serde_json::json;
 
 use super::{
@@ -235,9 +235,13 @@ impl Taken {
         lease: &Lease,
     ) -> Result<(), Error> {
         loop {
-            let labels_of = format.labels_of();
-            let stored = gathered.batch(SOURCE, format.scope(), labels_of, |batch| {
-                telemetry.backfill(batch)
+            let stored = telemetry.backfill(&Batch {
+                source: SOURCE,
+                scope: format.scope(),
+                labels_of: format.labels_of(),
+                samples: &gathered.samples(),
+                exemplars: &gathered.exemplars(),
+                metadata: &gathered.metadata(),
             });
             match stored {
                 Ok(accepted) => {

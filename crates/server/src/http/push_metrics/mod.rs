@@ -12,7 +12,7 @@ mod remote_write;
 use std::{net::IpAddr, sync::Arc};
 
 use axum::http::StatusCode;
-use pitcrew_tsdb::{Accepted, Error};
+use pitcrew_tsdb::{Accepted, Batch, Error};
 use tokio::sync::Semaphore;
 
 pub(crate) use grpc::export as otlp_grpc;
@@ -71,12 +71,14 @@ fn store(
     (kind, peer): (&str, IpAddr),
 ) -> Result<Accepted, Problem> {
     let source = format!("{kind} from {}", peer.to_canonical());
-    let appended = gathered.batch(
-        &source,
-        form.scope(),
-        &|key, out| form.labels(key, out),
-        |batch| telemetry.append(batch),
-    );
+    let appended = telemetry.append(&Batch {
+        source: &source,
+        scope: form.scope(),
+        labels_of: &|key, out| form.labels(key, out),
+        samples: &gathered.samples(),
+        exemplars: &gathered.exemplars(),
+        metadata: &gathered.metadata(),
+    });
     appended.map_err(Problem::from)
 }
 
