@@ -167,7 +167,11 @@ pub fn evaluate(
         statistics: Statistics::default(),
     };
     let value = match (time, expr.value_type()) {
-        (Time::Instant(_), ValueType::Range) => evaluator.raw_range(&node, &grid)?,
+        (Time::Instant(_), ValueType::Range) => {
+            let value = evaluator.raw_range(&node, &grid)?;
+            evaluator.hold(answer::size_of_range(&value))?;
+            value
+        }
         (Time::Instant(at), ValueType::Text) => answer::text(&node, at),
         (Time::Instant(_), _) => {
             let values = evaluator.eval(&node, &grid)?;
