@@ -34,6 +34,16 @@ pub(crate) struct Columns {
     pub(crate) histograms: HistogramColumn,
 }
 
+/// What is read for a selector.
+pub(super) struct Reading<'a> {
+    pub(super) selector: &'a SelectorPlan,
+    pub(super) span: Span,
+    /// How long before the first step and after the last one samples matter.
+    pub(super) around_ms: (i64, i64),
+    /// Labels that matter; nothing where all do.
+    pub(super) labels: Option<Vec<&'a str>>,
+}
+
 impl Evaluator<'_> {
     pub(super) fn instant_selector(
         &mut self,
@@ -96,13 +106,19 @@ impl Evaluator<'_> {
         &mut self,
         selector: &SelectorPlan,
         span: Span,
+        labels: Option<Vec<&str>>,
         grid: &Grid,
         mut take: impl FnMut(&mut Self, &Row) -> Result<(), EvalError>,
     ) -> Result<bool, EvalError> {
         let lookback = self.options.lookback_ms;
         let mut only_floats = true;
-        let around_ms = (lookback.saturating_sub(1), 0);
-        self.each_series(selector, span, grid, around_ms, |this, series| {
+        let reading = Reading {
+            selector,
+            span,
+            around_ms: (lookback.saturating_sub(1), 0),
+            labels,
+        };
+        self.each_series(&reading, grid, |this, series| {
             if !series.histograms.values.is_empty() {
                 only_floats = false;
                 return Ok(ControlFlow::Break(()));
@@ -127,43 +143,41 @@ impl Evaluator<'_> {
         after_ms: i64,
     ) -> Result<Vec<Series>, EvalError> {
         let mut series = Vec::new();
-        self.each_series(
+        let reading = Reading {
             selector,
             span,
-            grid,
-            (before_ms, after_ms),
-            |this, found| {
-                this.hold(size_of_series(&found))?;
-                series.push(found);
-                Ok(ControlFlow::Continue(()))
-            },
-        )?;
+            around_ms: (before_ms, after_ms),
+            labels: None,
+        };
+        self.each_series(&reading, grid, |this, found| {
+            this.hold(size_of_series(&found))?;
+            series.push(found);
+            Ok(ControlFlow::Continue(()))
+        })?;
         if !series.is_sorted_by(|left, right| left.labels <= right.labels) {
             series.sort_by(|left, right| left.labels.cmp(&right.labels));
         }
         Ok(series)
     }
 
-    /// Gives the series to `take` as they are read, in the storage's order, until it has enough. `around_ms`: how long
-    /// before the first step and after the last one samples matter.
+    /// Gives the series to `take` as they are read, in the storage's order, until it has enough.
     pub(super) fn each_series(
         &mut self,
-        selector: &SelectorPlan,
-        span: Span,
+        reading: &Reading<'_>,
         grid: &Grid,
-        around_ms: (i64, i64),
         mut take: impl FnMut(&mut Self, Series) -> Result<ControlFlow<()>, EvalError>,
     ) -> Result<(), EvalError> {
+        let Reading { selector, span, .. } = *reading;
         let first = selector.when.data_time(grid.start_ms);
         let last = selector.when.data_time(grid.end_ms());
         let selection = Selection {
             matchers: &selector.matchers,
-            start_ms: first.saturating_sub(around_ms.0),
-            end_ms: last.saturating_add(around_ms.1),
+            start_ms: first.saturating_sub(reading.around_ms.0),
+            end_ms: last.saturating_add(reading.around_ms.1),
         };
         let mut end = Ok(());
         let storage = self.storage;
-        storage.select(&selection, &mut |found| {
+        let mut take = |found| {
             let series = match found {
                 Found::Series(series) => series,
                 Found::Warning(message) => {
@@ -184,7 +198,11 @@ impl Evaluator<'_> {
                 end = Err(error);
                 ControlFlow::Break(())
             })
-        })?;
+        };
+        match &reading.labels {
+            Some(labels) => storage.select_for(&selection, labels, &mut take)?,
+            None => storage.select(&selection, &mut take)?,
+        }
         end
     }
 }

@@ -97,6 +97,12 @@ pub(crate) struct PartReader<'a> {
     /// All that were needed so far: names and values of one series are far from each other.
     symbols: Vec<Option<Arc<SymbolBlock>>>,
     fingerprints: Option<(usize, Arc<FingerprintBlock>)>,
+    /// Labels that are asked for; nothing where all are.
+    wanted: Option<&'a [&'a str]>,
+    /// Which symbols of names met so far are among them.
+    is_wanted: Vec<(u32, bool)>,
+    /// The last labels by their symbols: siblings have the same where few are asked for.
+    labels: Option<(Vec<(u32, u32)>, Labels)>,
 }
 
 impl<'a> PartReader<'a> {
@@ -112,6 +118,9 @@ impl<'a> PartReader<'a> {
             symbols: vec![None; part.footer.places.symbols.len()],
             part,
             fingerprints: None,
+            wanted: None,
+            is_wanted: Vec::new(),
+            labels: None,
         })
     }
 
@@ -142,6 +151,12 @@ impl<'a> PartReader<'a> {
         self.cluster = Some((number, index.clone()));
         self.within = None;
         Ok(index)
+    }
+
+    /// For who needs some labels only.
+    pub(crate) fn with_labels(mut self, wanted: Option<&'a [&'a str]>) -> Self {
+        self.wanted = wanted;
+        self
     }
 
     /// For who reads everything once: no chunk goes into the cache.
@@ -298,11 +313,18 @@ impl<'a> PartReader<'a> {
             }
         };
         let found = found.clone();
-        let symbols = found
-            .0
-            .get(at)
-            .ok_or_else(|| self.wrong("number of series"))?;
-        let labels = symbols.iter().map(|(name, value)| {
+        let symbols = found.0.get(at);
+        let symbols = symbols.ok_or_else(|| self.wrong("number of series"))?;
+        let mut chosen = Vec::with_capacity(symbols.len());
+        for pair in symbols {
+            if self.is_wanted(pair.0)? {
+                chosen.push(*pair);
+            }
+        }
+        if let Some((_, labels)) = self.labels.as_ref().filter(|(known, _)| *known == chosen) {
+            return Ok(labels.clone());
+        }
+        let labels = chosen.iter().map(|(name, value)| {
             Ok(Label {
                 name: self.symbol(*name)?,
                 value: self.symbol(*value)?,
@@ -313,7 +335,23 @@ impl<'a> PartReader<'a> {
         if !in_order || labels.iter().any(|label| label.value.is_empty()) {
             return Err(self.wrong("labels"));
         }
-        Ok(Labels::from_sorted(labels))
+        let labels = Labels::from_sorted(labels);
+        self.labels = Some((chosen, labels.clone()));
+        Ok(labels)
+    }
+
+    fn is_wanted(&mut self, name: u32) -> Result<bool, Error> {
+        let Some(wanted) = self.wanted else {
+            return Ok(true);
+        };
+        let known = self.is_wanted.iter().find(|(known, _)| *known == name);
+        if let Some((_, is_wanted)) = known {
+            return Ok(*is_wanted);
+        }
+        let text = self.symbol(name)?;
+        let is_wanted = wanted.contains(&&*text);
+        self.is_wanted.push((name, is_wanted));
+        Ok(is_wanted)
     }
 
     fn symbol(&mut self, symbol: u32) -> Result<Arc<str>, Error> {

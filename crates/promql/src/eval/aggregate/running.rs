@@ -10,13 +10,13 @@ use super::{
         EvalError, Evaluator, Grid, Node, NodeKind, Row, Size,
         call::{ReadyCall, range_position},
         plan::AggregatePlan,
-        selector::size_of_series,
+        selector::{Reading, size_of_series},
         window::columns,
     },
     Mean, group_labels,
 };
 use crate::{
-    labels::Labels,
+    labels::{Labels, METRIC_NAME, METRIC_TYPE},
     number::Kahan,
     parser::AggregateOp,
     storage::{is_stale, stale},
@@ -113,7 +113,7 @@ impl Evaluator<'_> {
                 let mut groups = Groups::default();
                 let span = plan.inner.span;
                 let take = |this: &mut Self, row: &Row| groups.add(plan, this, row);
-                self.each_float_row(selector, span, grid, take)?
+                self.each_float_row(selector, span, labels_for(plan), grid, take)?
                     .then_some(groups)
             }
             NodeKind::Call { function, args } => match range_position(args) {
@@ -144,8 +144,13 @@ impl Evaluator<'_> {
         let mut only_floats = true;
         let mut read = Size::default();
         let keep_starts = self.options.start_timestamps;
-        let (span, around_ms) = (call.source.span, call.source.around_ms());
-        self.each_series(selector, span, grid, around_ms, |this, series| {
+        let reading = Reading {
+            selector,
+            span: call.source.span,
+            around_ms: call.source.around_ms(),
+            labels: labels_for(plan),
+        };
+        self.each_series(&reading, grid, |this, series| {
             if !series.histograms.values.is_empty() {
                 only_floats = false;
                 return Ok(ControlFlow::Break(()));
@@ -164,6 +169,15 @@ impl Evaluator<'_> {
         self.held.take_away(read);
         Ok(only_floats.then_some(groups))
     }
+}
+
+/// Those by which rows are grouped, and those that notes speak of.
+fn labels_for(plan: &AggregatePlan) -> Option<Vec<&str>> {
+    if plan.grouping.without {
+        return None;
+    }
+    let grouping = plan.grouping.labels.iter().map(String::as_str);
+    Some(grouping.chain([METRIC_NAME, METRIC_TYPE]).collect())
 }
 
 /// In the order of their first members.
