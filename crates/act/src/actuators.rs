@@ -10,7 +10,7 @@ use std::{
 };
 
 use pitcrew_model::{
-    Action, OperationId, Order, Outcome, OutcomeKind, PowerRule, Runner, Timestamp,
+    Action, Drain, DrainBy, OperationId, Order, Outcome, OutcomeKind, PowerRule, Runner, Timestamp,
 };
 use tokio::sync::watch;
 
@@ -137,20 +137,27 @@ impl Actuators {
             Action::Command { name, command, .. } if command.is_empty() => Err(format!(
                 "command `{name}` is of the target's own host, and no agent is known there"
             )),
-            Action::Webhook { name, url, .. } => {
-                let url: reqwest::Url = url
-                    .parse()
-                    .map_err(|error| format!("webhook `{name}`: `{url}` is no URL: {error}"))?;
-                match url.scheme() {
-                    "http" | "https" => Ok(()),
-                    other => Err(format!("webhook `{name}`: `{other}` is not http or https")),
-                }
-            }
+            Action::Webhook { name, url, .. } => can_post(name, url),
+            Action::Drain(Drain { by, .. }) | Action::Undrain(by) => match by {
+                DrainBy::Webhook { url, .. } => can_post("drain", url),
+                DrainBy::Command { .. } => Ok(()),
+                DrainBy::HostCommand { drain, .. } => Err(format!(
+                    "command `{drain}` is of the target's own host, and no agent is known there"
+                )),
+            },
             Action::Reboot
             | Action::PowerCycle
             | Action::Command { .. }
             | Action::HandOver { .. } => Ok(()),
         }
+    }
+
+    /// Gives back what an order of before took out of use. Whoever keeps its lease asks for it, and nothing else: neither
+    /// expiry nor fence hold it up, and it is not written down.
+    pub async fn give_back(&self, order: &Order) -> Outcome {
+        let giving = tokio::time::timeout(self.inner.limit(order), self.inner.act(order)).await;
+        let answer = giving.unwrap_or_else(|_| Answer::unknown("it has not ended in time"));
+        self.inner.outcome(order, answer)
     }
 
     /// One task for each operation, however often it is asked for.
@@ -182,7 +189,26 @@ impl Actuators {
     }
 }
 
+fn can_post(name: &str, url: &str) -> Result<(), String> {
+    let url: reqwest::Url = url
+        .parse()
+        .map_err(|error| format!("webhook `{name}`: `{url}` is no URL: {error}"))?;
+    match url.scheme() {
+        "http" | "https" => Ok(()),
+        other => Err(format!("webhook `{name}`: `{other}` is not http or https")),
+    }
+}
+
 impl Inner {
+    pub(crate) fn http(&self) -> Result<&reqwest::Client, &String> {
+        self.http.as_ref()
+    }
+
+    /// By the clock that orders are dated by.
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
     async fn take(&self, order: &Order) -> Outcome {
         let journal = self.supervisor.journal();
         // Whether it is forgotten or was never begun makes no difference here.
@@ -242,10 +268,12 @@ impl Inner {
                 let rules = Arc::clone(&power.unwrap_or_else(PoisonError::into_inner));
                 power::cycle(&rules, &order.acts_on().id).await
             }
+            Action::Drain(drain) => self.tell_hook(order, &drain.by, true).await,
+            Action::Undrain(by) => self.tell_hook(order, by, false).await,
             Action::Command {
                 command, timeout, ..
             } => command::carry_out(command, target, id, *timeout).await,
-            Action::Webhook { url, timeout, .. } => match &self.http {
+            Action::Webhook { url, timeout, .. } => match self.http() {
                 Ok(client) => webhook::carry_out(client, order, url, *timeout).await,
                 Err(why) => Answer::failed(why),
             },

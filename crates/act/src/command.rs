@@ -49,12 +49,23 @@ pub(crate) async fn carry_out(
     operation: &OperationId,
     timeout: Duration,
 ) -> Answer {
+    carry_out_with(template, target, |_| None, operation, timeout).await
+}
+
+/// The same with more names, which win over labels of the same name.
+pub(crate) async fn carry_out_with(
+    template: &[String],
+    target: &Target,
+    more: impl Fn(&str) -> Option<String>,
+    operation: &OperationId,
+    timeout: Duration,
+) -> Answer {
     if template.is_empty() {
         return Answer::failed(
             "it is a command of the target's own host, and no agent is known there",
         );
     }
-    let command = match fill(template, target) {
+    let command = match fill(template, target, more) {
         Ok(command) => command,
         Err(why) => return Answer::failed(why),
     };
@@ -76,12 +87,17 @@ pub(crate) async fn carry_out(
 }
 
 /// The target's own name and address win over labels called `target` and `address`.
-fn fill(words: &[String], target: &Target) -> Result<Vec<String>, String> {
+fn fill(
+    words: &[String],
+    target: &Target,
+    more: impl Fn(&str) -> Option<String>,
+) -> Result<Vec<String>, String> {
     let meaning = |name: &str| {
-        let value = match name {
-            "target" => Some(target.id.to_string()),
-            "address" => target.address.as_ref().map(ToString::to_string),
-            label => target.labels.get(label).map(ToString::to_string),
+        let value = match (name, more(name)) {
+            ("target", _) => Some(target.id.to_string()),
+            ("address", _) => target.address.as_ref().map(ToString::to_string),
+            (_, Some(value)) => Some(value),
+            (label, None) => target.labels.get(label).map(ToString::to_string),
         };
         value.map_or(Meaning::Absent, Meaning::Value)
     };

@@ -13,6 +13,7 @@ mod actuators;
 mod answer;
 mod command;
 mod container;
+mod drain;
 mod fence;
 mod given;
 mod journal;

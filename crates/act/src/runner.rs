@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pitcrew_model::{Action, Order, OutcomeKind, Runner};
+use pitcrew_model::{Action, Drain, DrainBy, Order, OutcomeKind, Runner};
 
 use crate::{
     Answer, Given, actuators::Inner, command, container, listener::Listener, power, reboot,
@@ -61,7 +61,11 @@ impl Inner {
                 let before = self.supervisor.journal().boot_before(&order.operation);
                 return reboot::reconcile(before.as_deref(), reboot::boot_id());
             }
-            Action::PowerCycle | Action::Command { .. } | Action::Webhook { .. } => {
+            Action::PowerCycle
+            | Action::Drain(_)
+            | Action::Undrain(_)
+            | Action::Command { .. }
+            | Action::Webhook { .. } => {
                 return Answer::unknown("only its own effect can show whether it was carried out");
             }
             Action::HandOver { .. } => return Answer::done("a person goes on from here"),
@@ -119,6 +123,10 @@ impl Inner {
     pub(crate) fn limit(&self, order: &Order) -> Duration {
         let own = match (&order.action, &order.runner) {
             (Action::Command { timeout, .. } | Action::Webhook { timeout, .. }, _) => *timeout,
+            (Action::Drain(Drain { by, .. }) | Action::Undrain(by), _) => match by {
+                DrainBy::Webhook { timeout, .. } | DrainBy::Command { timeout, .. } => *timeout,
+                DrainBy::HostCommand { .. } => Duration::ZERO,
+            },
             (Action::Reboot, _) => reboot::LIMIT,
             (Action::PowerCycle, _) => power::LIMIT,
             (Action::HandOver { .. }, _) | (_, None) => Duration::ZERO,

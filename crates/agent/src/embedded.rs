@@ -54,6 +54,7 @@ pub async fn embedded(
         commands: Vec::new(),
         caps: None,
         actuators: lent.actuators,
+        leases: None,
         time: Arc::clone(&time),
     };
     let agent = Arc::new(Agent {

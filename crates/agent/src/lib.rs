@@ -17,6 +17,7 @@ mod enrol;
 mod hands;
 mod identity;
 mod inventory;
+mod leases;
 mod membership;
 mod orders;
 mod processes;

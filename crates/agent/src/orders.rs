@@ -10,7 +10,8 @@ use std::{
 
 use pitcrew_act::{Actuators, Reboot, Supervisor};
 use pitcrew_model::{
-    Action, HostCommand, HostSettings, OperationId, Order, Outcome, OutcomeKind, Runner, Target,
+    Action, Drain, DrainBy, HostCommand, HostSettings, OperationId, Order, Outcome, OutcomeKind,
+    Runner, Target,
 };
 use pitcrew_wire::{Addressed, Forged, HostName, OrderKey, SignedOrder};
 
@@ -20,6 +21,7 @@ use crate::{
     clock::{ServerTime, boot_ms, wall_now},
     hands::Principal,
     inventory::{Inventory, local_name},
+    leases::{Leases, Watch},
     run::boot_id,
 };
 
@@ -34,6 +36,8 @@ pub(crate) struct Orders {
     /// Nothing on the server's own host, where the limits of the configuration are the host's.
     pub(crate) caps: Option<Caps>,
     pub(crate) actuators: Actuators,
+    /// Nothing on the server's own host, where the server keeps them.
+    pub(crate) leases: Option<(Arc<Leases>, Watch)>,
     pub(crate) time: Arc<ServerTime>,
 }
 
@@ -56,21 +60,26 @@ impl Orders {
         }
         let for_actuators = Arc::clone(&time);
         let clock = move || for_actuators.latest(boot_ms()).unwrap_or_else(wall_now);
+        let boot_id = boot_id()?;
+        let actuators = Actuators::of_host(
+            supervisor.clone(),
+            Arc::new(clock),
+            Reboot {
+                bus: settings.reboot_bus.clone(),
+            },
+        );
+        let leases = Arc::new(Leases::open(data, &boot_id)?);
+        let watch = leases.watch(&actuators);
         let orders = Self {
             installation: installation.clone(),
             host: host.clone(),
-            boot_id: boot_id()?,
+            boot_id,
             key: Mutex::new(principal.order_key()?),
             inventory: Arc::new(Inventory::of(host, settings)),
             commands: settings.commands.clone(),
             caps: Some(Caps::open(data, settings.limits.clone())?),
-            actuators: Actuators::of_host(
-                supervisor.clone(),
-                Arc::new(clock),
-                Reboot {
-                    bus: settings.reboot_bus.clone(),
-                },
-            ),
+            actuators,
+            leases: Some((leases, watch)),
             time,
         };
         Ok((orders, supervisor))
@@ -83,14 +92,29 @@ impl Orders {
     ) -> Result<(OperationId, Outcome), Forged> {
         let addressed = self.verify(signed)?;
         let operation = addressed.order.operation.clone();
-        let outcome = match self.admit(&addressed) {
-            Ok(order) => self.actuators.carry_out(&order).await,
+        let admitted = match self.admit(&addressed) {
+            Ok(order) => self.act(&order).await,
+            Err(why) => Err(why),
+        };
+        let outcome = match admitted {
+            Ok(outcome) => outcome,
             Err(why) => {
                 tracing::warn!(%operation, target = %addressed.order.target.id, "order refused: {why}");
                 self.outcome(&addressed.order, OutcomeKind::Failed, why)
             }
         };
         Ok((operation, outcome))
+    }
+
+    async fn act(&self, order: &Order) -> Result<Outcome, String> {
+        match &self.leases {
+            Some((leases, _)) if order.action.is_drain() => {
+                let now = self.time.latest(boot_ms());
+                let now = now.ok_or("the server's time is not known yet")?;
+                leases.carry_out(&self.actuators, order, now).await
+            }
+            _ => Ok(self.actuators.carry_out(order).await),
+        }
     }
 
     /// What became of it, without doing anything: also when it has expired, or was for an earlier boot.
@@ -135,7 +159,13 @@ impl Orders {
         }
         self.actuators.admit(order.fence)?;
         let order = self.local(order)?;
-        if let Some(caps) = self.caps.as_ref().filter(|_| order.action.is_disruptive()) {
+        let disrupts = order.action.is_disruptive() && !order.is_upkeep();
+        if order.is_upkeep() && matches!(order.action, Action::Drain(_)) {
+            // Before it counts as nothing: only what was drained here and counted then is renewed.
+            let leases = self.leases.as_ref();
+            leases.map_or(Ok(()), |(leases, _)| leases.may_renew(&order))?;
+        }
+        if let Some(caps) = self.caps.as_ref().filter(|_| disrupts) {
             caps.take(&order.operation, &order.action, wall_now())?;
         }
         Ok(order)
@@ -156,6 +186,19 @@ impl Orders {
         if matches!(*self.inventory, Inventory::Servers) {
             return Ok(order.clone());
         }
+        // What was taken out of use comes back as it went, whatever the configuration says by now.
+        let kept = self.leases.as_ref().filter(|_| order.action.is_drain());
+        if let (Action::Undrain(_), Some(kept)) = (
+            &order.action,
+            kept.and_then(|(leases, _)| leases.order_of(&order.target.id)),
+        ) && let Action::Drain(drain) = kept.action
+        {
+            return Ok(Order {
+                action: Action::Undrain(drain.by),
+                target: kept.target,
+                ..order.clone()
+            });
+        }
         let target = self
             .inventory
             .get(&order.target.id)
@@ -170,6 +213,11 @@ impl Orders {
                 ));
             }
             Action::Command { name, .. } => self.command(name)?,
+            Action::Drain(drain) => Action::Drain(Drain {
+                by: self.drain_by(&drain.by)?,
+                lease: drain.lease,
+            }),
+            Action::Undrain(by) => Action::Undrain(self.drain_by(by)?),
             Action::PowerCycle | Action::Webhook { .. } | Action::HandOver { .. } => {
                 return Err(format!("{} is nothing for a host", order.action));
             }
@@ -177,7 +225,7 @@ impl Orders {
         Ok(Order {
             runner: target.runner.clone(),
             target: match target.runner {
-                Some(Runner::Supervised) => Arc::new(Target {
+                Some(Runner::Supervised) if !order.action.is_drain() => Arc::new(Target {
                     id: local_name(target),
                     ..(**target).clone()
                 }),
@@ -188,11 +236,27 @@ impl Orders {
         })
     }
 
-    fn command(&self, name: &str) -> Result<Action, String> {
+    fn declared(&self, name: &str) -> Result<&HostCommand, String> {
         let mut declared = self.commands.iter();
         let found = declared.find(|command| command.name == name);
-        let found =
-            found.ok_or_else(|| format!("the host's configuration has no command `{name}`"))?;
+        found.ok_or_else(|| format!("the host's configuration has no command `{name}`"))
+    }
+
+    /// The host's own two commands. One that can't be undone is not begun.
+    fn drain_by(&self, by: &DrainBy) -> Result<DrainBy, String> {
+        let DrainBy::HostCommand { drain, undrain } = by else {
+            return Err("a hook of the server's is nothing for a host".to_owned());
+        };
+        let (drain, undrain) = (self.declared(drain)?, self.declared(undrain)?);
+        Ok(DrainBy::Command {
+            drain: drain.command.clone(),
+            undrain: undrain.command.clone(),
+            timeout: drain.timeout.max(undrain.timeout),
+        })
+    }
+
+    fn command(&self, name: &str) -> Result<Action, String> {
+        let found = self.declared(name)?;
         Ok(Action::Command {
             name: found.name.clone(),
             command: found.command.clone(),

@@ -152,6 +152,16 @@ fn check_agents(reader: &mut Reader<'_>, draft: &Draft) {
             "a command step needs `command`: no host has an agent whose configuration could have it",
         );
     }
+    let mut by_hosts = draft
+        .services
+        .iter()
+        .filter_map(|read| read.drained_by_hosts);
+    if let (None, Some(at), true) = (&agents, by_hosts.next(), draft.knows_targets) {
+        reader.error(
+            at,
+            "a drain by name is done by the target's host: no host has an agent whose configuration could have it",
+        );
+    }
     if let (Some(read), None) = (agents, &draft.server.agents) {
         reader.error_with_help(
             read.at,

@@ -1,6 +1,7 @@
 //! The files' trees → one draft of the production: lists are joined in the order of the files, settings are
 //! given once.
 
+pub(crate) mod drain;
 pub(crate) mod host;
 pub(crate) mod labels;
 pub(crate) mod limits;

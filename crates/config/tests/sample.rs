@@ -210,6 +210,7 @@ fn service() -> Service {
             autonomy: Autonomy::Propose,
         }],
         runs_as: None,
+        drain: None,
     }
 }
 

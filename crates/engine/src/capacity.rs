@@ -101,12 +101,14 @@ impl Engine {
         u32::try_from(available.count()).unwrap_or(u32::MAX)
     }
 
-    /// Counts as capacity: healthy, and not under a person's hand.
+    /// Counts as capacity: healthy, in use, and not under a person's hand.
     pub(crate) fn is_available(&self, now: Timestamp, at: usize) -> bool {
+        let target = &self.fleet.member(at).target.id;
         self.health(now, at) == Health::Healthy
+            && !self.is_out_of_use(target)
             && self
                 .holds
-                .get(&self.fleet.member(at).target.id)
+                .get(target)
                 .is_none_or(|hold| hold.until <= now || !holds(Guard::HeldIsUnavailable))
     }
 
@@ -134,7 +136,8 @@ impl Engine {
             test.kind == TestKind::Push || member.views_of(position).next().is_some()
         });
         let first = member.views.first()?;
-        if !heard || until < now || self.holds.contains_key(&member.target.id) {
+        let id = &member.target.id;
+        if !heard || until < now || self.holds.contains_key(id) || self.leases.contains_key(id) {
             return None;
         }
         let alone = member

@@ -154,11 +154,30 @@ guards! {
     Fence "fence" "an order carries the current fence";
     Expiry "expiry" "an order expires";
 
+    // Leases.
+    DrainedIsUnavailable "drained_is_unavailable" "a target that is out of use is not counted on, whatever its tests say";
+    DrainSettles "drain_settles" "connections get their time to end before the next step";
+    UndrainedStops "undrained_stops" "what can't be drained and is not down is not disrupted";
+    LapsedDrainsAgain "lapsed_drains_again" "a ladder whose lease ran out drains before it goes on";
+    OneAtTheHook "one_at_the_hook" "no drain while a renewal or an undrain of that target is with its hook";
+    Renewed "renewed" "a lease is renewed while its target is repaired";
+    RenewedForWork "renewed_for_work" "and not while nothing is done for long";
+    RenewedUnlessPaused "renewed_unless_paused" "nor into a person's pause";
+    RenewedInLedger "renewed_in_ledger" "nor without a ledger";
+    UnknownIsDrained "unknown_is_drained" "a drain that may have taken effect is undone";
+    GivenBackToProve "given_back_to_prove" "a repaired target is back in use while it is watched";
+    GivenBackAtClose "given_back_at_close" "a target is given back when its case is closed";
+    GivenBackToPerson "given_back_to_person" "and when a person has its case";
+    LapsedIsGivenBack "lapsed_is_given_back" "and when its lease ran out";
+    UndrainedAgain "undrained_again" "an undrain that failed is tried again";
+    UndrainTold "undrain_told" "a person is told of a target that can't be given back";
+
     // Outcomes, verification, probation.
     OutcomeOnce "outcome_once" "an order has one outcome; a second report of it changes nothing";
     UnknownIsVerified "unknown_is_verified" "what may have taken effect is looked at, not repeated";
     OutcomeOverdue "outcome_overdue" "an outcome that never comes counts as `may have taken effect`";
     ProofAfterOrder "proof_after_order" "the next order needs proof from after this one";
+    ProofAfterHostsOrder "proof_after_hosts_order" "so does one on anything that an order on its host touched";
     TestsDecide "tests_decide" "the actuator's own success is no proof";
     VerifiedByAll "verified_by_all" "every observer that reports must see it pass";
     VerifiedByReport "verified_by_report" "what failed is disproved by passes that were reported, not by `unchanged`";
@@ -183,6 +202,7 @@ guards! {
     RestoredApproval "restored_approval" "an order that waits for approval still waits";
     RestoredHold "restored_hold" "a person's hold";
     RestoredPause "restored_pause" "a pause";
+    RestoredLease "restored_lease" "a target that is out of use";
     RestoredBreaker "restored_breaker" "a tripped breaker";
     RestoredFailing "restored_failing" "what newly failed, for the breakers";
     RestoredBrake "restored_brake" "the fleet brake";

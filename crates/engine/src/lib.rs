@@ -14,6 +14,7 @@ mod fleet;
 mod flights;
 pub mod guards;
 mod learn;
+mod leases;
 mod observe;
 mod persons;
 mod plan;
@@ -34,6 +35,7 @@ use fleet::Fleet;
 use flights::Flights;
 use guards::{Guard, holds};
 use learn::Learned;
+use leases::Leased;
 use pitcrew_model::{
     Case, CaseId, CaseMemory, Effect, Event, Fact, FleetLimits, ObserverName, OperationId, Order,
     OrderId, OrderState, ReceiverName, Record, Saved, Scope, Service, ServiceName, SourceName,
@@ -41,7 +43,9 @@ use pitcrew_model::{
 };
 use timers::{Timer, Timers};
 
-pub use status::{HoldStatus, LimitStatus, PauseStatus, ServiceStatus, TargetStatus, TestStatus};
+pub use status::{
+    DrainStatus, HoldStatus, LimitStatus, PauseStatus, ServiceStatus, TargetStatus, TestStatus,
+};
 
 /// What an engine is born with.
 #[derive(Clone, Debug)]
@@ -102,6 +106,8 @@ pub struct Engine {
     /// Given and not ended.
     flying: Flights,
     ended: VecDeque<OrderId>,
+    /// Targets that are out of use, or may be.
+    leases: BTreeMap<TargetId, Leased>,
     memories: BTreeMap<TargetId, CaseMemory>,
     memories_swept_at: Timestamp,
     holds: BTreeMap<TargetId, HoldStatus>,
@@ -149,6 +155,7 @@ impl Engine {
             orders: BTreeMap::new(),
             flying: Flights::default(),
             ended: VecDeque::new(),
+            leases: BTreeMap::new(),
             memories: BTreeMap::new(),
             memories_swept_at: Timestamp::ZERO,
             holds: BTreeMap::new(),
@@ -218,6 +225,7 @@ impl Engine {
             match timer {
                 Timer::Case(id) => self.case_is_due(now, id, judge, out),
                 Timer::Order(id) => self.order_is_due(now, id, judge, out),
+                Timer::Lease(target) => self.lease_is_due(now, &target, judge, out),
                 Timer::Hold(target) => self.end_hold(now, &target, out),
                 Timer::Breaker(scope) => self.breaker_is_due(now, &scope, out),
             }

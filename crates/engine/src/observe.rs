@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pitcrew_model::{
     Case, CaseId, Effect, Ending, Evidence, Fact, Finding, Notice, Observation, ObserverName,
-    Phase, Proves, Saved, Scope, Test, Timestamp, Urgency, Verdict,
+    OrderId, Phase, Proves, Saved, Scope, Test, Timestamp, Urgency, Verdict,
 };
 
 use crate::{
@@ -80,7 +80,9 @@ impl Engine {
 
     /// Whether an answer only shows what an order in flight is doing to the target, or to what it runs on.
     fn belongs_to_an_order(&self, at: usize, seen: &Observation) -> bool {
-        let in_flight = |member: usize| self.fleet.member(member).in_flight();
+        // Whether it is in use changes nothing of how it is.
+        let changes = |order: &OrderId| !self.orders[order].order.action.is_drain();
+        let in_flight = |member: usize| self.fleet.member(member).in_flight().filter(changes);
         let own = in_flight(at).is_some_and(|order| match self.orders[&order].outcome.as_ref() {
             None => holds(Guard::OwnOrderExplains),
             Some(outcome) => seen.asked_at < outcome.at && holds(Guard::AnswerBeforeOutcome),
@@ -88,6 +90,7 @@ impl Engine {
         // What a reboot for this very target leaves failing is what its own tests are asked for.
         let by_host = || {
             self.host_in_flight(at)
+                .filter(changes)
                 .filter(|order| Some(*order) != in_flight(at))
         };
         own || seen.verdict == Verdict::Fail
@@ -620,6 +623,9 @@ impl Engine {
             self.drop_pending_order(now, id, out);
         }
         self.let_order_settle(id);
+        if holds(Guard::GivenBackAtClose) {
+            self.give_back(now, id, "its case is over", out);
+        }
         let target = self.open_case(id).target.clone();
         self.unplaced.remove(&target);
         let case = self.open_case_mut(id);

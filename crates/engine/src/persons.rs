@@ -13,7 +13,7 @@ use pitcrew_model::{
 use crate::{
     Engine, HoldStatus, Judge, Out, Pause,
     guards::{Guard, holds},
-    plan::is_approved,
+    plan::{is_approved, lease_of},
     timers::Timer,
 };
 
@@ -397,6 +397,11 @@ impl Engine {
         judge: &mut Judge<'_>,
         out: &mut Out,
     ) -> Result<(), String> {
+        if let Action::Undrain(_) = action {
+            // Also of a target that is no more: its hook may still know it.
+            about.order = self.undrain_by_person(now, target, (by, why), judge, out)?;
+            return Ok(());
+        }
         let at = self.known_target(target)?;
         self.expect_count(now, at);
         let order = self.person_order(now, at, action, by, why)?;
@@ -453,6 +458,8 @@ impl Engine {
             }
             Action::Reboot
             | Action::PowerCycle
+            | Action::Drain(_)
+            | Action::Undrain(_)
             | Action::Command { .. }
             | Action::Webhook { .. }
             | Action::HandOver { .. } => {}
@@ -504,7 +511,8 @@ impl Engine {
             .fleet
             .member(at)
             .case()
-            .filter(|_| *action != Action::Stop || !holds(Guard::StopIsNoRepair));
+            .filter(|_| *action != Action::Stop || !holds(Guard::StopIsNoRepair))
+            .filter(|_| !action.is_drain());
         Ok(Order {
             id,
             operation,
@@ -513,6 +521,7 @@ impl Engine {
             host,
             service: service.map(|service| service.name.clone()),
             action: action.clone(),
+            lease: lease_of(now, id, action),
             runner,
             authority: Authority::Person {
                 by: by.to_owned(),
@@ -522,9 +531,10 @@ impl Engine {
             step: 0,
             attempt: 1,
             given_at: now,
-            settle: match action.is_on_host() {
-                true => HOST_SETTLE,
-                false => SETTLE,
+            settle: match action {
+                Action::Drain(_) => Duration::ZERO,
+                action if action.is_on_host() => HOST_SETTLE,
+                _ => SETTLE,
             },
             expires_at: self.expiry(now),
             fence: self.current_fence(),

@@ -3,7 +3,7 @@
 //! Nothing is concluded from old rows: orders without an outcome count as in flight until somebody found out
 //! what became of them, and cases go on only with answers to questions asked from now on.
 
-use pitcrew_model::{Case, Order, OrderState, Phase, Saved, Timestamp};
+use pitcrew_model::{Case, OrderState, Phase, Saved, Timestamp};
 
 use crate::{
     Engine, HoldStatus, Pause,
@@ -23,6 +23,7 @@ impl Engine {
             self.restore_row(now, row);
         }
         self.free_of_lost_orders(now);
+        self.restore_leases(now);
     }
 
     /// A case that waits for an order nobody knows of would wait for ever: it is decided anew.
@@ -67,6 +68,11 @@ impl Engine {
                 };
                 self.holds.insert(target, hold);
             }
+            Saved::Lease { .. } if !holds(Guard::RestoredLease) => {}
+            Saved::Lease {
+                target,
+                lease: Some(lease),
+            } => self.restore_lease(target, *lease),
             Saved::Pause { .. } if !holds(Guard::RestoredPause) => {}
             Saved::Pause {
                 scope,
@@ -119,6 +125,7 @@ impl Engine {
                 );
             }
             Saved::Hold { until: None, .. }
+            | Saved::Lease { lease: None, .. }
             | Saved::Pause { why: None, .. }
             | Saved::Breaker {
                 tripped_at: None, ..
@@ -133,7 +140,7 @@ impl Engine {
                 (Some(outcome), None) => outcome.at + state.order.settle,
                 // Not before the tests had the time that its case gives them again.
                 (Some(_), Some(_)) => now + state.order.settle,
-                (None, _) => state.order.given_at + Order::OUTCOME_OVERDUE,
+                (None, _) => state.order.overdue_at(),
             };
             self.timers.set(Timer::Order(id), due.max(now));
             self.flying.insert(&state.order);

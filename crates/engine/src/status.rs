@@ -13,6 +13,7 @@ use crate::{
     diagnose::Opinion,
     fleet::Crew,
     guards::{Guard, holds},
+    leases::Leased,
     plan::domain_limit,
 };
 
@@ -40,6 +41,9 @@ pub struct ServiceStatus {
     /// Targets under a person's hand.
     #[serde(default)]
     pub on_hold: u32,
+    /// Targets that are out of use, or may be.
+    #[serde(default)]
+    pub drained: u32,
     /// Scopes of this service whose breaker has tripped.
     pub breakers: Vec<String>,
 }
@@ -60,6 +64,22 @@ pub struct TargetStatus {
     pub case: Option<CaseId>,
     /// A person's hand on it.
     pub hold: Option<HoldStatus>,
+    /// That it is out of use, or may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained: Option<DrainStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainStatus {
+    /// The order that began it.
+    pub lease: OrderId,
+    /// For whose repair; without one on a person's word.
+    pub case: Option<CaseId>,
+    /// It is given back then, unless its lease is renewed.
+    pub until: Timestamp,
+    /// Why it is being given back, once it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,8 +171,10 @@ impl Engine {
         let crew = self.fleet.crew(name)?;
         let service = &crew.service;
         let mut counts = [0u32; 5];
-        let (mut available, mut on_hold) = (0, 0);
+        let (mut available, mut on_hold, mut drained) = (0, 0, 0);
         for member in &crew.members {
+            let id = &self.fleet.member(*member).target.id;
+            drained += u32::from(self.leases.contains_key(id));
             on_hold += u32::from(self.hold_on(now, *member).is_some());
             counts[self.health(now, *member) as usize] += 1;
             available += u32::from(self.is_available(now, *member));
@@ -175,6 +197,7 @@ impl Engine {
                 || self.pauses.contains_key(&Scope::Service(name.clone())),
             pauses: self.pauses_of(name),
             on_hold,
+            drained,
             breakers: self
                 .breakers
                 .tripped()
@@ -279,7 +302,14 @@ impl Engine {
             tests,
             case: member.case(),
             hold: self.hold_on(now, at).cloned(),
+            drained: self.leases.get(&member.target.id).map(Leased::status),
         }
+    }
+
+    /// Targets that are out of use, or may be, also such as discovery has no more.
+    pub fn drained(&self) -> impl Iterator<Item = (&TargetId, DrainStatus)> {
+        let all = self.leases.iter();
+        all.map(|(target, leased)| (target, leased.status()))
     }
 
     /// Every limit that counts something, with what of it is used and whom it holds back.

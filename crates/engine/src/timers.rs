@@ -1,4 +1,4 @@
-//! Deadlines of open cases, orders, holds and breakers: few, so a sorted set serves.
+//! Deadlines of open cases, orders, leases, holds and breakers: few, so a sorted set serves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +8,7 @@ use pitcrew_model::{CaseId, OrderId, Scope, TargetId, Timestamp};
 pub(crate) enum Timer {
     Case(CaseId),
     Order(OrderId),
+    Lease(TargetId),
     Hold(TargetId),
     Breaker(Scope),
 }

@@ -49,14 +49,25 @@ impl Engine {
                 outcome: outcome.clone(),
             },
         }));
+        if order.action.is_drain() {
+            self.note_lease_outcome(now, &order, &outcome, out);
+        }
+        if order.is_upkeep() {
+            return self.end_order(now, id, out);
+        }
+        let state = &self.orders[&id];
         out.push(Effect::Save(Saved::Order(Box::new(state.clone()))));
         self.timers.set(Timer::Order(id), now + order.settle);
         let at = self.fleet.find(&order.target.id);
-        if let Some(at) = at {
+        // Whether it is in use says nothing of how it is.
+        if let Some(at) = at.filter(|_| !order.action.is_drain()) {
             self.forget_before(at, outcome.at);
             self.probe_all(at, out);
         }
-        if outcome.kind != OutcomeKind::Failed {
+        if !order.action.is_drain()
+            && outcome.kind != OutcomeKind::Failed
+            && holds(Guard::ProofAfterHostsOrder)
+        {
             let machine = self.fleet.find(&order.acts_on().id);
             for touched in machine.map_or_else(Vec::new, |at| self.fleet.touched_by(at)) {
                 self.forget_before(touched, outcome.at);
@@ -71,6 +82,9 @@ impl Engine {
             }
             return;
         };
+        if order.action.is_drain() {
+            return self.drain_ended(now, at, case, &outcome, judge, out);
+        }
         self.timers.clear(&Timer::Order(id));
         let repeats = outcome.kind == OutcomeKind::Unknown && !holds(Guard::UnknownIsVerified);
         if outcome.kind == OutcomeKind::Failed || repeats {
@@ -98,6 +112,73 @@ impl Engine {
         if let Some(at) = at.filter(|_| !holds(Guard::TestsDecide)) {
             self.pass(now, at, case, out);
         }
+    }
+
+    /// A drain repairs nothing: once its connections had time to end, the ladder goes on.
+    fn drain_ended(
+        &mut self,
+        now: Timestamp,
+        at: Option<usize>,
+        id: CaseId,
+        outcome: &Outcome,
+        judge: &mut Judge<'_>,
+        out: &mut Out,
+    ) {
+        let has_failed = outcome.kind == OutcomeKind::Failed;
+        let settle = self.orders[&outcome.order].order.settle;
+        if let Some(progress) = &mut self.open_case_mut(id).progress {
+            progress.drains_failed = match has_failed {
+                true => progress.drains_failed.saturating_add(1),
+                false => 0,
+            };
+        }
+        self.save_case(id, out);
+        match at {
+            Some(at) if has_failed || !holds(Guard::DrainSettles) => {
+                self.after_drain(now, at, id, outcome.order, judge, out);
+            }
+            // After a restart its target may be found later.
+            _ => self.timers.set(Timer::Case(id), now + settle),
+        }
+    }
+
+    fn after_drain(
+        &mut self,
+        now: Timestamp,
+        at: usize,
+        id: CaseId,
+        order: OrderId,
+        judge: &mut Judge<'_>,
+        out: &mut Out,
+    ) {
+        self.end_order(now, order, out);
+        self.open_case_mut(id).phase = Phase::Confirmed;
+        self.save_case(id, out);
+        self.plan(now, at, id, judge, out);
+    }
+
+    /// A drain has had its time to settle; of any other order the outcome is waited for.
+    pub(crate) fn repairing_is_due(
+        &mut self,
+        now: Timestamp,
+        at: usize,
+        id: CaseId,
+        order: OrderId,
+        judge: &mut Judge<'_>,
+        out: &mut Out,
+    ) {
+        let state = self.orders.get(&order);
+        let drained = state.filter(|state| state.order.action.is_drain());
+        let Some((outcome, settle)) =
+            drained.and_then(|state| Some((state.outcome.as_ref()?, state.order.settle)))
+        else {
+            return;
+        };
+        let settled_at = outcome.at + settle;
+        if now < settled_at && outcome.kind != OutcomeKind::Failed {
+            return self.timers.set(Timer::Case(id), settled_at);
+        }
+        self.after_drain(now, at, id, order, judge, out);
     }
 
     /// What was seen of it before an order landed proves nothing about what is there now.
@@ -244,6 +325,10 @@ impl Engine {
     pub(crate) fn begin_probation(&mut self, now: Timestamp, at: usize, id: CaseId, out: &mut Out) {
         self.stop_counting(at, id);
         self.drop_pending_order(now, id, out);
+        // Before it is watched: what it is watched with is real traffic.
+        if holds(Guard::GivenBackToProve) {
+            self.give_back(now, id, "it is repaired", out);
+        }
         let service = self.open_case(id).service.clone();
         let until = match holds(Guard::Probation) {
             true => now + self.probation_of(&service),
@@ -354,6 +439,10 @@ impl Engine {
             let stopped = (state.order.action == Action::Stop
                 && matches!(state.order.authority, Authority::Person { .. }))
             .then(|| state.order.target.id.clone());
+            let is_drain = state.order.action.is_drain();
+            if is_drain {
+                self.lease_order_not_given(now, *id, out);
+            }
             if holds(Guard::NotGivenLands) {
                 self.end_order(now, *id, out);
             }
@@ -365,7 +454,7 @@ impl Engine {
             };
             if matches!(case.phase, Phase::Repairing { order } if order == *id) {
                 case.orders.retain(|order| order != id);
-                let is_no_try = on_a_rung && holds(Guard::NotGivenIsNoTry);
+                let is_no_try = on_a_rung && !is_drain && holds(Guard::NotGivenIsNoTry);
                 if let Some(progress) = case.progress.as_mut().filter(|_| is_no_try) {
                     progress.tries = progress.tries.saturating_sub(1);
                 }

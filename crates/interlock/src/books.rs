@@ -5,6 +5,7 @@ mod answers;
 mod choice;
 mod finder;
 mod flights;
+mod leases;
 mod roll;
 
 use std::{
@@ -21,6 +22,7 @@ use pitcrew_model::{
 
 pub(crate) use choice::Choice;
 pub(crate) use flights::Flights;
+pub(crate) use leases::Leases;
 pub(crate) use roll::{Entry, Roll, Steady};
 
 use crate::{
@@ -431,7 +433,8 @@ impl Interlock {
         let is_out = on_probation && holds(Guard::ProbationIsNotUp)
             || held && holds(Guard::HeldIsNotUp)
             || flying && holds(Guard::FlyingIsNotUp)
-            || self.is_carried(entry)
+            || self.is_carried(entry) && holds(Guard::CarriedIsNotUp)
+            || self.leases.is_out_of_use(id)
             || untested && holds(Guard::UntestedIsNotUp);
         !is_out
             && self.tests_of(entry).all(|(position, test)| {
@@ -491,6 +494,7 @@ impl Interlock {
             .chain(proving.map(|(id, _)| id))
             .chain(held.map(|(id, _)| id))
             .chain(self.in_flight.targets())
+            .chain(self.leases.targets())
             .filter_map(|id| self.entries.slot_of(id))
             .filter(|slot| members.contains(slot))
             .collect();

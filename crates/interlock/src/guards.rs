@@ -82,9 +82,21 @@ guards! {
     ProbationBegins "probation_begins" "3: a target is on probation after an order";
     HeldIsNotUp "held_is_not_up" "3: a target in a person's hand is not counted on";
     FlyingIsNotUp "flying_is_not_up" "3: a target with an order in flight is not counted on";
+    CarriedIsNotUp "carried_is_not_up" "3: nor is one whose host has an order in flight";
     UntestedIsNotUp "untested_is_not_up" "3: a target that nothing tests is not counted on";
     UnknownIsNotUp "unknown_is_not_up" "3: a target nobody hears of is not counted on";
     FailedIsNotUp "failed_is_not_up" "3: a target that failed its last round is not counted on";
+
+    // Leases.
+    DrainedIsNotUp "drained_is_not_up" "3: a target that is out of use is not counted on";
+    LeaseEnds "lease_ends" "7: a drain ends by itself";
+    OneAtTheHook "one_at_the_hook" "7: no drain while another order about that target is with its hook";
+    RenewsKnown "renews_known" "7: only a lease that was begun here is renewed";
+    RenewsLive "renews_live" "7: and only while it runs";
+    RenewsForWork "renews_for_work" "7: and only while something is done on its target";
+    RenewsInLedger "renews_in_ledger" "2: nor without a ledger";
+    RenewsUnlessPaused "renews_unless_paused" "14: nor into a person's pause or hand";
+    UndrainsDrained "undrains_drained" "7: only what was drained is given back";
 
     // Repetition.
     NotRepeated "not_repeated" "6: an operation is never given twice";
@@ -134,6 +146,7 @@ guards! {
     RestoredProbation "restored_probation" "3: probation";
     RestoredHold "restored_hold" "14: a person's hold";
     RestoredPause "restored_pause" "14: a pause";
+    RestoredLease "restored_lease" "7: a target that is out of use";
     RestoredBrake "restored_brake" "11: the fleet brake";
     RestoredRate "restored_rate" "11: what was given lately";
 }

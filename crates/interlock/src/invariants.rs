@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Refuses with a reason.
-fn object(invariant: u8, reason: impl Into<String>) -> Option<Objection> {
+pub(crate) fn object(invariant: u8, reason: impl Into<String>) -> Option<Objection> {
     Some(Objection {
         invariant,
         reason: reason.into(),
@@ -27,6 +27,9 @@ fn count(number: usize) -> u32 {
 
 impl Interlock {
     pub(crate) fn objections(&self, now: Timestamp, order: &Order) -> Vec<Objection> {
+        if order.is_upkeep() {
+            return self.upkeep_objections(now, order);
+        }
         let Some((entry, service)) = self.subject(order) else {
             if !self.entries.contains_key(&order.target.id) && !holds(Guard::KnownTarget) {
                 return Vec::new();
@@ -39,6 +42,7 @@ impl Interlock {
             self.ledger_can_be_written(),
             self.not_repeated(order),
             self.acts_on_own_machine(order),
+            self.lease_is_sound(order),
             self.current(now, order),
             self.free_of_people(now, order),
             self.guests_are_nobodys(now, order),
@@ -189,7 +193,7 @@ impl Interlock {
     }
 
     /// 2: intent is durable before the act.
-    fn ledger_can_be_written(&self) -> Option<Objection> {
+    pub(crate) fn ledger_can_be_written(&self) -> Option<Objection> {
         if self.ledger_broken && holds(Guard::LedgerWritable) {
             object(2, "the ledger can't be written")
         } else {
@@ -340,7 +344,7 @@ impl Interlock {
     }
 
     /// 6: an operation is never given twice.
-    fn not_repeated(&self, order: &Order) -> Option<Objection> {
+    pub(crate) fn not_repeated(&self, order: &Order) -> Option<Objection> {
         if self.operations.contains(&order.operation) && holds(Guard::NotRepeated) {
             object(6, format!("operation {} was given before", order.operation))
         } else {
@@ -459,7 +463,7 @@ impl Interlock {
     }
 
     /// 12: identity and time are re-read: not expired, not from the future, current fence.
-    fn current(&self, now: Timestamp, order: &Order) -> Option<Objection> {
+    pub(crate) fn current(&self, now: Timestamp, order: &Order) -> Option<Objection> {
         if order.fence != self.fence && holds(Guard::Fence) {
             return object(
                 12,
@@ -477,7 +481,7 @@ impl Interlock {
     }
 
     /// 14: a target under a person's hand is left alone; a pause stops new orders.
-    fn free_of_people(&self, now: Timestamp, order: &Order) -> Option<Objection> {
+    pub(crate) fn free_of_people(&self, now: Timestamp, order: &Order) -> Option<Objection> {
         let by_person = matches!(order.authority, Authority::Person { .. });
         let starts =
             by_person && matches!(order.action, Action::Start | Action::Restart | Action::Stop);

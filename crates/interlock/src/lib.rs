@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use books::{Choice, Flights, Roll};
+use books::{Choice, Flights, Leases, Roll};
 use guards::{Guard, holds};
 use pitcrew_model::{
     Event, FleetLimits, Objection, ObserverName, OperationId, Order, PersonAct, Phase, Saved,
@@ -36,6 +36,7 @@ pub struct Interlock {
     /// Per service: targets whose last answer to some test was a failure, by when that began.
     failing: Vec<BTreeSet<(Timestamp, u32)>>,
     in_flight: Flights,
+    leases: Leases,
     /// Until when a repaired target is on probation.
     proving: BTreeMap<TargetId, Timestamp>,
     /// At how many of them those that are over are thrown away.
@@ -79,6 +80,7 @@ impl Interlock {
             children: BTreeMap::new(),
             failing: Vec::new(),
             in_flight: Flights::default(),
+            leases: Leases::default(),
             proving: BTreeMap::new(),
             proving_max: 64,
             operations: BTreeSet::new(),
@@ -144,7 +146,11 @@ impl Interlock {
                     self.given
                         .insert(service.clone(), at.iter().copied().collect());
                 }
+                Saved::Lease {
+                    lease: Some(lease), ..
+                } if holds(Guard::RestoredLease) => self.leases.restore(lease),
                 Saved::Order(_)
+                | Saved::Lease { .. }
                 | Saved::Hold { .. }
                 | Saved::Pause { .. }
                 | Saved::FleetBrake { .. }
@@ -188,6 +194,7 @@ impl Interlock {
             Event::LedgerFailed { not_given, .. } => {
                 self.ledger_broken = true;
                 for id in not_given {
+                    self.leases.not_given(*id);
                     if holds(Guard::NotGivenLands)
                         && let Some(order) = self.end_flight(*id)
                     {
@@ -238,7 +245,12 @@ impl Interlock {
         self.forget_what_landed(now);
         let objections = self.objections(now, order);
         if objections.is_empty() {
-            self.take_off(now, order);
+            self.remember_operation(order);
+            if order.is_upkeep() {
+                self.leases.keep_up(now, order);
+            } else {
+                self.take_off(now, order);
+            }
         }
         objections
     }

@@ -167,6 +167,7 @@ fn decision(number: usize) -> Result<(Record, Saved), Failure> {
         target: Arc::new(target.clone()),
         service: Some(ServiceName::new("web")?),
         host: None,
+        lease: None,
         action: Action::Restart,
         runner: None,
         authority: Authority::Policy,

@@ -96,6 +96,9 @@ pub struct Progress {
     pub step: u8,
     /// Orders already given for this step.
     pub tries: u8,
+    /// Drains that failed, since the last that did not.
+    #[serde(default)]
+    pub drains_failed: u8,
 }
 
 /// One open case per target and cause; findings of the same target join it.
@@ -262,6 +265,22 @@ impl Hold {
             Self::Interlock { .. } => "interlock",
             Self::HandedOver { .. } => "handed_over",
         }
+    }
+
+    /// Whether it passes when other orders end or somebody answers, mostly within seconds.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        matches!(
+            self,
+            Self::Quorum { .. }
+                | Self::OneAtATime { .. }
+                | Self::MaxInFlight { .. }
+                | Self::PerDomain { .. }
+                | Self::MaxUnavailable { .. }
+                | Self::LastHealthy { .. }
+                | Self::HostUnknown { .. }
+                | Self::Interlock { .. }
+        )
     }
 
     /// Whether only a person can move it on.

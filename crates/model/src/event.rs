@@ -5,9 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Action, Case, CaseId, CaseMemory, Ending, Finding, Hold, Observation, ObserverName, Order,
-    OrderId, OrderState, Outcome, Production, ReceiverName, Service, ServiceName, SourceName,
-    Target, TargetId, TestName, Timestamp,
+    Action, Case, CaseId, CaseMemory, Ending, Finding, Hold, Lease, Observation, ObserverName,
+    Order, OrderId, OrderState, Outcome, Production, ReceiverName, Service, ServiceName,
+    SourceName, Target, TargetId, TestName, Timestamp,
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -244,6 +244,11 @@ pub enum Saved {
     FleetBrake {
         released_at: Option<Timestamp>,
     },
+    /// A target that is out of use; `None`: it is back.
+    Lease {
+        target: TargetId,
+        lease: Option<Box<Lease>>,
+    },
     /// When disruptive orders were given lately: for one service, or (`None`) over everything.
     Given {
         service: Option<ServiceName>,
@@ -272,6 +277,7 @@ impl Saved {
             Self::Pause { scope, .. } => format!("pause/{}", scope_key(scope)),
             Self::Breaker { scope, .. } => format!("breaker/{}", scope_key(scope)),
             Self::FleetBrake { .. } => "fleet_brake".to_owned(),
+            Self::Lease { target, .. } => format!("lease/{target}"),
             Self::Given {
                 service: Some(service),
                 ..
@@ -295,6 +301,7 @@ impl Saved {
             Self::Hold { until, .. } => until.is_none(),
             Self::Pause { why, .. } => why.is_none(),
             Self::Breaker { tripped_at, .. } => tripped_at.is_none(),
+            Self::Lease { lease, .. } => lease.is_none(),
             Self::Given { at, .. } => at.is_empty(),
             Self::Memory { memory, .. } => *memory == CaseMemory::default(),
             Self::FleetBrake { .. } | Self::Learned { .. } => false,

@@ -4,6 +4,7 @@
 //! enters (`config`, `find`, the HTTP API); from there on its type says that it is right.
 
 mod case;
+mod drain;
 mod event;
 mod host;
 mod host_test;
@@ -22,6 +23,7 @@ mod test;
 mod time;
 
 pub use case::{Case, CaseMemory, Ending, Finding, Hold, Phase, Progress};
+pub use drain::{Drain, DrainBy, Lease, LeaseTerm, Undo};
 pub use event::{
     Effect, Event, Fact, Notice, PersonAct, Record, Request, Saved, Scope, SourceTrouble, Urgency,
 };

@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CaseId, OperationId, OrderId, ReceiverName, RepairName, Runner, ServiceName, Target, Timestamp,
+    CaseId, Drain, DrainBy, LeaseTerm, OperationId, OrderId, ReceiverName, RepairName, Runner,
+    ServiceName, Target, Timestamp,
 };
 
 /// The closed catalogue of what can be done.
@@ -20,6 +21,10 @@ pub enum Action {
     Reboot,
     /// The target's host, out of band: its controller takes its power away and gives it back, or switches it on.
     PowerCycle,
+    /// Out of use until its lease runs out, so that nobody is hurt by the next step. It repairs nothing.
+    Drain(Drain),
+    /// Back into use.
+    Undrain(DrainBy),
     /// The user's own argument vector, never a shell; `{target}`, `{address}` and `{label}` are replaced.
     Command {
         name: String,
@@ -50,13 +55,15 @@ impl Action {
             Self::Stop => "stop",
             Self::Reboot => "reboot",
             Self::PowerCycle => "power_cycle",
+            Self::Drain(_) => "drain",
+            Self::Undrain(_) => "undrain",
             Self::Command { .. } => "command",
             Self::Webhook { .. } => "webhook",
             Self::HandOver { .. } => "hand_over",
         }
     }
 
-    /// Whether it may take capacity away. Handing over never does; starting never does.
+    /// Whether it may take capacity away. Handing over never does; starting and giving back never do.
     #[must_use]
     pub fn is_disruptive(&self) -> bool {
         match self {
@@ -64,9 +71,10 @@ impl Action {
             | Self::Stop
             | Self::Reboot
             | Self::PowerCycle
+            | Self::Drain(_)
             | Self::Command { .. }
             | Self::Webhook { .. } => true,
-            Self::Start | Self::HandOver { .. } => false,
+            Self::Start | Self::Undrain(_) | Self::HandOver { .. } => false,
         }
     }
 
@@ -81,6 +89,12 @@ impl Action {
     pub fn is_on_host(&self) -> bool {
         matches!(self, Self::Reboot | Self::PowerCycle)
     }
+
+    /// Whether it takes a target out of use or gives it back, and so says nothing of the target itself.
+    #[must_use]
+    pub fn is_drain(&self) -> bool {
+        matches!(self, Self::Drain(_) | Self::Undrain(_))
+    }
 }
 
 impl fmt::Display for Action {
@@ -91,6 +105,8 @@ impl fmt::Display for Action {
             Self::Stop => f.write_str("stop"),
             Self::Reboot => f.write_str("reboot"),
             Self::PowerCycle => f.write_str("power cycle"),
+            Self::Drain(_) => f.write_str("drain"),
+            Self::Undrain(_) => f.write_str("undrain"),
             Self::Command { name, .. } => write!(f, "command `{name}`"),
             Self::Webhook { name, .. } => write!(f, "webhook `{name}`"),
             Self::HandOver { to: Some(to) } => write!(f, "hand over to {to}"),
@@ -124,6 +140,9 @@ pub struct Order {
     pub host: Option<Arc<Target>>,
     pub service: Option<ServiceName>,
     pub action: Action,
+    /// Of a drain or undrain: which lease it begins, renews or ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseTerm>,
     /// The target's own runner, or its service's filled in for it.
     pub runner: Option<Runner>,
     pub authority: Authority,
@@ -150,6 +169,34 @@ impl Order {
     pub const EXPIRY: Duration = Duration::from_secs(60);
     /// Actuators answer long before; past this the outcome counts as "may have taken effect".
     pub const OUTCOME_OVERDUE: Duration = Duration::from_secs(15 * 60);
+
+    /// The same for drains and undrains. They are quick, and what a lost one leaves open keeps its target out of use.
+    const DRAIN_OVERDUE: Duration = Duration::from_secs(2 * 60);
+
+    /// When its outcome counts as "may have taken effect", if none came.
+    #[must_use]
+    pub fn overdue_at(&self) -> Timestamp {
+        match self.action.is_drain() {
+            true => self.given_at + Self::DRAIN_OVERDUE,
+            false => self.given_at + Self::OUTCOME_OVERDUE,
+        }
+    }
+
+    /// Whether it leaves only once the ledger has it. What is given back hurts nobody, and may not wait for a disk.
+    #[must_use]
+    pub fn needs_ledger(&self) -> bool {
+        !matches!(self.action, Action::Undrain(_))
+    }
+
+    /// Whether it keeps or ends what an earlier order began. That is no new disruption.
+    #[must_use]
+    pub fn is_upkeep(&self) -> bool {
+        match &self.action {
+            Action::Undrain(_) => true,
+            Action::Drain(_) => self.lease.as_ref().is_some_and(|term| term.id != self.id),
+            _ => false,
+        }
+    }
 
     /// What it is done to, and what takes everything that runs on it down.
     #[must_use]

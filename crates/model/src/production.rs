@@ -5,8 +5,9 @@ use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DnsRecord, Labels, Limits, MetricsSettings, PowerRule, Rate, ReceiverName, RepairName, Runner,
-    RunnerTemplate, Scrape, Selector, ServiceName, SourceName, Target, Test, TestName, Timestamp,
+    DnsRecord, Drain, Labels, Limits, MetricsSettings, PowerRule, Rate, ReceiverName, RepairName,
+    Runner, RunnerTemplate, Scrape, Selector, ServiceName, SourceName, Target, Test, TestName,
+    Timestamp,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +81,9 @@ pub struct Service {
     pub windows: Vec<Window>,
     /// For targets whose source names no runner.
     pub runs_as: Option<RunnerTemplate>,
+    /// How its targets are taken out of use and given back.
+    #[serde(default)]
+    pub drain: Option<Drain>,
 }
 
 impl Service {

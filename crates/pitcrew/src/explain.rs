@@ -128,6 +128,22 @@ fn now_rows(explanation: &Explanation) -> Vec<Vec<crate::output::Cell>> {
         );
         row("on hold", text, BOLD);
     }
+    let target = explanation.target.as_ref();
+    if let Some(drained) = target.and_then(|target| target.drained.as_ref()) {
+        let whose = match drained.case {
+            Some(case) => format!("for {case}"),
+            None => "on a person's word".to_owned(),
+        };
+        let text = match &drained.ending {
+            None => format!(
+                "{whose}, by {}, until {}",
+                drained.lease,
+                clock_time(drained.until)
+            ),
+            Some(why) => format!("{whose}, by {}; being given back: {why}", drained.lease),
+        };
+        row("drained", text, BOLD);
+    }
     rows
 }
 

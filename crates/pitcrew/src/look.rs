@@ -98,6 +98,9 @@ fn service_row(service: &ServiceStatus, report: &Report) -> Vec<Cell> {
         .filter(|(count, _, _)| *count > 0)
         .map(|(count, word, _)| format!("{count} {word}"))
         .collect();
+    if service.drained > 0 {
+        rest.push(format!("({} drained)", service.drained));
+    }
     if service.on_hold > 0 {
         rest.push(format!("({} on hold)", service.on_hold));
     }
@@ -276,6 +279,16 @@ fn target_row(status: &TargetStatus) -> Vec<Cell> {
         (None, Some(case)) => case.to_string(),
         (None, None) => String::new(),
     };
+    let drained = status
+        .drained
+        .as_ref()
+        .map(|drained| match &drained.ending {
+            None => format!("drained until {}", clock_time(drained.until)),
+            Some(_) => "drained, being given back".to_owned(),
+        });
+    let note = [drained.unwrap_or_default(), note];
+    let note = note.iter().filter(|part| !part.is_empty());
+    let note = note.map(String::as_str).collect::<Vec<_>>().join(", ");
     let service = status.service.as_ref().map(ToString::to_string);
     let address = status.target.address.as_ref().map(ToString::to_string);
     vec![

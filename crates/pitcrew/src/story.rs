@@ -1,7 +1,7 @@
 //! The ledger's records as lines that people read: when, one word, what.
 
 use pitcrew_model::{
-    Authority, Fact, Finding, Order, OutcomeKind, PersonAct, Record, format_duration,
+    Action, Authority, Fact, Finding, Order, OutcomeKind, PersonAct, Record, format_duration,
 };
 
 use crate::words::{clock_time, listed, with_local_times};
@@ -196,6 +196,13 @@ fn order_text(order: &Order) -> String {
     let deed = match runner {
         Some(runner) => format!("{} {runner}", order.action),
         None => order.deed(),
+    };
+    let deed = match (&order.lease, &order.action) {
+        (Some(term), Action::Drain(_)) if order.is_upkeep() => {
+            format!("renew {} until {}", term.id, clock_time(term.until))
+        }
+        (Some(term), Action::Drain(_)) => format!("{deed} until {}", clock_time(term.until)),
+        _ => deed,
     };
     format!("{deed} ({}{try_number}, {authority})", order.id)
 }

@@ -10,7 +10,9 @@ use std::{
 };
 
 use pitcrew_act::{Actuators, Given, Notifier};
-use pitcrew_model::{Action, Effect, Event, Fact, Notice, Order, Outcome, OutcomeKind};
+use pitcrew_model::{
+    Action, Drain, DrainBy, Effect, Event, Fact, Notice, Order, Outcome, OutcomeKind,
+};
 use pitcrew_probe::Scheduler;
 use pitcrew_wire::HostName;
 use tokio::{
@@ -80,6 +82,10 @@ impl Hands {
             Action::Command { command, .. } if command.is_empty() => {
                 self.fleet.must_do(&order.target)
             }
+            Action::Drain(Drain { by, .. }) | Action::Undrain(by) => match by {
+                DrainBy::HostCommand { .. } => self.fleet.must_do(&order.target),
+                DrainBy::Webhook { .. } | DrainBy::Command { .. } => None,
+            },
             Action::PowerCycle
             | Action::Command { .. }
             | Action::Webhook { .. }

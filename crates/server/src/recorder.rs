@@ -148,6 +148,19 @@ impl Waiting {
     /// Takes the orders out, and their intents with them.
     fn strike_orders(&mut self) -> Vec<OrderId> {
         let struck: Vec<OrderId> = self.orders.drain(..).map(|order| order.id).collect();
+        self.strike(struck)
+    }
+
+    /// Those that need the ledger; the others are to leave all the same, and their intents wait.
+    fn strike_what_needs_ledger(&mut self) -> (Vec<OrderId>, Vec<Order>) {
+        let orders = std::mem::take(&mut self.orders);
+        let (struck, leave): (Vec<Order>, Vec<Order>) =
+            orders.into_iter().partition(Order::needs_ledger);
+        let struck = struck.iter().map(|order| order.id).collect();
+        (self.strike(struck), leave)
+    }
+
+    fn strike(&mut self, struck: Vec<OrderId>) -> Vec<OrderId> {
         if !struck.is_empty() {
             self.records.retain(|record| match &record.fact {
                 Fact::Intent { order } => !struck.contains(&order.id),
@@ -276,7 +289,11 @@ impl Recorder {
     }
 
     fn failed(&self, waiting: &mut Waiting, error: &str, failed_before: bool) {
-        let not_given = waiting.strike_orders();
+        let (not_given, leave) = waiting.strike_what_needs_ledger();
+        // Who leads is proven at the courier's, not by this ledger.
+        for order in leave.into_iter().filter(|_| !self.is_deposed) {
+            self.couriers.carry_out(order);
+        }
         if !failed_before {
             tracing::error!(
                 error,

@@ -6,7 +6,7 @@
 //! leaves. What can't be known from outside is not guessed at:
 //! - 2: that a durable intent is on a disk; only that it was committed before the order left.
 //! - 5: the shape of a discovery's answer; only what became of the targets known before.
-//! - 7: nothing in the catalogue of actions drains or silences; leases are those of orders and holds.
+//! - 7: whether a hook does what it is told; only that it is told.
 //! - 12: what the actuator re-reads at the target; only what the server knew when it decided, and its expiry.
 //! - 13: who carried an order out; only that tests which nobody saw pass verify nothing.
 
@@ -15,6 +15,7 @@ mod answers;
 mod capacity;
 mod flights;
 mod invariants;
+mod leases;
 mod mass;
 mod people;
 mod recorded;
@@ -29,6 +30,7 @@ use std::{
 
 use annals::Annals;
 use flights::Flights;
+use leases::Leases;
 use pitcrew_model::{
     Effect, Event, Fact, FleetLimits, Order, OrderId, Outcome, OutcomeKind, PersonAct, Production,
     Record, SourceName, Target, TargetId, Timestamp,
@@ -51,6 +53,7 @@ pub struct Auditor {
     /// Sources whose next answer may shrink, because a person accepted it.
     accepted: BTreeSet<SourceName>,
     flights: Flights,
+    leases: Leases,
     annals: Annals,
     /// Of the orders decided on in this run: what convicts them if they leave.
     charges: BTreeMap<OrderId, Vec<(u8, String)>>,
@@ -75,6 +78,7 @@ impl Auditor {
             sources: BTreeMap::new(),
             accepted: BTreeSet::new(),
             flights: Flights::default(),
+            leases: Leases::default(),
             annals: Annals::default(),
             charges: BTreeMap::new(),
             intents: BTreeMap::new(),
@@ -93,6 +97,7 @@ impl Auditor {
         self.latest = self.latest.max(now);
         if std::mem::take(&mut self.starting) {
             self.roster.trust_after = now;
+            self.leases.awake(now);
         }
         match event {
             Event::Production(production) => {
@@ -111,6 +116,7 @@ impl Auditor {
                 self.roster.suspect(observer, trouble.is_some());
             }
             Event::Outcome(outcome) => {
+                self.leases.outcome(outcome);
                 if let Some(on) = self.flights.land(now, outcome) {
                     self.landed(&on, outcome.at.min(now));
                 }
@@ -120,15 +126,20 @@ impl Auditor {
                 self.ledger_broken = true;
                 for id in not_given {
                     self.flights.strike(*id);
+                    self.leases.struck(*id);
                     self.annals.struck.insert(*id);
                     self.charges.remove(id);
                     self.intents.remove(id);
                 }
             }
             Event::LedgerRecovered => self.ledger_broken = false,
-            Event::Woke { .. } => self.roster.trust_after = now,
+            Event::Woke { .. } => {
+                self.roster.trust_after = now;
+                self.leases.awake(now);
+            }
             Event::Source { .. } | Event::Tick => {}
         }
+        self.everybody_comes_back(now);
     }
 
     /// All that went down with it has to prove itself anew.
@@ -217,9 +228,15 @@ impl Auditor {
         self.flights.forget_ended(now);
         self.forget_given(now, order);
         self.fence.get_or_insert(order.fence);
+        if order.is_upkeep() {
+            let charges = self.charges_against_upkeep(now, order);
+            self.charges.insert(order.id, charges);
+            return;
+        }
         let charges = self.charges_against(now, order);
         self.charges.insert(order.id, charges);
         self.flights.give(order);
+        self.leases.decided(order);
     }
 
     fn recorded(&mut self, now: Timestamp, record: &Record, beside: &[Effect]) {
@@ -247,9 +264,10 @@ impl Auditor {
 
     /// An outcome that never came counts as "may have taken effect" once it is overdue, and not before.
     fn given_up(&mut self, now: Timestamp, outcome: &Outcome) {
-        let overdue = self.flights.get(outcome.order).is_some_and(|flight| {
-            flight.is_out() && now >= flight.order.given_at + Order::OUTCOME_OVERDUE
-        });
+        let overdue = self
+            .flights
+            .get(outcome.order)
+            .is_some_and(|flight| flight.is_out() && now >= flight.order.overdue_at());
         if overdue
             && outcome.kind == OutcomeKind::Unknown
             && let Some(on) = self.flights.land(now, outcome)
@@ -280,7 +298,10 @@ impl Auditor {
         for (invariant, what) in charges {
             self.convict(now, invariant, what);
         }
-        if let (Some(case), Some(repair)) = (order.case, &order.repair) {
+        self.leases.left(now, order);
+        if let (Some(case), Some(repair), false) =
+            (order.case, &order.repair, order.action.is_drain())
+        {
             let rung = (repair.clone(), order.step, order.attempt);
             self.annals.rungs.insert(case, rung);
         }
@@ -294,6 +315,7 @@ impl Auditor {
         self.charges.clear();
         self.intents.clear();
         self.flights.crashed();
+        self.leases.crashed();
         self.roster.forget_all();
         self.sources.clear();
     }

@@ -6,9 +6,9 @@
 use std::{sync::Arc, time::Duration};
 
 use pitcrew_model::{
-    Action, Autonomy, BreakerRule, Count, Destination, FleetLimits, Labels, Lemon, Limits, Place,
-    Production, Proves, Rate, Receiver, Release, Repair, Selector, Service, Step, TcpTest, Test,
-    TestKind, Timestamp, Window,
+    Action, Autonomy, BreakerRule, Count, Destination, Drain, DrainBy, FleetLimits, Labels, Lemon,
+    Limits, Place, Production, Proves, Rate, Receiver, Release, Repair, Selector, Service, Step,
+    TcpTest, Test, TestKind, Timestamp, Window,
 };
 
 use crate::plan::Dice;
@@ -80,16 +80,29 @@ fn service(dice: &mut Dice, name: &str, start: Timestamp) -> Service {
         .collect();
     let all = ["zone", "rack", "power", "host"];
     let domains = all.iter().filter(|_| dice.percent(40));
+    let domains = domains.map(|label| (*label).to_owned()).collect();
+    let drain = dice.percent(40).then(|| drain(dice));
     Service {
         name: name.parse().expect("a short word is a valid name"),
         select: Selector(labels("service", name)),
-        domains: domains.map(|label| (*label).to_owned()).collect(),
+        domains,
         autonomy: autonomy(dice),
-        repairs: repairs(dice, &tests),
+        repairs: repairs(dice, &tests, drain.as_ref()),
         tests,
         limits: limits(dice),
         windows: windows(dice, start),
         runs_as: None,
+        drain,
+    }
+}
+
+fn drain(dice: &mut Dice) -> Drain {
+    Drain {
+        by: DrainBy::Webhook {
+            url: "http://127.0.0.1:9/drain".to_owned(),
+            timeout: 5 * SECOND,
+        },
+        lease: SECOND * small(dice, &[30, 120, 600]),
     }
 }
 
@@ -138,7 +151,7 @@ fn kind(dice: &mut Dice) -> TestKind {
     }
 }
 
-fn repairs(dice: &mut Dice, tests: &[Arc<Test>]) -> Vec<Repair> {
+fn repairs(dice: &mut Dice, tests: &[Arc<Test>], drain: Option<&Drain>) -> Vec<Repair> {
     let mut repairs = Vec::new();
     for number in 0..=dice.below(2) {
         let named = tests.iter().filter(|_| number == 0 || dice.percent(50));
@@ -152,13 +165,13 @@ fn repairs(dice: &mut Dice, tests: &[Arc<Test>]) -> Vec<Repair> {
                 .parse()
                 .expect("a short word is a valid name"),
             when,
-            steps: ladder(dice),
+            steps: ladder(dice, drain),
         });
     }
     repairs
 }
 
-fn ladder(dice: &mut Dice) -> Vec<Step> {
+fn ladder(dice: &mut Dice, drain: Option<&Drain>) -> Vec<Step> {
     let step = |action, tries, settle| Step {
         action,
         tries,
@@ -171,6 +184,11 @@ fn ladder(dice: &mut Dice) -> Vec<Step> {
             step(action(dice), tries, settle)
         })
         .collect();
+    if let Some(drain) = drain.filter(|_| !steps.is_empty()) {
+        let at = dice.below(steps.len());
+        let drain = step(Action::Drain(drain.clone()), 2, 20 * SECOND);
+        steps.insert(at, drain);
+    }
     let to = dice
         .percent(50)
         .then(|| "oncall".parse().expect("a short word is a valid name"));

@@ -49,8 +49,6 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "pitcrew-probe",
             "pitcrew-act",
             "pitcrew-ledger",
-            "pitcrew-promql",
-            "pitcrew-tsdb",
             "pitcrew-wire",
             "pitcrew-agent",
             "pitcrew-promql",

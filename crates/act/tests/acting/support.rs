@@ -195,6 +195,7 @@ pub(crate) fn order(operation: &str, target: &str, action: Action, runner: Runne
         }),
         service: None,
         host: None,
+        lease: None,
         action,
         runner: Some(runner),
         authority: Authority::Policy,

@@ -118,6 +118,7 @@ impl Host {
                 case: None,
                 target: Arc::new(target.targets().remove(0)),
                 host: None,
+                lease: None,
                 service: None,
                 action: Action::Command {
                     name: "mark".into(),

@@ -140,6 +140,7 @@ impl Server {
                 case: None,
                 target: Arc::new(agent.inventory.targets().remove(0)),
                 host: None,
+                lease: None,
                 service: None,
                 action: Action::Command {
                     name: "mark".into(),

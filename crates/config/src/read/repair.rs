@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use pitcrew_model::{Action, ReceiverName, Repair, RepairName, Step, TestName};
 
-use super::labels::{Placeholders, command};
+use super::{
+    drain::ReadDrain,
+    labels::{Placeholders, command},
+};
 use crate::{
     fields::Fields,
     place::Span,
@@ -62,6 +65,11 @@ const STEP: Shape = Shape::new(
             Kind::Shape(&NOTHING),
             "The host that the target runs on, by its power controller: see `power`.",
         ),
+        optional(
+            "drain",
+            Kind::Shape(&NOTHING),
+            "Out of use, as the service's `drain` says; `settle` is how long connections have to end. A repaired target is given back by itself.",
+        ),
         optional("command", Kind::Shape(&COMMAND), "A command of your own."),
         optional(
             "webhook",
@@ -89,12 +97,13 @@ const STEP: Shape = Shape::new(
 )
 .with_exactly_one(&ACTIONS);
 
-const ACTIONS: [&str; 8] = [
+const ACTIONS: [&str; 9] = [
     "restart",
     "start",
     "stop",
     "reboot",
     "power_cycle",
+    "drain",
     "command",
     "webhook",
     "hand_over",
@@ -157,7 +166,7 @@ pub(crate) struct ReadRepair {
     pub(crate) host_commands: Vec<Span>,
     pub(crate) power_cycles: Vec<Span>,
     pub(crate) hand_overs: Vec<(ReceiverName, Span)>,
-    /// The time to settle of each step but `hand_over`, and the step's place.
+    /// The time to settle of each step that may cure, and the step's place.
     pub(crate) settles: Vec<(Duration, Span)>,
 }
 
@@ -168,11 +177,15 @@ struct ReadStep {
     to: Option<(ReceiverName, Span)>,
 }
 
-pub(crate) fn repair(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadRepair> {
+pub(crate) fn repair(
+    reader: &mut Reader<'_>,
+    node: &Node<'_>,
+    drain: &ReadDrain,
+) -> Option<ReadRepair> {
     let fields = reader.fields(node, &REPAIR)?;
     let name = fields.value(reader, "name", values::name);
     let when_at = when(reader, &fields);
-    let steps = steps(reader, &fields);
+    let steps = steps(reader, &fields, drain);
     let name: RepairName = name?;
     let mut ladder: Vec<Step> = steps.iter().filter_map(|step| step.step.clone()).collect();
     let host_commands = steps.iter().filter(|step| {
@@ -193,7 +206,9 @@ pub(crate) fn repair(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadRep
     let settles = steps
         .iter()
         .filter(|step| !step.is_hand_over)
-        .filter_map(|step| Some((step.step.as_ref()?.settle, step.at)))
+        .filter_map(|step| Some((step.step.as_ref()?, step.at)))
+        .filter(|(step, _)| !step.action.is_drain())
+        .map(|(step, at)| (step.settle, at))
         .collect();
     if !ladder.last().is_some_and(is_hand_over) {
         ladder.push(hand_over_step(None));
@@ -231,10 +246,17 @@ fn when(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<(TestName, Span)> {
     names
 }
 
+impl ReadStep {
+    fn is_drain(&self) -> bool {
+        let step = self.step.as_ref();
+        step.is_some_and(|step| step.action.is_drain())
+    }
+}
+
 /// A person is called long before; the engine counts steps in a byte.
 const STEPS_MAX: usize = 100;
 
-fn steps(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<ReadStep> {
+fn steps(reader: &mut Reader<'_>, fields: &Fields<'_>, drain: &ReadDrain) -> Vec<ReadStep> {
     let items = fields.list(reader, "steps");
     if fields.is_empty_list("steps") {
         reader.error(
@@ -251,12 +273,23 @@ fn steps(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<ReadStep> {
             ),
         );
     }
-    let steps: Vec<ReadStep> = items.iter().filter_map(|item| step(reader, item)).collect();
+    let steps: Vec<ReadStep> = items
+        .iter()
+        .filter_map(|item| step(reader, item, drain))
+        .collect();
     let handed_over = steps.iter().position(|step| step.is_hand_over);
     if let Some(after) = handed_over.and_then(|at| steps.get(at + 1)) {
         reader.error(
             after.at,
             "nothing can follow `hand_over`: from there on a person decides",
+        );
+    }
+    let acts = steps.iter().filter(|step| !step.is_hand_over);
+    if let Some(last) = acts.last().filter(|step| step.is_drain()) {
+        reader.warn(
+            last.at,
+            "no step follows this `drain`",
+            "a drain repairs nothing: when the ladder is at its end, the target is given back as it is",
         );
     }
     steps
@@ -274,7 +307,7 @@ fn hand_over_step(to: Option<ReceiverName>) -> Step {
     }
 }
 
-fn step(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadStep> {
+fn step(reader: &mut Reader<'_>, node: &Node<'_>, drain: &ReadDrain) -> Option<ReadStep> {
     if let Some(entry) = impossible_action(node) {
         let message = match nearest(&entry.key, ACTIONS) {
             Some(meant) => format!("unknown step `{}`, did you mean `{meant}`?", entry.key),
@@ -304,7 +337,7 @@ fn step(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadStep> {
     if entry.key == "hand_over" {
         return Some(hand_over(reader, &fields, at));
     }
-    let action = action(reader, &fields, entry);
+    let action = action(reader, &fields, entry, drain);
     Some(ReadStep {
         step: action.map(|action| Step {
             action,
@@ -344,7 +377,12 @@ fn hand_over(reader: &mut Reader<'_>, fields: &Fields<'_>, at: Span) -> ReadStep
     }
 }
 
-fn action(reader: &mut Reader<'_>, fields: &Fields<'_>, entry: &Entry<'_>) -> Option<Action> {
+fn action(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+    entry: &Entry<'_>,
+    drain: &ReadDrain,
+) -> Option<Action> {
     let inner = fields.inner(reader, &entry.key)?;
     Some(match &*entry.key {
         "restart" => Action::Restart,
@@ -352,6 +390,18 @@ fn action(reader: &mut Reader<'_>, fields: &Fields<'_>, entry: &Entry<'_>) -> Op
         "stop" => Action::Stop,
         "reboot" => Action::Reboot,
         "power_cycle" => Action::PowerCycle,
+        "drain" => match drain {
+            ReadDrain::Read(drain) => Action::Drain(drain.clone()),
+            ReadDrain::Wrong => return None,
+            ReadDrain::Absent => {
+                reader.error_with_help(
+                    entry.key_at,
+                    "nothing says how targets of this service are drained",
+                    "write it once for the service: `drain: { webhook: { url: \"http://…\" } }`",
+                );
+                return None;
+            }
+        },
         "command" => {
             let name = inner.value(reader, "name", values::not_empty);
             let command = match inner.has("command") {

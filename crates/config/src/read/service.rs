@@ -2,9 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use pitcrew_model::{Autonomy, Selector, Service, ServiceName, TestName, Window};
+use pitcrew_model::{Autonomy, DrainBy, Selector, Service, ServiceName, TestName, Window};
 
 use super::{
+    drain::{DRAIN, drain},
     labels::{is_label_name, labels},
     limits::{LIMITS, limits},
     repair::{REPAIR, ReadRepair, repair},
@@ -69,6 +70,11 @@ pub(crate) const SERVICE: Shape = Shape::new(
             Kind::Shape(&RUNS_AS),
             "What starts and stops the targets, for those whose source doesn't say.",
         ),
+        optional(
+            "drain",
+            Kind::Shape(&DRAIN),
+            "How targets are taken out of use and given back, for `drain` steps and by hand.",
+        ),
     ],
 );
 
@@ -94,6 +100,8 @@ pub(crate) struct ReadService {
     pub(crate) select_at: Span,
     /// Also when it could not be read.
     pub(crate) has_runs_as: bool,
+    /// Where it says that the targets' hosts drain them.
+    pub(crate) drained_by_hosts: Option<Span>,
     pub(crate) repairs: Vec<ReadRepair>,
 }
 
@@ -111,10 +119,11 @@ pub(crate) fn service(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadSe
         .iter()
         .filter_map(|node| test(reader, node))
         .collect();
+    let drain = drain(reader, &fields);
     let repairs: Vec<ReadRepair> = fields
         .list(reader, "repairs")
         .iter()
-        .filter_map(|node| repair(reader, node))
+        .filter_map(|node| repair(reader, node, &drain))
         .collect();
     reader.unique("tests", tests.iter().map(|t| (t.name.as_str(), t.name_at)));
     reader.unique(
@@ -122,6 +131,8 @@ pub(crate) fn service(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadSe
         repairs.iter().map(|r| (r.name.as_str(), r.name_at)),
     );
     check_when(reader, &fields, &tests, &repairs);
+    let drain = drain.into_drain();
+    let by_hosts = matches!(&drain, Some(drain) if matches!(drain.by, DrainBy::HostCommand { .. }));
     let name: ServiceName = name?;
     if tests.is_empty() {
         reader.warn(
@@ -145,10 +156,12 @@ pub(crate) fn service(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadSe
             limits,
             windows,
             runs_as,
+            drain,
         },
         name_at: fields.place_of("name"),
         select_at: fields.place_of("select"),
         has_runs_as: fields.has("runs_as"),
+        drained_by_hosts: by_hosts.then(|| fields.place_of("drain")),
         repairs,
     })
 }

@@ -10,8 +10,10 @@ use crate::{load::parse, tree};
 
 const EVERYTHING: &str = include_str!("../../tests/everything.yaml");
 
-/// One shared database and its URL; a server with it has no `run`.
-const ALONE: [&str; 2] = [
+/// One shared database and its URL; a server with it has no `run`. Another way to drain.
+const ALONE: [&str; 3] = [
+    "services: [{ name: web, select: { service: web }, drain: { command: {
+        drain: [/opt/out, '{address}', '{lease_seconds}', '{until}'], undrain: [/opt/in, '{target}'], timeout: 3s } } }]",
     "server: { advertise: 'http://10.0.0.5:7500', state: { postgres: {
         url: 'postgresql://p@db.example/p', password_file: word, ca_file: ca.pem } } }",
     "server: { state: { postgres: { url_file: secret-database.txt } } }",

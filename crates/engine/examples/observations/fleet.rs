@@ -163,6 +163,7 @@ pub(crate) fn production(services: usize) -> Result<Production, Failure> {
             limits: limits(),
             windows: Vec::new(),
             runs_as: None,
+            drain: None,
         }))
     });
     Ok(Production {

@@ -10,9 +10,9 @@ pub(crate) use permit::{domain_limit, is_approved};
 use std::{sync::Arc, time::Duration};
 
 use pitcrew_model::{
-    Action, Authority, Autonomy, CaseId, Effect, Ending, Fact, Hold, Notice, Objection, Order,
-    OrderId, OrderState, Phase, Progress, Proves, ReceiverName, Repair, Runner, Saved, Target,
-    Timestamp, Urgency,
+    Action, Authority, Autonomy, CaseId, Effect, Ending, Fact, Hold, LeaseTerm, Notice, Objection,
+    Order, OrderId, OrderState, Phase, Progress, Proves, ReceiverName, Repair, Runner, Saved,
+    Target, Timestamp, Urgency,
 };
 use sha2::{Digest, Sha256};
 
@@ -42,6 +42,8 @@ pub(crate) struct Wanted {
     pub(crate) runner: Option<Runner>,
     /// What it acts on, when that is not the target itself.
     pub(crate) host: Option<Arc<Target>>,
+    /// The drain before this step failed as often as it is tried.
+    is_undrained: bool,
 }
 
 impl Wanted {
@@ -82,7 +84,7 @@ impl Engine {
         if self.open_case(id).handed_over.is_some() && holds(Guard::HandedOver) {
             return self.leave_to_person(id, out);
         }
-        let wanted = self.wanted(at, id);
+        let wanted = self.wanted(now, at, id);
         if let Err(hold) = self.may_touch(now, at) {
             return self.hold(now, at, id, wanted.as_ref(), hold, out);
         }
@@ -97,6 +99,13 @@ impl Engine {
             return match self.may_escalate(now, at, id) {
                 Err(hold) => self.hold(now, at, id, Some(&wanted), hold, out),
                 Ok(()) => self.hand_over(now, id, to.clone(), self.ladder_end(id), out),
+            };
+        }
+        if wanted.is_undrained && !self.is_proven_down(now, at) && holds(Guard::UndrainedStops) {
+            let why = format!("it could not be drained before `{}`", wanted.action);
+            return match self.may_escalate(now, at, id) {
+                Err(hold) => self.hold(now, at, id, Some(&wanted), hold, out),
+                Ok(()) => self.hand_over(now, id, None, why, out),
             };
         }
         let authority = match self.may_repair(now, at, id, &wanted) {
@@ -122,7 +131,7 @@ impl Engine {
     }
 
     /// The rung a case stands on, by what it believes. `None` when no repair is for any of its findings.
-    fn wanted(&self, at: usize, id: CaseId) -> Option<Wanted> {
+    fn wanted(&self, now: Timestamp, at: usize, id: CaseId) -> Option<Wanted> {
         let case = self.open_case(id);
         let service = &self.fleet.crew_of(at)?.service;
         let repair = match &case.progress {
@@ -137,18 +146,10 @@ impl Engine {
                 .iter()
                 .find_map(|finding| service.repair_for(&finding.test))
         })?;
-        let (mut step, mut tries) = match &case.progress {
-            Some(progress) if progress.repair == repair.name => (progress.step, progress.tries),
-            Some(_) | None => (0, 0),
-        };
-        if repair
-            .steps
-            .get(usize::from(step))
-            .is_some_and(|current| tries >= current.tries)
-            && holds(Guard::LadderClimbs)
-        {
-            (step, tries) = (step + 1, 0);
-        }
+        let drained = self.is_drained(now, &case.target);
+        let progress = case.progress.as_ref();
+        let progress = progress.filter(|progress| progress.repair == repair.name);
+        let (step, tries, is_undrained) = next_rung(repair, progress, drained);
         let (action, settle) = repair
             .steps
             .get(usize::from(step))
@@ -161,11 +162,12 @@ impl Engine {
         Some(Wanted {
             repair: repair.clone(),
             step,
-            attempt: tries + 1,
+            attempt: tries.saturating_add(1),
             action,
             settle,
             runner,
             host,
+            is_undrained,
         })
     }
 
@@ -181,11 +183,15 @@ impl Engine {
     }
 
     fn ladder_end(&self, id: CaseId) -> String {
-        let given = self.open_case(id).orders.len();
-        match given {
+        let is_drain = |id: &&OrderId| {
+            let state = self.orders.get(*id);
+            state.is_some_and(|state| state.order.action.is_drain())
+        };
+        let orders = self.open_case(id).orders.iter();
+        match orders.filter(|id| !is_drain(id)).count() {
             0 => "its repair begins with a person".to_owned(),
             1 => "1 order did not help".to_owned(),
-            _ => format!("{given} orders did not help"),
+            given => format!("{given} orders did not help"),
         }
     }
 
@@ -204,6 +210,7 @@ impl Engine {
             _ => self.next_operation(),
         };
         let target_is_down = self.is_proven_down(now, at);
+        let lease = lease_of(now, order_id, &wanted.action);
         let digest = self.digest(id, wanted);
         let member = self.fleet.member(at);
         Order {
@@ -214,6 +221,7 @@ impl Engine {
             host: wanted.host.clone(),
             service: Some(self.open_case(id).service.clone()),
             action: wanted.action.clone(),
+            lease,
             runner: wanted.runner.clone(),
             authority,
             repair: Some(wanted.repair.name.clone()),
@@ -294,8 +302,7 @@ impl Engine {
         if let Some(host) = host.and_then(|host| self.fleet.find(&host.id)) {
             self.depart(host, id);
         }
-        self.timers
-            .set(Timer::Order(id), now + Order::OUTCOME_OVERDUE);
+        self.timers.set(Timer::Order(id), order.overdue_at());
         let state = OrderState {
             order: order.clone(),
             given: true,
@@ -315,6 +322,7 @@ impl Engine {
             }));
         }
         self.keep_order(state, out);
+        self.begin_lease(now, &order, out);
         if order.action.is_disruptive() {
             self.spend_rate(now, &order, out);
         }
@@ -328,10 +336,21 @@ impl Engine {
             let case = self.open_case_mut(case_id);
             case.phase = Phase::Repairing { order: id };
             case.orders.push(id);
+            let before = case.progress.take();
+            let before = before.filter(|progress| progress.repair == wanted.repair.name);
+            let (before, drains_failed) = match before {
+                Some(progress) => ((progress.step, progress.tries), progress.drains_failed),
+                None => ((0, 0), 0),
+            };
+            let (step, tries) = match order.action.is_drain() {
+                true => before,
+                false => (wanted.step, wanted.attempt),
+            };
             case.progress = Some(Progress {
                 repair: wanted.repair.name.clone(),
-                step: wanted.step,
-                tries: wanted.attempt,
+                step,
+                tries,
+                drains_failed,
             });
             self.save_case(case_id, out);
         }
@@ -510,6 +529,9 @@ impl Engine {
         self.timers.clear(&Timer::Case(id));
         self.leave_waiting(id);
         self.drop_pending_order(now, id, out);
+        if holds(Guard::GivenBackToPerson) {
+            self.give_back(now, id, "a person has its case", out);
+        }
         let case = self.open_case_mut(id);
         case.handed_over = Some(why.clone());
         case.phase = Phase::Held(Hold::HandedOver {
@@ -660,7 +682,8 @@ impl Engine {
             Phase::Held(_) | Phase::Confirmed => self.plan(now, at, id, judge, out),
             Phase::Verifying { .. } => self.not_verified(now, at, id, judge, out),
             Phase::Probation { .. } => self.probation_is_due(now, at, id, out),
-            Phase::Suspected | Phase::Repairing { .. } | Phase::Closed(_) => {}
+            Phase::Repairing { order } => self.repairing_is_due(now, at, id, order, judge, out),
+            Phase::Suspected | Phase::Closed(_) => {}
         }
     }
 
@@ -680,6 +703,34 @@ impl Engine {
     }
 }
 
+/// Step, tries of it so far, and whether the drain that should come before it can't be had. A drain is no step that
+/// is climbed past: whatever comes after it needs the target out of use, so where its lease ran out, it is the next
+/// step once more.
+fn next_rung(repair: &Repair, progress: Option<&Progress>, drained: bool) -> (u8, u8, bool) {
+    let (mut step, mut tries) = progress.map_or((0, 0), |progress| (progress.step, progress.tries));
+    let drains_failed = progress.map_or(0, |progress| progress.drains_failed);
+    let current = |step: u8| repair.steps.get(usize::from(step));
+    if current(step).is_some_and(|step| tries >= step.tries) && holds(Guard::LadderClimbs) {
+        (step, tries) = (step.saturating_add(1), 0);
+    }
+    while let Some(drain) = current(step).filter(|step| step.action.is_drain()) {
+        if !drained && drains_failed < drain.tries {
+            return (step, drains_failed, false);
+        }
+        (step, tries) = (step.saturating_add(1), 0);
+    }
+    let acts = current(step).is_some_and(|step| !matches!(step.action, Action::HandOver { .. }));
+    let mut before = repair.steps.iter().take(usize::from(step));
+    let drain = before.rposition(|step| step.action.is_drain());
+    match drain.filter(|_| acts && !drained) {
+        None => (step, tries, false),
+        Some(drain) if drains_failed < repair.steps[drain].tries => {
+            (u8::try_from(drain).unwrap_or(u8::MAX), drains_failed, false)
+        }
+        Some(_) => (step, tries, true),
+    }
+}
+
 /// A reason is new when its limit is another, or when it asks for something else.
 fn is_same_reason(before: &Hold, now: &Hold) -> bool {
     match (before, now) {
@@ -694,6 +745,17 @@ fn is_same_reason(before: &Hold, now: &Hold) -> bool {
             invariants(before) == invariants(now)
         }
         _ => before.name() == now.name(),
+    }
+}
+
+/// The lease that a drain begins.
+pub(crate) fn lease_of(now: Timestamp, id: OrderId, action: &Action) -> Option<LeaseTerm> {
+    match action {
+        Action::Drain(drain) => Some(LeaseTerm {
+            id,
+            until: now + drain.lease,
+        }),
+        _ => None,
     }
 }
 

@@ -360,6 +360,9 @@ impl Engine {
             false => at,
         };
         self.is_alone(machine)?;
+        if action.is_drain() {
+            self.hook_is_free(&self.fleet.member(at).target.id)?;
+        }
         if !action.is_disruptive() {
             return Ok(());
         }

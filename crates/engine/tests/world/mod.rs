@@ -119,6 +119,7 @@ pub(crate) fn web() -> Service {
         limits: Limits::default(),
         windows: Vec::new(),
         runs_as: None,
+        drain: None,
     }
 }
 

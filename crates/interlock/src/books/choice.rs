@@ -83,6 +83,7 @@ mod tests {
             limits: Limits::default(),
             windows: Vec::new(),
             runs_as: None,
+            drain: None,
         })
     }
 

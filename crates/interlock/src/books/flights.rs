@@ -32,7 +32,7 @@ pub(crate) struct Flight {
 impl Flight {
     /// An outcome that never came counts as "may have taken effect" once it is overdue.
     fn overdue_at(&self) -> Timestamp {
-        self.order.given_at + Order::OUTCOME_OVERDUE
+        self.order.overdue_at()
     }
 
     fn landed_at(&self, now: Timestamp) -> Option<Timestamp> {
@@ -244,9 +244,14 @@ impl Interlock {
     }
 
     pub(crate) fn note_outcome(&mut self, now: Timestamp, outcome: &Outcome) {
+        self.leases.note_outcome(outcome);
         match outcome.kind {
             OutcomeKind::Failed => {
-                self.end_flight(outcome.order);
+                if let Some(order) = self.end_flight(outcome.order)
+                    && order.action.is_drain()
+                {
+                    self.leases.drain_failed(&order);
+                }
             }
             OutcomeKind::Done | OutcomeKind::Unknown => {
                 let Some(flight) = self.in_flight.all.get_mut(&outcome.order) else {
@@ -261,6 +266,10 @@ impl Interlock {
                 // was answered is from after it.
                 let just_before = outcome.at.min(now) - Duration::from_millis(1);
                 let order = flight.order.clone();
+                // Whether it is in use says nothing of how it is.
+                if order.action.is_drain() {
+                    return;
+                }
                 let mut touched = self.brought_down(&order);
                 touched.retain(|id| match *id == order.target.id {
                     true => holds(Guard::ProofAfterOrder),
@@ -289,7 +298,12 @@ impl Interlock {
                 continue;
             }
             let target = flight.order.target.id.clone();
+            let is_drain = flight.order.action.is_drain();
             self.end_flight(id);
+            self.leases.worked_on(now, &target);
+            if is_drain {
+                continue;
+            }
             let service = self.entries.get(&target).and_then(|entry| entry.service());
             let probation = service.map(|at| self.services[at].limits.probation);
             if holds(Guard::ProbationBegins) {
@@ -302,7 +316,8 @@ impl Interlock {
         flight.landed_at(now).is_some_and(|landed_at| {
             now >= landed_at + flight.order.settle
                 || !holds(Guard::FlightUntilSettled)
-                || self.is_up_since(&flight.order.target.id, landed_at)
+                || !flight.order.action.is_drain()
+                    && self.is_up_since(&flight.order.target.id, landed_at)
         })
     }
 
@@ -343,7 +358,8 @@ impl Interlock {
 
     pub(crate) fn take_off(&mut self, now: Timestamp, order: &Order) {
         let id = &order.target.id;
-        self.remember_operation(order);
+        self.leases.begin(now, order);
+        self.leases.worked_on(now, id);
         self.begin_flight(now, order, None);
         if order.action.is_disruptive() {
             self.count_disruption(now, order);
@@ -362,6 +378,8 @@ impl Interlock {
                 }
                 Action::Reboot
                 | Action::PowerCycle
+                | Action::Drain(_)
+                | Action::Undrain(_)
                 | Action::Command { .. }
                 | Action::Webhook { .. }
                 | Action::HandOver { .. } => {}
@@ -402,6 +420,9 @@ impl Interlock {
     /// The ledger could not take its intent. Its rate stays spent: that only makes the next one wait.
     pub(crate) fn never_left(&mut self, order: &Order) {
         let by_person = matches!(order.authority, Authority::Person { .. });
+        if order.action.is_drain() {
+            self.leases.drain_failed(order);
+        }
         if by_person && order.action == Action::Stop && holds(Guard::NotGivenIsNoStop) {
             self.held.remove(&order.target.id);
         }

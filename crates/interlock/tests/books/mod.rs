@@ -80,6 +80,7 @@ fn service(service: &str) -> Service {
         limits: Limits::default(),
         windows: Vec::new(),
         runs_as: None,
+        drain: None,
     }
 }
 
@@ -231,6 +232,7 @@ impl Books {
             service: Some(name(service)),
             target,
             host: None,
+            lease: None,
             action: Action::Restart,
             runner: Some(Runner::Supervised),
             authority: Authority::Policy,

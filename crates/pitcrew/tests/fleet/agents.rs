@@ -31,6 +31,7 @@ services:
     select: {{ service: web }}
     domains: [host]
     autonomy: act
+    drain: {{ command: {{ drain: take_out, undrain: give_back }}, lease: 30s }}
     tests:
       - {{ name: answers, http: {{ path: / }}, interval: 1s, timeout: 900ms, failure_threshold: 2, success_threshold: 1 }}
       - {{ name: runs, process: {{}}, interval: 1s, timeout: 900ms, failure_threshold: 2, success_threshold: 1 }}
@@ -146,6 +147,8 @@ labels: {{ zone: a }}
 plugins: [/bin/true]
 commands:
   - {{ name: mark, command: [/usr/bin/touch, "{name}/marked"] }}
+  - {{ name: take_out, command: [/usr/bin/touch, "{name}/drained"] }}
+  - {{ name: give_back, command: [/bin/rm, -f, "{name}/drained"] }}
 run:
   - name: web
     command: [python3, -m, http.server, "{web}", --bind, 127.0.0.1, --directory, "{name}"]

@@ -7,6 +7,7 @@
 mod production;
 
 mod agents;
+mod drains;
 mod enrolment;
 mod liars;
 mod repairs;

@@ -5,6 +5,7 @@
 mod production;
 
 mod container;
+mod drain;
 mod nginx;
 mod postgres;
 mod redis;

@@ -167,7 +167,11 @@ pub fn evaluate(
         statistics: Statistics::default(),
     };
     let value = match (time, expr.value_type()) {
-        (Time::Instant(_), ValueType::Range) => evaluator.raw_range(&node, &grid)?,
+        (Time::Instant(_), ValueType::Range) => {
+            let value = evaluator.raw_range(&node, &grid)?;
+            evaluator.hold(answer::size_of_range(&value))?;
+            value
+        }
         (Time::Instant(at), ValueType::Text) => answer::text(&node, at),
         (Time::Instant(_), _) => {
             let values = evaluator.eval(&node, &grid)?;
@@ -206,6 +210,26 @@ struct Evaluator<'q> {
 struct Size {
     samples: usize,
     bytes: usize,
+}
+
+impl Size {
+    fn of_floats(floats: &[f64]) -> Self {
+        Self {
+            samples: floats.len(),
+            bytes: size_of_val(floats),
+        }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.samples = self.samples.saturating_add(more.samples);
+        self.bytes = self.bytes.saturating_add(more.bytes);
+    }
+
+    /// What was added before.
+    fn take_away(&mut self, less: Self) {
+        self.samples = self.samples.saturating_sub(less.samples);
+        self.bytes = self.bytes.saturating_sub(less.bytes);
+    }
 }
 
 impl Evaluator<'_> {
@@ -257,8 +281,7 @@ impl Evaluator<'_> {
     /// Counts what is held from now on.
     fn hold(&mut self, size: Size) -> Result<(), EvalError> {
         let held = &mut self.held;
-        held.samples = held.samples.saturating_add(size.samples);
-        held.bytes = held.bytes.saturating_add(size.bytes);
+        held.add(size);
         let peak = &mut self.statistics.samples_peak;
         *peak = held.samples.max(*peak);
         if held.samples > self.options.samples_max {

@@ -213,6 +213,7 @@ fn service_of(kind: TestKind) -> Arc<Service> {
         limits: Limits::default(),
         windows: Vec::new(),
         runs_as: None,
+        drain: None,
     })
 }
 
@@ -237,6 +238,7 @@ fn order() -> Order {
         case: None,
         target: Arc::new(target("db@web-1", "10.0.0.7:1")),
         host: None,
+        lease: None,
         service: None,
         action: Action::Restart,
         runner: None,

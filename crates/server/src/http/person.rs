@@ -159,9 +159,19 @@ pub(crate) async fn give_order(
     by: By,
     Body(request): Body<OrderRequest>,
 ) -> Answered {
-    let service = known_target(&desk, &request.target).await?;
     let why = checked_why(request.why)?;
-    let action = named_action(&request.action, service.as_deref())?;
+    let target = request.target.clone();
+    let drained = desk
+        .inbox
+        .ask(move |engine, _now| engine.drained_by(&target).cloned());
+    let action = match drained.await? {
+        // Also where no service selects it any more, or none says how.
+        Some(by) if request.action == "undrain" => Action::Undrain(by),
+        _ => {
+            let service = known_target(&desk, &request.target).await?;
+            named_action(&request.action, service.as_deref())?
+        }
+    };
     ask(
         &desk,
         by,
@@ -189,8 +199,21 @@ fn named_action(name: &str, service: Option<&Service>) -> Result<Action, Problem
         | Action::Stop
         | Action::Reboot
         | Action::PowerCycle
+        | Action::Drain(_)
+        | Action::Undrain(_)
         | Action::HandOver { .. } => None,
     };
+    let drain = service.and_then(|service| service.drain.as_ref());
+    match (name, drain) {
+        ("drain", Some(drain)) => return Ok(Action::Drain(drain.clone())),
+        ("undrain", Some(drain)) => return Ok(Action::Undrain(drain.by.clone())),
+        ("drain" | "undrain", None) => {
+            return Err(Problem::unprocessable(
+                "nothing says how this target is drained: write `drain` into its service",
+            ));
+        }
+        _ => {}
+    }
     match name {
         "restart" => return Ok(Action::Restart),
         "start" => return Ok(Action::Start),
@@ -212,6 +235,11 @@ fn named_action(name: &str, service: Option<&Service>) -> Result<Action, Problem
         "hand_over",
     ];
     let mut known: Vec<String> = catalogue.map(str::to_owned).into();
+    known.extend(
+        drain
+            .iter()
+            .flat_map(|_| ["drain", "undrain"].map(str::to_owned)),
+    );
     known.extend(configured().filter_map(own_name));
     Err(Problem::unprocessable(format!(
         "`{}` is not an action of this target; it has: {}",

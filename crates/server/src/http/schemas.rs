@@ -205,6 +205,7 @@ fn targets() -> Schemas {
                 ("paused", truth()),
                 ("pauses", list(reference("PauseStatus"))),
                 ("on_hold", number()),
+                ("drained", number()),
                 ("breakers", list(text())),
             ]),
         ),
@@ -274,6 +275,15 @@ fn targets() -> Schemas {
                         ("why", text()),
                         ("until", time()),
                         ("stopped", truth()),
+                    ])),
+                ),
+                (
+                    "drained",
+                    or_null(object(&[
+                        ("lease", id("order")),
+                        ("case", or_null(id("case"))),
+                        ("until", time()),
+                        ("ending", or_null(text())),
                     ])),
                 ),
             ]),
@@ -386,6 +396,11 @@ fn orders() -> Schemas {
                 &["restart", "start", "stop", "reboot", "power_cycle"],
                 &[
                     (
+                        "drain",
+                        object(&[("by", json!({ "type": "object" })), ("lease", duration())]),
+                    ),
+                    ("undrain", json!({ "type": "object" })),
+                    (
                         "command",
                         object(&[
                             ("name", text()),
@@ -410,6 +425,10 @@ fn orders() -> Schemas {
                 ("target", reference("Target")),
                 ("service", or_null(text())),
                 ("action", reference("Action")),
+                (
+                    "lease",
+                    or_null(object(&[("id", id("order")), ("until", time())])),
+                ),
                 ("runner", or_null(reference("Runner"))),
                 (
                     "authority",

@@ -158,6 +158,7 @@ impl Auditor {
         let until = |until: Option<&Timestamp>| until.is_some_and(|until| self.latest < *until);
         !until(self.annals.probation.get(id))
             && !until(self.annals.holds.get(id))
+            && !self.leases.is_out_of_use(id)
             && !self.flights.beside(now, order.id).any(|other| {
                 other.target.id == *id
                     || other.action.is_on_host()

@@ -20,7 +20,7 @@ pub(super) struct Flight {
 impl Flight {
     /// Without an outcome it may have taken effect once that is overdue; then its tests have their time.
     fn has_ended(&self, now: Timestamp) -> bool {
-        let overdue_at = self.order.given_at + Order::OUTCOME_OVERDUE;
+        let overdue_at = self.order.overdue_at();
         let landed_at = self.landed_at.unwrap_or(overdue_at);
         self.verified || now >= landed_at + self.order.settle
     }
@@ -62,7 +62,7 @@ impl Flights {
         self.flights.retain(|_, flight| flight.left);
     }
 
-    /// What it was done to, when it may have taken effect; not later than now, whatever the actuator's
+    /// What it was done to, when it may have changed that; not later than now, whatever the actuator's
     /// clock says.
     pub(super) fn land(&mut self, now: Timestamp, outcome: &Outcome) -> Option<TargetId> {
         if outcome.kind == OutcomeKind::Failed {
@@ -72,7 +72,8 @@ impl Flights {
         let flight = self.flights.get_mut(&outcome.order)?;
         let landed_at = outcome.at.min(now);
         flight.landed_at.get_or_insert(landed_at);
-        Some(flight.order.acts_on().id.clone())
+        let changes = !flight.order.action.is_drain();
+        changes.then(|| flight.order.acts_on().id.clone())
     }
 
     pub(super) fn verified(&mut self, id: OrderId) {
@@ -97,11 +98,11 @@ impl Flights {
             .map(|flight| &flight.order)
     }
 
-    /// Whether an order without outcome is on one of these.
+    /// Whether an order without outcome, and that changes how they are, is on one of these.
     pub(super) fn is_out_on(&self, targets: &[&TargetId]) -> bool {
         self.flights
             .values()
-            .filter(|flight| flight.is_out())
+            .filter(|flight| flight.is_out() && !flight.order.action.is_drain())
             .map(|flight| &flight.order)
             .any(|order| {
                 targets.contains(&&order.target.id) || targets.contains(&&order.acts_on().id)

@@ -66,7 +66,7 @@ impl Auditor {
         if self.flights.leaves(order) {
             charges.push((6, format!("operation {} left twice", order.operation)));
         }
-        if order.action.is_disruptive() {
+        if order.action.is_disruptive() && !order.is_upkeep() {
             charges.extend(self.brake_holds(order));
             charges.extend(self.rate_holds(order));
         }
@@ -110,7 +110,11 @@ impl Auditor {
 
     /// 2: the very order that leaves was decided on in this run, and the ledger has it.
     fn intent_is_durable(&mut self, order: &Order, decided: bool) -> Option<Charge> {
-        let why = match self.intents.remove(&order.id) {
+        let intent = self.intents.remove(&order.id);
+        if decided && !order.needs_ledger() {
+            return None;
+        }
+        let why = match intent {
             _ if !decided => "was not decided on in this run, or its intent was struck",
             _ if self.ledger_broken => "left while the ledger could not be written",
             None => "left before its intent was in the ledger",
@@ -126,7 +130,7 @@ impl Auditor {
     }
 
     /// 7: what an order may still do ends by itself.
-    fn lease_ends(&self, now: Timestamp, order: &Order) -> Option<Charge> {
+    pub(super) fn lease_ends(&self, now: Timestamp, order: &Order) -> Option<Charge> {
         let too_long = order.expires_at > order.given_at + Order::EXPIRY || order.given_at > now;
         too_long.then(|| (7, format!("{} is valid for too long", order.id)))
     }
@@ -172,7 +176,7 @@ impl Auditor {
     }
 
     /// 12: an order of another run of the server is stale.
-    fn fence_is_current(&self, order: &Order) -> Option<Charge> {
+    pub(super) fn fence_is_current(&self, order: &Order) -> Option<Charge> {
         let current = self.fence == Some(order.fence) && order.fence > self.fence_before;
         (!current).then(|| {
             (
@@ -186,7 +190,7 @@ impl Auditor {
     }
 
     /// 12: the case it is for is still open.
-    fn case_is_open(&self, order: &Order) -> Option<Charge> {
+    pub(super) fn case_is_open(&self, order: &Order) -> Option<Charge> {
         let case = order
             .case
             .filter(|case| self.annals.closed.contains(case))?;

@@ -62,7 +62,9 @@ impl Auditor {
         let stands = rung.is_some_and(|rung| {
             rung.action == order.action && (1..=rung.tries).contains(&order.attempt)
         });
-        let before = order.case.and_then(|case| self.annals.rungs.get(&case));
+        // A drain may come again on its way up.
+        let climbs_by = order.case.filter(|_| !order.action.is_drain());
+        let before = climbs_by.and_then(|case| self.annals.rungs.get(&case));
         let climbs = before.is_none_or(|(repair, step, attempt)| {
             Some(repair) != name || (*step, *attempt) < (order.step, order.attempt)
         });

@@ -48,6 +48,7 @@ fn web() -> Service {
         },
         windows: Vec::new(),
         runs_as: None,
+        drain: None,
     }
 }
 
@@ -156,6 +157,7 @@ impl Scene {
             target: Arc::new(self::target(number)),
             service: Some(name("web")),
             host: None,
+            lease: None,
             action: Action::Restart,
             runner: Some(Runner::Supervised),
             authority: Authority::Policy,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::Side;
 
-const SUBJECTS: [&str; 13] = [
+const SUBJECTS: [&str; 16] = [
     "person",
     "server",
     "clock",
@@ -25,6 +25,9 @@ const SUBJECTS: [&str; 13] = [
     "stop",
     "reboot",
     "power_cycle",
+    "drain",
+    "undrain",
+    "renew",
 ];
 const TRUTHS: [&str; 9] = [
     "up", "down", "silent", "flapping", "fails", "passes", "warns", "flaps", "hides",

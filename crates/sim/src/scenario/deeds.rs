@@ -102,7 +102,7 @@ impl Run<'_> {
                 action,
                 target,
                 why,
-            } => match action_named(action, self.server.production()) {
+            } => match action_named(action, self.server.target(target), self.server.production()) {
                 Some(action) => PersonAct::Order {
                     target: target.clone(),
                     action,

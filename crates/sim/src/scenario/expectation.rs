@@ -12,7 +12,7 @@ use super::{
 
 const SUBJECTS: [&str; 5] = ["order", "line", "notice", "refusal", "objection"];
 const PLURALS: [&str; 5] = ["orders", "lines", "notices", "refusals", "objections"];
-const STANDINGS: [&str; 10] = [
+const STANDINGS: [&str; 12] = [
     "healthy",
     "failing",
     "unknown",
@@ -23,6 +23,8 @@ const STANDINGS: [&str; 10] = [
     "verifying",
     "probation",
     "closed",
+    "drained",
+    "undrained",
 ];
 /// As [`pitcrew_model::Hold::name`] names them.
 const LIMITS: [&str; 20] = [
@@ -192,6 +194,8 @@ fn standing(said: &mut Sentence) -> Parsed<Standing> {
         "repairing" => Standing::Repairing,
         "verifying" => Standing::Verifying,
         "probation" => Standing::Probation,
+        "drained" => Standing::Drained(true),
+        "undrained" => Standing::Drained(false),
         _ => Standing::Closed(ending(said)?),
     })
 }

@@ -79,6 +79,14 @@ impl Run<'_> {
     }
 
     fn stands(&self, target: &TargetId, is: &Standing) -> Result<(), String> {
+        if let Standing::Drained(wanted) = is {
+            let drained = self.truth.is_drained(target);
+            return match (drained == *wanted, drained) {
+                (true, _) => Ok(()),
+                (false, true) => Err(format!("{target} is drained")),
+                (false, false) => Err(format!("{target} is in use")),
+            };
+        }
         let Some(brain) = &self.server.brain else {
             return Err("the server is away".to_owned());
         };

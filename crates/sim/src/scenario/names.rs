@@ -9,7 +9,7 @@ use std::{
 };
 
 use pitcrew_model::{
-    Action, ObserverName, Production, Scope, ServiceName, Target, TargetId, TestName,
+    Action, ObserverName, Order, Production, Scope, ServiceName, Target, TargetId, TestName,
 };
 
 use super::{
@@ -195,18 +195,47 @@ fn own_name(action: &Action) -> Option<String> {
         | Action::Stop
         | Action::Reboot
         | Action::PowerCycle
+        | Action::Drain(_)
+        | Action::Undrain(_)
         | Action::HandOver { .. } => None,
     }
 }
 
-/// How orders with this action are called in a scenario.
-pub(super) fn action_name(action: &Action) -> String {
-    own_name(action).unwrap_or_else(|| action.name().to_owned())
+/// How such orders are called in a scenario.
+pub(super) fn order_name(order: &Order) -> String {
+    match &order.action {
+        Action::Drain(_) if order.is_upkeep() => RENEW.to_owned(),
+        action => own_name(action).unwrap_or_else(|| action.name().to_owned()),
+    }
 }
 
-/// The action of that name: one of the catalogue, or a command or webhook of the service's repairs.
-pub(super) fn action_named(name: &str, production: &Production) -> Option<Action> {
+/// A drain that renews the lease of one before.
+pub(super) const RENEW: &str = "renew";
+/// Beside the commands and webhooks of the production.
+pub(super) const ACTIONS: [&str; 8] = [
+    "restart",
+    "start",
+    "stop",
+    "reboot",
+    "power_cycle",
+    "drain",
+    "undrain",
+    RENEW,
+];
+
+/// The action of that name on this target: one of the catalogue, or a command or webhook of some service's repairs.
+pub(super) fn action_named(
+    name: &str,
+    target: Option<&Arc<Target>>,
+    production: &Production,
+) -> Option<Action> {
+    let mut services = production.services.iter();
+    let own = services
+        .find(|service| target.is_some_and(|target| service.select.selects(&target.labels)));
+    let drain = own.and_then(|service| service.drain.clone());
     match name {
+        "drain" | RENEW => return drain.map(Action::Drain),
+        "undrain" => return drain.map(|drain| Action::Undrain(drain.by)),
         "restart" => return Some(Action::Restart),
         "start" => return Some(Action::Start),
         "stop" => return Some(Action::Stop),

@@ -2,7 +2,7 @@
 
 use super::{
     mistake::{Mistake, instead_of},
-    names::Names,
+    names::{ACTIONS, Names},
     said::{Act, Hand, Proposal},
     sentence::{Parsed, Sentence},
 };
@@ -64,13 +64,10 @@ pub(super) fn person(said: &mut Sentence, names: &Names) -> Parsed<Act> {
     Ok(Act::Person { by, does })
 }
 
-/// `restart`, `start`, `stop`, `reboot`, `power_cycle`, or a command or webhook of the production.
+/// One of the catalogue, or a command or webhook of the production.
 pub(super) fn action(said: &mut Sentence, names: &Names) -> Parsed<String> {
     let own = names.actions.iter().map(String::as_str);
-    let known: Vec<&str> = ["restart", "start", "stop", "reboot", "power_cycle"]
-        .into_iter()
-        .chain(own)
-        .collect();
+    let known: Vec<&str> = ACTIONS.into_iter().chain(own).collect();
     match said.peek() {
         Some(word) if known.contains(&word.text.as_str()) => {
             let name = word.text.clone();
@@ -83,7 +80,7 @@ pub(super) fn action(said: &mut Sentence, names: &Names) -> Parsed<String> {
 
 /// `propose restart web-1 try=3 fence=1`
 pub(super) fn propose(said: &mut Sentence, names: &Names, column: usize) -> Parsed<Proposal> {
-    const KEYS: [&str; 10] = [
+    const KEYS: [&str; 12] = [
         "host",
         "service",
         "by",
@@ -94,6 +91,8 @@ pub(super) fn propose(said: &mut Sentence, names: &Names, column: usize) -> Pars
         "fence",
         "given",
         "operation",
+        "lease",
+        "lasts",
     ];
     let mut proposal = Proposal {
         action: action(said, names)?,
@@ -108,6 +107,8 @@ pub(super) fn propose(said: &mut Sentence, names: &Names, column: usize) -> Pars
         fence: None,
         given_ms: 0,
         repeats: false,
+        lease: None,
+        lasts: None,
     };
     while let Some(word) = said.take() {
         let Some((key, value)) = word.text.split_once('=') else {
@@ -143,6 +144,13 @@ pub(super) fn propose(said: &mut Sentence, names: &Names, column: usize) -> Pars
             "given" => {
                 proposal.given_ms =
                     offset(value).ok_or_else(|| wrong("a time from now such as `-2m` or `+5s`"))?
+            }
+            "lease" => {
+                proposal.lease = Some(value.parse().map_err(|_| wrong("an order's number"))?)
+            }
+            "lasts" => {
+                let lasts = pitcrew_model::parse_duration(value);
+                proposal.lasts = Some(lasts.map_err(|_| wrong("a duration such as `10m`"))?);
             }
             "operation" if value == "again" => proposal.repeats = true,
             "operation" => return Err(wrong("`again`, the only one possible")),

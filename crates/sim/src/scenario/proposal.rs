@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use pitcrew_engine::DrainStatus;
 use pitcrew_model::{
-    Action, Authority, OperationId, Order, OrderId, Repair, Service, Step, Timestamp,
+    Action, Authority, LeaseTerm, OperationId, Order, OrderId, Repair, Service, Step, Timestamp,
 };
 
 use super::{
@@ -50,7 +51,7 @@ impl Run<'_> {
             .or_else(|| self.scenario.targets.get(&proposal.target))?
             .clone();
         let production = self.server.production().clone();
-        let action = action_named(&proposal.action, &production)?;
+        let action = action_named(&proposal.action, Some(&target), &production)?;
         let mut services = production.services.iter();
         let own = services.find(|service| service.select.selects(&target.labels));
         let rung = own.and_then(|service| rung(service, &action));
@@ -68,11 +69,17 @@ impl Run<'_> {
             .cloned();
         let given_at = self.given_at(proposal.given_ms);
         self.proposed += 1;
+        // Far above what the planner numbers, also after a crash.
+        let id = OrderId(self.proposed * 1_000_000);
+        let brain = self.server.brain.as_ref()?;
+        let known = brain.engine.target(self.now(), &target.id);
+        let drained = known.and_then(|status| status.drained);
+        let lease = lease(proposal, id, given_at, &action, drained.as_ref());
         Some(Order {
-            // Far above what the planner numbers, also after a crash.
-            id: OrderId(self.proposed * 1_000_000),
+            id,
             operation: self.operation(proposal.repeats)?,
-            case: None,
+            case: drained.and_then(|drained| drained.case),
+            lease,
             service: service.or_else(|| own.map(|service| service.name.clone())),
             runner: own.and_then(|service| service.runner_for(&target)),
             target,
@@ -109,6 +116,28 @@ impl Run<'_> {
             Some(_) | None => format!("proposed-{}", self.proposed).parse().ok(),
         }
     }
+}
+
+/// Of a drain a new one; of a renewal or an undrain the one that runs.
+fn lease(
+    proposal: &Proposal,
+    id: OrderId,
+    given_at: Timestamp,
+    action: &Action,
+    drained: Option<&DrainStatus>,
+) -> Option<LeaseTerm> {
+    let until = match action {
+        Action::Drain(drain) => given_at + proposal.lasts.unwrap_or(drain.lease),
+        Action::Undrain(_) => drained.map_or(given_at, |drained| drained.until),
+        _ => return None,
+    };
+    let known = drained.map_or(OrderId(1), |drained| drained.lease);
+    let id = match (proposal.action.as_str(), proposal.lease) {
+        (_, Some(lease)) => OrderId(lease),
+        ("drain", None) => id,
+        (_, None) => known,
+    };
+    Some(LeaseTerm { id, until })
 }
 
 /// For orders that stand on no rung.

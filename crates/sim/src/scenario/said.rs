@@ -211,6 +211,10 @@ pub(super) struct Proposal {
     pub(super) given_ms: i64,
     /// The operation of the order proposed before it.
     pub(super) repeats: bool,
+    /// Of a drain: the order that began the lease, other than the one that is known.
+    pub(super) lease: Option<u64>,
+    /// How long its lease would run from now, other than the service says.
+    pub(super) lasts: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]
@@ -279,4 +283,6 @@ pub(super) enum Standing {
     Verifying,
     Probation,
     Closed(Option<String>),
+    /// What the balancer does, whatever anybody knows of it.
+    Drained(bool),
 }

@@ -211,7 +211,8 @@ impl Server {
         }
         let mut orders: Vec<Order> = durable.iter().filter_map(given).cloned().collect();
         let struck: Vec<OrderId> = if self.ledger_full {
-            orders.drain(..).map(|order| order.id).collect()
+            let struck = orders.extract_if(.., |order| order.needs_ledger());
+            struck.map(|order| order.id).collect()
         } else {
             Vec::new()
         };

@@ -8,7 +8,7 @@ use pitcrew_model::{
 };
 
 use super::{
-    names::action_name,
+    names::order_name,
     said::{Count, Subject},
 };
 
@@ -216,8 +216,9 @@ fn noun(of: &Subject) -> &'static str {
 }
 
 pub(super) fn ordered(order: &Order) -> (Kind, String) {
-    let action = action_name(&order.action);
+    let action = order_name(order);
     let (by, how) = match &order.authority {
+        Authority::Policy if order.is_upkeep() => (None, String::new()),
         Authority::Policy => (None, rung(order)),
         Authority::Approval { by } => (
             Some(by.clone()),

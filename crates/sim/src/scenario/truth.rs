@@ -13,7 +13,7 @@ use pitcrew_model::{
 };
 
 use super::{
-    names::action_name,
+    names::order_name,
     said::{Condition, Heard, OrderEffect, Rule, State},
 };
 
@@ -23,6 +23,8 @@ pub(super) struct Truth {
     conditions: BTreeMap<TargetId, Vec<(Duration, Condition)>>,
     hosts: BTreeMap<TargetId, TargetId>,
     rules: Vec<Rule>,
+    /// Those that the balancer sends nobody to.
+    drained: BTreeSet<TargetId>,
     /// Orders that actuators are carrying out.
     acting: Vec<Acting>,
     /// What actuators remember of orders that they are through with.
@@ -148,7 +150,7 @@ impl Truth {
     }
 
     pub(super) fn carry_out(&mut self, at: Duration, order: Order) {
-        let action = action_name(&order.action);
+        let action = order_name(&order);
         let mut rules = self.rules.iter().rev();
         let rule = rules.find(|rule| {
             rule.action == action
@@ -199,6 +201,13 @@ impl Truth {
         };
         let id = &order.target.id;
         match (effect, &order.action) {
+            (OrderEffect::Fails, Action::Drain(_) | Action::Undrain(_)) => {}
+            (_, Action::Drain(_)) => {
+                self.drained.insert(id.clone());
+            }
+            (_, Action::Undrain(_)) => {
+                self.drained.remove(id);
+            }
             (OrderEffect::Cures, Action::Stop) => self.set(at, id, &stays(State::Fails, "stopped")),
             (OrderEffect::Cures, _) => {
                 self.conditions.remove(id);
@@ -217,6 +226,10 @@ impl Truth {
         };
         self.ended.insert(order.operation.clone(), kind);
         (order, kind)
+    }
+
+    pub(super) fn is_drained(&self, target: &TargetId) -> bool {
+        self.drained.contains(target)
     }
 
     pub(super) fn known(&self, order: &Order) -> Known {

@@ -8,6 +8,7 @@ use pitcrew_model::{Action, Authority, Event, OperationId, Order, OrderId, Outco
 
 use super::{
     World,
+    balancer::is_by_host,
     chance::For,
     faults::{self, MINUTE, SECOND},
     fleet::Lookup,
@@ -85,6 +86,10 @@ impl World<'_> {
             return;
         }
         let Some(target) = self.fleet.find(&order.target.id) else {
+            if matches!(order.action, Action::Undrain(_)) {
+                let outcome = self.outcome(&order, OutcomeKind::Done, "there is no such target");
+                return self.answer(run, outcome);
+            }
             // Its target is no more: whatever is there now is another one.
             let outcome = self.outcome(&order, OutcomeKind::Failed, "there is no such target");
             return self.answer(run, outcome);
@@ -105,19 +110,23 @@ impl World<'_> {
     }
 
     fn begin(&mut self, run: u64, order: Order, ill: TargetIndex, target: TargetIndex) {
-        self.judge(&order, ill, target);
+        if !order.is_upkeep() {
+            self.judge(&order, ill, target);
+        }
         let number = u32::try_from(self.actuators.operations.len()).unwrap_or(u32::MAX);
         let (will, takes) = self.fate_of(&order, target);
         let ends = self.now + takes;
         self.queue
             .push(ends, Happening::OrderEnds { operation: number });
         if will_work(will) {
-            if order.action.is_disruptive() {
+            let drains = order.action.is_drain();
+            if order.action.is_disruptive() && !drains {
                 self.take_down(target);
             }
             let warm = self
                 .chance
                 .below(WARM_UP, For::WarmUp, &[order.id.0, target.into()]);
+            let warm = if drains { 0 } else { warm };
             let done = match will {
                 Will::WorkUntold => self.now + self.work(&order, target),
                 Will::Work | Will::Fail(_) => ends,
@@ -125,7 +134,9 @@ impl World<'_> {
             let effect = Happening::TakesEffect { operation: number };
             self.queue.push((done + warm).max(ends), effect);
         }
-        self.actuators.under_way.insert(number, target);
+        if !order.is_upkeep() {
+            self.actuators.under_way.insert(number, target);
+        }
         self.actuators.known.insert(order.operation.clone(), number);
         self.actuators.operations.push(Operation {
             order,
@@ -139,7 +150,8 @@ impl World<'_> {
     fn fate_of(&self, order: &Order, target: TargetIndex) -> (Will, Millis) {
         let action = &order.action;
         let mut kinds = self.truth.kinds(target);
-        if kinds.any(|kind| faults::can_not_be_done(kind, action)) {
+        let asks_host = !action.is_drain() || is_by_host(target);
+        if asks_host && kinds.any(|kind| faults::can_not_be_done(kind, action)) {
             return (Will::Fail("its host can't be reached"), UNREACHABLE);
         }
         let luck = self
@@ -156,6 +168,9 @@ impl World<'_> {
 
     fn work(&self, order: &Order, target: TargetIndex) -> Millis {
         let of = [order.id.0, u64::from(target)];
+        if order.action.is_drain() {
+            return self.chance.below(WORK_SPREAD / 4, For::Work, &of);
+        }
         let work = WORK_MIN + self.chance.below(WORK_SPREAD, For::Work, &of);
         if self.fleet.is_host(target) {
             work * HOST_FACTOR
@@ -188,6 +203,10 @@ impl World<'_> {
             operation.order.id,
             self.fleet.find(&operation.order.acts_on().id) == Some(target),
         );
+        if action.is_drain() {
+            let order = operation.order.clone();
+            return self.drain_or_undrain(&order, target);
+        }
         if action.is_disruptive() {
             self.bring_back(target);
         }
@@ -205,7 +224,11 @@ impl World<'_> {
                     self.restarted_into_release(touched);
                 }
             }
-            Action::Command { .. } | Action::Webhook { .. } | Action::HandOver { .. } => {}
+            Action::Drain(_)
+            | Action::Undrain(_)
+            | Action::Command { .. }
+            | Action::Webhook { .. }
+            | Action::HandOver { .. } => {}
         }
         let touched = match action.is_on_host() {
             true => self.with_guests(target),

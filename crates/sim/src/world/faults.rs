@@ -161,7 +161,7 @@ pub(super) fn cure_percent(kind: FaultKind, action: &Action) -> u64 {
         Action::Restart | Action::Reboot | Action::PowerCycle => restart,
         Action::Start => start,
         Action::Command { .. } | Action::Webhook { .. } => other,
-        Action::Stop | Action::HandOver { .. } => 0,
+        Action::Stop | Action::Drain(_) | Action::Undrain(_) | Action::HandOver { .. } => 0,
     }
 }
 

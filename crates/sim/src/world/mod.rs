@@ -5,6 +5,7 @@
 //! what tests answer and what orders do; the server never sees it, only messages.
 
 mod actuators;
+mod balancer;
 mod chance;
 mod discovery;
 mod faults;
@@ -23,6 +24,7 @@ mod without;
 use std::sync::Arc;
 
 use actuators::Actuators;
+use balancer::Balancer;
 use chance::Chance;
 use discovery::Inventory;
 use fleet::Fleet;
@@ -52,6 +54,7 @@ pub(crate) struct World<'a> {
     weather: Weather,
     server: Server,
     actuators: Actuators,
+    balancer: Balancer,
     people: People,
     inventory: Inventory,
     auditor: Auditor,
@@ -94,6 +97,7 @@ impl<'a> World<'a> {
             weather: Weather::default(),
             server: Server::new(),
             actuators: Actuators::default(),
+            balancer: Balancer::default(),
             people: People::default(),
             inventory: Inventory::new(source),
             auditor: Auditor::new(production),
@@ -197,8 +201,12 @@ impl<'a> World<'a> {
             Happening::OrderEnds { operation } => self.order_ends(operation),
             Happening::TakesEffect { operation } => self.take_effect(operation),
             Happening::Reconcile { run, order } => self.reconcile(run, *order),
+            Happening::LeaseEnds { target } => self.lease_ends(target),
             Happening::Person(errand) => self.run_errand(*errand),
-            Happening::Step => self.tally.note_step(),
+            Happening::Step => {
+                self.nobody_is_forgotten();
+                self.tally.note_step();
+            }
         }
     }
 

@@ -271,6 +271,12 @@ impl World<'_> {
             }
             Hand::Restart { target } => {
                 self.people.restarts += 1;
+                // Careful people take it out of use first.
+                let service = self.fleet.service_of(*target);
+                let drain = service.and_then(|at| self.production.services[at].drain.clone());
+                if let Some(drain) = drain {
+                    self.order(*target, Action::Drain(drain));
+                }
                 if self.chance.percent(50, For::Hand, &[self.people.restarts]) {
                     self.order(*target, Action::Restart);
                 } else {

@@ -97,6 +97,10 @@ pub(super) enum Happening {
         run: u64,
         order: Box<Order>,
     },
+    /// A host gives back what it drained.
+    LeaseEnds {
+        target: TargetIndex,
+    },
     Person(Box<Errand>),
     /// The timeline's next point.
     Step,

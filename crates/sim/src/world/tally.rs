@@ -243,6 +243,8 @@ impl Tally {
             .copied();
         if let Some(at) = service {
             self.services[at].orders += 1;
+        }
+        if let Some(at) = service.filter(|_| !order.is_upkeep()) {
             self.usage.left(now, order, &production.services[at]);
         }
     }

@@ -33,6 +33,7 @@ pub(crate) fn order() -> Order {
         target: Arc::new(target()),
         service: Some("web".parse().unwrap()),
         host: None,
+        lease: None,
         action: Action::Restart,
         runner: target().runner,
         authority: Authority::Policy,

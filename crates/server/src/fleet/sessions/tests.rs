@@ -49,6 +49,7 @@ fn service() -> Arc<Service> {
         limits: Limits::default(),
         windows: Vec::new(),
         runs_as: None,
+        drain: None,
     })
 }
 

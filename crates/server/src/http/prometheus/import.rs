@@ -3,8 +3,6 @@
 //! The body is read as it comes and stored piece by piece, so it may be as long as it likes. What can't be read ends the
 //! import and names its line; what came before that line is stored, and sending it again changes nothing.
 
-mod gathered;
-
 use std::time::Duration;
 
 use axum::{
@@ -14,18 +12,18 @@ use axum::{
     response::Response,
 };
 use futures_util::StreamExt;
-use pitcrew_ingest::text;
-use pitcrew_tsdb::{Accepted, Refusal};
+use pitcrew_ingest::{RawSeries, text};
+use pitcrew_tsdb::{Accepted, Batch, LabelsOf, RawLabels, Refusal, labels_of_key};
 use serde_json::json;
 
 use super::{
     Prometheus,
     answer::{Answer, Error},
     arguments::Arguments,
+    lines,
     queries::Lease,
 };
-use crate::telemetry::{NotTaken, Telemetry};
-use gathered::Gathered;
+use crate::telemetry::{Gathered, NotTaken, Telemetry};
 
 /// What is read and stored at a time.
 const PIECE_BYTES: usize = 1 << 20;
@@ -42,6 +40,9 @@ const PIECE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Between looks whether it has.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// Whom limits are counted for.
+const SOURCE: &str = "import";
+
 /// Refused samples that are named.
 const EXAMPLES_MAX: usize = 10;
 
@@ -52,6 +53,21 @@ enum Format {
 }
 
 impl Format {
+    /// What tells the same bytes of the two apart.
+    fn scope(self) -> &'static [u8] {
+        match self {
+            Self::JsonLines => b"labels",
+            Self::Text(_) => b"text",
+        }
+    }
+
+    fn labels_of(self) -> &'static LabelsOf<'static> {
+        match self {
+            Self::JsonLines => &labels_of_key,
+            Self::Text(_) => &labels_of_text,
+        }
+    }
+
     fn of(arguments: &Arguments, headers: &HeaderMap) -> Result<Self, Error> {
         let kind = headers
             .get(header::CONTENT_TYPE)
@@ -74,6 +90,20 @@ impl Format {
             )),
         }
     }
+}
+
+fn labels_of_text(key: &[u8], out: &mut RawLabels) -> Result<(), String> {
+    let read = RawSeries::Text(key).each_label(|name, value| out.push(name, value));
+    read.map_err(|error| error.to_string())
+}
+
+/// The error has the line, from 1, and what is wrong with it.
+fn read_text(
+    format: text::Format,
+    piece: &[u8],
+    gathered: &mut Gathered,
+) -> Result<(), (usize, String)> {
+    text::read(format, piece, gathered).map_err(|error| (error.line, error.why.to_string()))
 }
 
 pub(super) async fn import(
@@ -157,14 +187,13 @@ impl Taken {
         piece: &[u8],
         lease: &Lease,
     ) -> Result<(), Error> {
-        let mut gathered = Gathered::new(telemetry.now_ms());
+        let mut gathered = Gathered::at(telemetry.now_ms());
         let read = match format {
-            Format::JsonLines => gathered.json_lines(piece),
+            Format::JsonLines => lines::read(piece, &mut gathered),
             Format::Text(format) => self.text(format, piece, &mut gathered),
         };
         // Also what came before a line that can't be read.
-        self.store(telemetry, &gathered, lease)?;
-        self.refused += gathered.unreadable;
+        self.store(telemetry, format, &gathered, lease)?;
         let (line, why) = match read {
             Ok(()) => {
                 self.lines += piece.iter().filter(|byte| **byte == b'\n').count();
@@ -184,28 +213,37 @@ impl Taken {
     ) -> Result<(), (usize, String)> {
         let is_blank = piece.trim_ascii().is_empty();
         if format == text::Format::Prometheus || (is_blank && self.is_ended) {
-            return gathered.text(format, piece);
+            return read_text(format, piece, gathered);
         }
         if self.is_ended {
             return Err((1, "there is more after `# EOF`".to_owned()));
         }
         self.is_ended = piece.trim_ascii_end().ends_with(b"# EOF");
         if self.is_ended {
-            return gathered.text(format, piece);
+            return read_text(format, piece, gathered);
         }
         let mut whole = piece.to_vec();
         whole.extend_from_slice(b"\n# EOF\n");
-        gathered.text(format, &whole)
+        read_text(format, &whole, gathered)
     }
 
     fn store(
         &mut self,
         telemetry: &Telemetry,
+        format: Format,
         gathered: &Gathered,
         lease: &Lease,
     ) -> Result<(), Error> {
         loop {
-            match gathered.store(telemetry) {
+            let stored = telemetry.backfill(&Batch {
+                source: SOURCE,
+                scope: format.scope(),
+                labels_of: format.labels_of(),
+                samples: &gathered.samples(),
+                exemplars: &gathered.exemplars(),
+                metadata: &gathered.metadata(),
+            });
+            match stored {
                 Ok(accepted) => {
                     self.count(accepted);
                     return Ok(());

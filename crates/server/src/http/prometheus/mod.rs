@@ -6,6 +6,7 @@
 
 mod answer;
 mod arguments;
+mod backup;
 mod budget;
 mod export;
 mod exposition;

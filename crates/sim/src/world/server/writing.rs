@@ -91,9 +91,16 @@ impl World<'_> {
 
     /// Its orders are struck with their intents; everything else is tried again.
     fn not_committed(&mut self, batch: Vec<Effect>) {
+        let now = self.now_stamp();
         let mut struck = Vec::new();
         for effect in &batch {
             if let Effect::Give(order) = effect {
+                if !order.needs_ledger() {
+                    self.auditor.left(now, order);
+                    self.tally.left(self.now, order, &self.production);
+                    self.send_order(order);
+                    continue;
+                }
                 struck.push(order.id);
                 // The case is held by it, though no record of its own says so.
                 let target = self.fleet.find(&order.target.id);
@@ -114,6 +121,7 @@ impl World<'_> {
             self.server.in_flight.remove(id);
         }
         self.tally.struck(&struck);
+        self.collect_broken();
         let first = !std::mem::replace(&mut self.server.ledger_failed, true);
         let run = self.server.run;
         self.queue
