@@ -14,6 +14,7 @@ mod federate;
 mod import;
 mod labels;
 mod lines;
+mod measure;
 mod metadata;
 mod queries;
 mod query;
@@ -35,6 +36,9 @@ use budget::Budget;
 use queries::Queries;
 pub(crate) use routes::routes;
 
+/// Tests of metrics at once; each takes a part of a query's budget of memory, if it needs it.
+const TESTS_MAX: usize = 2;
+
 /// Imports and exports at once.
 const TRANSFERS_MAX: usize = 2;
 
@@ -43,6 +47,8 @@ const TRANSFERS_MAX: usize = 2;
 pub(crate) struct Prometheus {
     telemetry: Arc<Telemetry>,
     queries: Arc<Queries>,
+    /// For `metric` tests.
+    tests: Arc<Queries>,
     /// For imports and exports, which last as long as their clients take.
     transfers: Arc<Queries>,
     budget: Budget,
@@ -54,6 +60,7 @@ impl Prometheus {
         let budget = Budget::of(&telemetry);
         Self {
             queries: Arc::new(Queries::new(budget.concurrency)),
+            tests: Arc::new(Queries::new(TESTS_MAX)),
             transfers: Arc::new(Queries::new(TRANSFERS_MAX)),
             telemetry,
             budget,
