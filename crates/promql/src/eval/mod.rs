@@ -212,6 +212,48 @@ struct Size {
     bytes: usize,
 }
 
+impl Size {
+    fn plus(self, more: Self) -> Self {
+        Size {
+            samples: self.samples.saturating_add(more.samples),
+            bytes: self.bytes.saturating_add(more.bytes),
+        }
+    }
+
+    fn times(self, factor: usize) -> Self {
+        Size {
+            samples: self.samples.saturating_mul(factor),
+            bytes: self.bytes.saturating_mul(factor),
+        }
+    }
+}
+
+/// What is left of the budgets, for those who make rows and don't have the evaluator at hand.
+#[derive(Clone, Copy)]
+struct Room<'q> {
+    options: &'q Options<'q>,
+    held: Size,
+}
+
+impl Room<'_> {
+    /// Whether there is room for `more`, and anybody who wants it.
+    fn check(&self, more: Size) -> Result<(), EvalError> {
+        if (self.options.cancelled)() {
+            return Err(EvalError::Cancelled);
+        }
+        let wanted = self.held.plus(more);
+        if wanted.samples > self.options.samples_max {
+            let budget = self.options.samples_max;
+            return Err(EvalError::TooManySamples { budget });
+        }
+        if wanted.bytes > self.options.bytes_max {
+            let budget = self.options.bytes_max;
+            return Err(EvalError::TooMuchMemory { budget });
+        }
+        Ok(())
+    }
+}
+
 impl Evaluator<'_> {
     fn eval(&mut self, node: &Node, grid: &Grid) -> Result<Values, EvalError> {
         self.check_cancelled()?;
@@ -228,6 +270,7 @@ impl Evaluator<'_> {
             }
             NodeKind::Fixed(inner) => {
                 let values = self.eval(inner, &grid.first())?;
+                self.hold(values.size().times(grid.steps))?;
                 values.repeated(grid.steps)
             }
             NodeKind::Call { function, args } => self.call(function.name, args, node.span, grid)?,
@@ -258,29 +301,23 @@ impl Evaluator<'_> {
         }
     }
 
-    /// Counts what is held from now on.
+    /// Counts what is held from now on, until the node that is being evaluated has its value.
     fn hold(&mut self, size: Size) -> Result<(), EvalError> {
-        let held = &mut self.held;
-        held.samples = held.samples.saturating_add(size.samples);
-        held.bytes = held.bytes.saturating_add(size.bytes);
+        self.held = self.held.plus(size);
         let peak = &mut self.statistics.samples_peak;
-        *peak = held.samples.max(*peak);
-        if held.samples > self.options.samples_max {
-            let budget = self.options.samples_max;
-            return Err(EvalError::TooManySamples { budget });
+        *peak = self.held.samples.max(*peak);
+        self.room().check(Size::default())
+    }
+
+    fn room(&self) -> Room<'_> {
+        Room {
+            options: self.options,
+            held: self.held,
         }
-        if held.bytes > self.options.bytes_max {
-            let budget = self.options.bytes_max;
-            return Err(EvalError::TooMuchMemory { budget });
-        }
-        Ok(())
     }
 
     fn check_cancelled(&self) -> Result<(), EvalError> {
-        if (self.options.cancelled)() {
-            return Err(EvalError::Cancelled);
-        }
-        Ok(())
+        self.room().check(Size::default())
     }
 
     fn note(&mut self, span: Span, note: Note) {

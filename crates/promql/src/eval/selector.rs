@@ -79,7 +79,7 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Row>, EvalError> {
         let lookback = self.options.lookback_ms;
         let series = self.select(selector, span, grid, lookback.saturating_sub(1), 0)?;
-        let mut rows = Vec::with_capacity(series.len());
+        let mut rows = Vec::new();
         for series in series {
             self.check_cancelled()?;
             let mut row = Row::empty(series.labels.clone(), grid.steps);
@@ -94,6 +94,7 @@ impl Evaluator<'_> {
                 }
             }
             if !row.is_empty() {
+                self.hold(row.size())?;
                 rows.push(row);
             }
         }

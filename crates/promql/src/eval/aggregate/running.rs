@@ -119,7 +119,9 @@ impl Evaluator<'_> {
                 return Ok(Inner::Aggregated(groups.rows()));
             }
             for row in self.over_windows(&call, grid)? {
-                groups.add(plan, &row);
+                if groups.add(plan, &row) {
+                    self.hold(Row::empty_size(grid.steps))?;
+                }
             }
         }
     }
@@ -139,7 +141,9 @@ struct RunningGroup {
 }
 
 impl Groups {
-    fn add(&mut self, plan: &AggregatePlan, row: &Row) {
+    /// Whether a group came with it.
+    fn add(&mut self, plan: &AggregatePlan, row: &Row) -> bool {
+        let known = self.groups.len();
         let all_are_one = plan.grouping.is_everything() && !self.groups.is_empty();
         let index = if all_are_one {
             0
@@ -149,6 +153,7 @@ impl Groups {
         let group = &mut self.groups[index];
         group.name_dropped |= row.name_dropped;
         group.running.add(&row.floats);
+        self.groups.len() > known
     }
 
     fn index_of(&mut self, plan: &AggregatePlan, row: &Row) -> usize {
