@@ -137,7 +137,7 @@ impl Store {
         selection: &Selection<'_>,
         each: &mut dyn FnMut(&Labels) -> ControlFlow<()>,
     ) -> Vec<String> {
-        let mut finding = Finding::new(self, selection);
+        let mut finding = Finding::new(self, selection, None);
         while let Some(labels) = finding.next_labels() {
             if each(&labels).is_break() {
                 break;
@@ -177,7 +177,7 @@ impl Store {
             match listed.last_mut() {
                 Some((known, _, exemplars)) if *known == number => exemplars.push(exemplar),
                 _ => {
-                    let labels = head.table.labels(head.table.known(number));
+                    let labels = head.table.labels(head.table.known(number), None);
                     listed.push((number, labels, vec![exemplar]));
                 }
             }

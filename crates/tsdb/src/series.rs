@@ -243,10 +243,14 @@ impl SeriesTable {
         slots.filter_map(|(number, slot)| Some((as_u32(number), slot.as_ref()?)))
     }
 
-    pub(crate) fn labels(&self, series: &Series) -> Labels {
+    /// Those of the labels that are asked for, or all.
+    pub(crate) fn labels(&self, series: &Series, names: Option<&[&str]>) -> Labels {
+        let is_wanted =
+            |name: &u32| names.is_none_or(|names| names.contains(&&**self.symbols.text(*name)));
         let pairs = series.labels.iter();
         Labels::from_sorted(
             pairs
+                .filter(|(name, _)| is_wanted(name))
                 .map(|(name, value)| Label {
                     name: self.symbols.text(*name).clone(),
                     value: self.symbols.text(*value).clone(),

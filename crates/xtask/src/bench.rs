@@ -15,11 +15,14 @@ use anyhow::{Context, ensure};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Only these: checks, reaction, engine, simulation, ledger, agents
+    /// Only these: checks, reaction, engine, simulation, ledger, agents, metrics
     sections: Vec<Section>,
     /// Seconds each measurement of the checks runs
     #[arg(long, default_value_t = 8)]
     seconds: u64,
+    /// Series of the metrics store and its peers, once for each number; 5000000 needs 16 GiB
+    #[arg(long, default_values_t = [10_000, 100_000, 1_000_000])]
+    series: Vec<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -30,6 +33,7 @@ enum Section {
     Simulation,
     Ledger,
     Agents,
+    Metrics,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -80,6 +84,22 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "fleet",
             &[program],
         )?)?);
+    }
+    if wanted(Section::Metrics) {
+        println!(
+            "== metrics: the store beside Prometheus and VictoriaMetrics; CPU seconds of each server"
+        );
+        for series in &arguments.series {
+            // Beyond, Prometheus needs more memory than machines for development have.
+            let peers: &[&str] = if *series > 1_000_000 {
+                &["pitcrew", "victoria-metrics"]
+            } else {
+                &[]
+            };
+            let series = series.to_string();
+            let arguments = [&[series.as_str()], peers].concat();
+            show(&example("pitcrew-tsdb", "peers", &arguments)?);
+        }
     }
     Ok(())
 }

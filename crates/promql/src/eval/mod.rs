@@ -213,11 +213,27 @@ struct Size {
 }
 
 impl Size {
-    fn plus(self, more: Self) -> Self {
-        Size {
-            samples: self.samples.saturating_add(more.samples),
-            bytes: self.bytes.saturating_add(more.bytes),
+    fn of_floats(floats: &[f64]) -> Self {
+        Self {
+            samples: floats.len(),
+            bytes: size_of_val(floats),
         }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.samples = self.samples.saturating_add(more.samples);
+        self.bytes = self.bytes.saturating_add(more.bytes);
+    }
+
+    /// What was added before.
+    fn take_away(&mut self, less: Self) {
+        self.samples = self.samples.saturating_sub(less.samples);
+        self.bytes = self.bytes.saturating_sub(less.bytes);
+    }
+
+    fn plus(mut self, more: Self) -> Self {
+        self.add(more);
+        self
     }
 
     fn times(self, factor: usize) -> Self {

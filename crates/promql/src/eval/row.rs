@@ -223,10 +223,7 @@ pub(crate) enum Values {
 impl Values {
     pub(crate) fn size(&self) -> Size {
         match self {
-            Values::Scalar(values) => Size {
-                samples: values.len(),
-                bytes: size_of_val(&values[..]),
-            },
+            Values::Scalar(values) => Size::of_floats(values),
             Values::Vector(rows) => {
                 let sizes = rows.iter().map(Row::size);
                 sizes.fold(Size::default(), Size::plus)

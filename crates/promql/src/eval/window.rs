@@ -18,6 +18,7 @@ use crate::{
     histogram::FloatHistogram,
     parser::{Extension, Span},
 };
+pub(in crate::eval) use source::columns;
 
 /// Series and windows of a range argument.
 pub(crate) struct RangeSource {

@@ -51,6 +51,9 @@ fn main() -> anyhow::Result<()> {
         .arg(directory.path())
         .status()?;
     anyhow::ensure!(restarted.success(), "the restart failed");
+    if std::env::var("LOAD_KEEP").is_ok() {
+        println!("{}", directory.keep().display());
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 
 pub(crate) mod block;
 pub(crate) mod chunk;
+mod column;
 mod decimals;
 pub(crate) mod footer;
 mod numbers;

@@ -1,6 +1,11 @@
 //! Streams of numbers: the one place that knows how they are compressed.
 
-use pco::{ChunkConfig, DeltaSpec, ModeSpec, data_types::Number, standalone};
+use pco::{
+    ChunkConfig, DeltaSpec, ModeSpec, PagingSpec,
+    data_types::Number,
+    errors::PcoResult,
+    wrapped::{FileCompressor, FileDecompressor},
+};
 
 use crate::bytes::{Malformed, Put, Reader};
 
@@ -33,10 +38,20 @@ fn put<T: Number>(out: &mut Vec<u8>, numbers: &[T], config: &ChunkConfig) {
     if numbers.is_empty() {
         return;
     }
-    let bytes = standalone::simple_compress(numbers, config)
-        .expect("the settings are valid and memory takes what is written");
+    let bytes =
+        compress(numbers, config).expect("the settings are valid and memory takes what is written");
     out.put_count(bytes.len());
     out.put(&bytes);
+}
+
+fn compress<T: Number>(numbers: &[T], config: &ChunkConfig) -> PcoResult<Vec<u8>> {
+    let paging = PagingSpec::Exact(vec![numbers.len()]);
+    let config = config.clone().with_paging_spec(paging);
+    let file = FileCompressor::default();
+    let mut chunk = file.chunk_compressor(numbers, &config)?;
+    let bytes = file.write_header(Vec::new())?;
+    let bytes = chunk.write_meta(bytes)?;
+    chunk.write_page(0, bytes)
 }
 
 /// At most `most` numbers.
@@ -54,12 +69,18 @@ pub(crate) fn numbers<T: Number + Default>(
     let length = reader.count(1)?;
     let bytes = reader.bytes(length)?;
     let mut numbers = vec![T::default(); count];
-    let progress = standalone::simple_decompress_into(bytes, &mut numbers)
-        .map_err(|_| Malformed::at("compressed numbers"))?;
-    if progress.n_processed != count {
-        return Err(Malformed::at("compressed numbers"));
+    match decompress(bytes, &mut numbers) {
+        Ok(found) if found == count => Ok(numbers),
+        _ => Err(Malformed::at("compressed numbers")),
     }
-    Ok(numbers)
+}
+
+/// How many there were.
+fn decompress<T: Number>(bytes: &[u8], numbers: &mut [T]) -> PcoResult<usize> {
+    let (file, bytes) = FileDecompressor::new(bytes)?;
+    let (mut chunk, bytes) = file.chunk_decompressor::<T, _>(bytes)?;
+    let mut page = chunk.page_decompressor(bytes, numbers.len())?;
+    Ok(page.read(numbers)?.n_processed)
 }
 
 /// Ascending timestamps; equal distances take a few bytes.
