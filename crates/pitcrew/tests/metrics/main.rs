@@ -6,6 +6,7 @@
 mod hostile;
 mod loop_series;
 mod message;
+mod metric_tests;
 mod open_telemetry;
 #[path = "../production/mod.rs"]
 mod production;

@@ -69,7 +69,7 @@ impl Hook {
         let target = &order["target"];
         let (id, address) = (target["id"].as_str(), target["address"].as_str());
         let (id, address) = (id.expect("an id"), address.expect("an address"));
-        assert!(order["lease"]["until"].is_string(), "{order}");
+        assert!(order["lease"]["until"].is_u64(), "{order}");
         let mut drained = self.drained.lock().expect("who is drained");
         let drains = order["action"].get("drain").is_some();
         let verb = match drains {

@@ -152,7 +152,7 @@ impl Asked {
     }
 }
 
-fn failed(error: &EvalError, lease: &Lease) -> Error {
+pub(super) fn failed(error: &EvalError, lease: &Lease) -> Error {
     match error {
         EvalError::Cancelled => lease.error(),
         EvalError::Storage(error) => Error::internal(error.to_string()),
