@@ -286,6 +286,7 @@ impl Terms for SeriesTable {
     fn having_any(
         &self,
         name: &str,
+        _pattern: Option<&str>,
         fits: &dyn Fn(&str) -> bool,
     ) -> Result<RoaringBitmap, Self::Error> {
         let Some(name) = self.symbols.find(name) else {
