@@ -116,11 +116,11 @@ impl List {
     }
 
     /// False when none is left.
-    fn remove(&mut self, gone: &RoaringBitmap) -> bool {
+    fn remove(&mut self, series: u32) -> bool {
         match self {
-            List::One(one) => !gone.contains(*one),
+            List::One(one) => *one != series,
             List::Many(many) => {
-                **many -= gone;
+                many.remove(series);
                 !many.is_empty()
             }
         }
@@ -140,12 +140,22 @@ impl Postings {
         }
     }
 
-    pub(crate) fn remove(&mut self, gone: &RoaringBitmap) {
-        self.all -= gone;
-        self.names.retain(|_, values| {
-            values.retain(|_, list| list.remove(gone));
-            !values.is_empty()
-        });
+    pub(crate) fn remove(&mut self, series: u32, labels: &[(u32, u32)]) {
+        self.all.remove(series);
+        for (name, value) in labels {
+            let Some(values) = self.names.get_mut(name) else {
+                continue;
+            };
+            if values
+                .get_mut(value)
+                .is_some_and(|list| !list.remove(series))
+            {
+                values.remove(value);
+            }
+            if values.is_empty() {
+                self.names.remove(name);
+            }
+        }
     }
 
     pub(crate) fn all(&self) -> &RoaringBitmap {
