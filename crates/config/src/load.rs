@@ -264,6 +264,8 @@ fn finished(draft: Draft, digest: String) -> Production {
         runs: draft.runs.into_iter().map(|read| read.run).collect(),
         limits: draft.limits,
         server: draft.server,
+        metrics: draft.metrics,
+        scrapes: draft.scrapes,
         digest,
     }
 }

@@ -5,21 +5,27 @@ pub(crate) mod drain;
 pub(crate) mod host;
 pub(crate) mod labels;
 pub(crate) mod limits;
+pub(crate) mod metrics;
 pub(crate) mod power;
+mod query;
 pub(crate) mod receiver;
 pub(crate) mod repair;
 pub(crate) mod run;
 pub(crate) mod runner;
+mod scrape;
 pub(crate) mod secret;
 pub(crate) mod server;
 pub(crate) mod service;
 pub(crate) mod source;
 pub(crate) mod test;
 mod test_host;
+mod test_metric;
 mod test_network;
 mod test_store;
 
-use pitcrew_model::{FleetLimits, PowerRule, ServerSettings};
+use std::sync::Arc;
+
+use pitcrew_model::{FleetLimits, MetricsSettings, PowerRule, Scrape, ServerSettings};
 
 use crate::{
     fields::Fields,
@@ -72,6 +78,11 @@ pub(crate) const PRODUCTION: Shape = Shape::new(
             Kind::Shape(&server::SERVER),
             "Where the server listens and keeps its records.",
         ),
+        optional(
+            "metrics",
+            Kind::Shape(&metrics::METRICS),
+            "What the metrics store may take and how long it keeps.",
+        ),
     ],
 )
 .refusing(&[
@@ -93,6 +104,8 @@ pub(crate) struct Draft {
     pub(crate) power: Vec<PowerRule>,
     pub(crate) limits: FleetLimits,
     pub(crate) server: ServerSettings,
+    pub(crate) metrics: MetricsSettings,
+    pub(crate) scrapes: Vec<Arc<Scrape>>,
     /// Whether all targets, and all receivers, could be read: what is absent otherwise may only be hidden
     /// by another mistake.
     pub(crate) knows_targets: bool,
@@ -124,7 +137,11 @@ pub(crate) fn production(reader: &mut Reader<'_>, roots: &[Node<'_>], complete: 
         Some(fields) => server::server(reader, &fields),
         None => server::without_settings(reader, first_place(roots)),
     };
+    let metrics = once(reader, &files, "metrics").map(|fields| metrics::metrics(reader, &fields));
+    let (metrics, scrapes) = metrics.unwrap_or_default();
     Draft {
+        metrics,
+        scrapes,
         sources,
         services: each(reader, &files, "services", service::service),
         runs,
@@ -151,7 +168,7 @@ fn root_fields<'t>(reader: &mut Reader<'_>, root: &'t Node<'t>) -> Option<Fields
         reader.error_with_help(
             root.at,
             "this file says nothing",
-            "a configuration has the keys `find`, `services`, `run`, `notify`, `power`, `limits`, `server`",
+            "a configuration has the keys `find`, `services`, `run`, `notify`, `power`, `limits`, `server`, `metrics`",
         );
         return None;
     }

@@ -385,7 +385,9 @@ pub(crate) fn placeholder(text: &str) -> Option<std::ops::Range<usize>> {
         let length = name
             .find(|c: char| c != '_' && !c.is_ascii_alphanumeric())
             .unwrap_or(name.len());
-        if length > 0 && name[length..].starts_with('}') {
+        // `${1}` is a group of a regular expression: no variable begins with a digit.
+        let is_group = name.starts_with(|c: char| c.is_ascii_digit());
+        if length > 0 && !is_group && name[length..].starts_with('}') {
             return Some(open..open + 2 + length + 1);
         }
         from = open + 2;

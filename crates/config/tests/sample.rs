@@ -248,6 +248,8 @@ fn the_sample_of_the_design_means_what_it_says() {
             data: "production/data".into(),
             ..ServerSettings::default()
         },
+        metrics: MetricsSettings::default(),
+        scrapes: vec![],
         digest: loaded.production.digest.clone(),
     };
     assert_eq!(loaded.production, expected);

@@ -20,7 +20,7 @@ use pitcrew_promql::histogram::FloatHistogram;
 
 pub use histogram::BadHistogram;
 pub use protobuf::Malformed;
-pub use series::{BadLabels, RawSeries};
+pub use series::{BadLabels, RawSeries, put_counted};
 
 /// Takes what a decoder finds, in the order of the bytes.
 pub trait Sink {
@@ -101,6 +101,20 @@ impl MetricType {
             "stateset" => Self::StateSet,
             _ => return None,
         })
+    }
+
+    /// As OpenMetrics spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::GaugeHistogram => "gaugehistogram",
+            Self::Summary => "summary",
+            Self::Info => "info",
+            Self::StateSet => "stateset",
+        }
     }
 
     /// As both versions of remote write number them.

@@ -70,8 +70,8 @@ fn counted<'a>(bytes: &mut &'a [u8]) -> Result<&'a str, BadLabels> {
     utf8(taken)
 }
 
-/// Writes what [`RawSeries::Pairs`] reads.
-pub(crate) fn put_counted(out: &mut Vec<u8>, text: &[u8]) {
+/// Writes what [`RawSeries::Pairs`] reads: names and values in turns.
+pub fn put_counted(out: &mut Vec<u8>, text: &[u8]) {
     let mut length = text.len();
     while length >= 0x80 {
         out.push(length.to_le_bytes()[0] | 0x80);

@@ -11,10 +11,13 @@ mod host_test;
 mod id;
 mod labels;
 mod limits;
+mod metric_test;
+mod metrics;
 mod observation;
 mod order;
 mod power;
 mod production;
+mod scrape;
 mod target;
 mod test;
 mod time;
@@ -32,6 +35,8 @@ pub use id::{
 };
 pub use labels::{InvalidLabel, Labels, Selector};
 pub use limits::{BreakerRule, Count, Lemon, Limits, Rate, Release};
+pub use metric_test::{MetricTest, Threshold, Unquotable};
+pub use metrics::{MetricsSettings, QuerySettings};
 pub use observation::{Evidence, Health, Observation, Verdict};
 pub use order::{Action, Authority, Objection, Order, OrderState, Outcome, OutcomeKind};
 pub use power::{PowerController, PowerRule};
@@ -40,6 +45,7 @@ pub use production::{
     PostgresSettings, Production, Receiver, Repair, Run, Secret, ServerSettings, Service, Source,
     SourceKind, Step, StopPolicy, Window,
 };
+pub use scrape::{RelabelRule, Scrape, ScrapeLimits};
 pub use target::{Address, Runner, RunnerTemplate, Target};
 pub use test::{
     AmqpTest, DnsRecord, DnsTest, GrpcTest, HeaderMatch, HelloTest, HttpTest, HttpVersion,

@@ -5,8 +5,9 @@ use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DnsRecord, Drain, Labels, Limits, PowerRule, Rate, ReceiverName, RepairName, Runner,
-    RunnerTemplate, Selector, ServiceName, SourceName, Target, Test, TestName, Timestamp,
+    DnsRecord, Drain, Labels, Limits, MetricsSettings, PowerRule, Rate, ReceiverName, RepairName,
+    Runner, RunnerTemplate, Scrape, Selector, ServiceName, SourceName, Target, Test, TestName,
+    Timestamp,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,10 @@ pub struct Production {
     pub power: Vec<PowerRule>,
     pub limits: FleetLimits,
     pub server: ServerSettings,
+    #[serde(default)]
+    pub metrics: MetricsSettings,
+    #[serde(default)]
+    pub scrapes: Vec<Arc<Scrape>>,
     /// Hex SHA-256 of the files it was read from, so that records say which configuration decided.
     pub digest: String,
 }

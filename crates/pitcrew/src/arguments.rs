@@ -7,6 +7,8 @@ use pitcrew_model::{
     CaseId, Health, OrderId, Scope, ServiceName, SourceName, TargetId, TestName, parse_duration,
 };
 
+use crate::query::When;
+
 const EXIT_CODES: &str = "\
 Exit codes: 0 fine, 1 the answer is no (unhealthy, refused), 2 bad usage or configuration,
 3 the server can't be reached, 70 a bug.
@@ -205,6 +207,19 @@ With --data, the server's own facts are left out, because they never pass throug
 configuration_refused, process_started, process_stopped, notified.
 Exit codes: 0 alike, 1 differences, 2 a record or configuration that can't be used.")]
     Replay(ReplayOptions),
+    /// Ask the metrics store in PromQL: a table of an instant, a plot of a range.
+    #[command(after_help = "\
+Examples:
+  pitcrew query 'sum by (job) (rate(http_requests_total[5m]))'
+  pitcrew query 'up == 0' --at 2h                     two hours ago
+  pitcrew query 'node_load1' --from 6h                a plot of the last six hours
+  pitcrew query 'up' --from 2026-11-01T00:00:00Z --to 2026-11-02T00:00:00Z --step 5m --json
+
+A time is `now`, a duration before now, RFC 3339 or seconds since 1970.")]
+    Query(QueryOptions),
+    /// Bring samples into the metrics store, or take them out.
+    #[command(subcommand)]
+    Metrics(MetricsCommand),
     /// Verify or export the tamper-evident record of every decision.
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -259,6 +274,9 @@ pub(crate) struct ServeOptions {
     /// Append everything that is observed and decided to this file, for `pitcrew replay`.
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
+    /// What the metrics store may take, such as 512MiB, instead of `metrics.memory`.
+    #[arg(long, value_name = "SIZE", value_parser = pitcrew_config::memory_size)]
+    pub(crate) memory: Option<u64>,
     #[command(flatten)]
     pub(crate) log: LogOptions,
 }
@@ -529,6 +547,90 @@ pub(crate) struct ReplayOptions {
     /// Directory of the ledger that was written meanwhile, to compare with.
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QueryOptions {
+    /// PromQL.
+    #[arg(value_name = "EXPR")]
+    pub(crate) expression: String,
+    /// The instant; now when absent.
+    #[arg(long, value_name = "TIME", value_parser = When::parse, conflicts_with = "from")]
+    pub(crate) at: Option<When>,
+    /// The beginning of a range.
+    #[arg(long, value_name = "TIME", value_parser = When::parse)]
+    pub(crate) from: Option<When>,
+    /// Its end; now when absent.
+    #[arg(long, value_name = "TIME", value_parser = When::parse, requires = "from")]
+    pub(crate) to: Option<When>,
+    /// Between two values; as many as fit into the plot when absent.
+    #[arg(long, value_name = "DURATION", value_parser = parse_length, requires = "from")]
+    pub(crate) step: Option<Duration>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MetricsCommand {
+    /// Store the samples of a file, of any age that is kept. What is there already stays as it is.
+    #[command(after_help = "\
+Examples:
+  pitcrew metrics import history.jsonl
+  promtool tsdb dump-openmetrics data/ | pitcrew metrics import - --format openmetrics
+
+A line that can't be read ends the import and is named; what came before it is stored. It may be repeated.")]
+    Import(ImportOptions),
+    /// Print the samples of the selected series as they are.
+    #[command(after_help = "\
+Examples:
+  pitcrew metrics export 'up' > up.jsonl
+  pitcrew metrics export '{job=\"web\"}' --from 24h --format openmetrics > web.om
+
+JSON lines have every bit. Text has no words for native histograms (it ends there with an error), for what ends a series and
+for unusual NaNs.")]
+    Export(ExportOptions),
+    /// Write the store as it is now into a directory beside it, while it goes on.
+    #[command(after_help = "\
+Example:
+  pitcrew metrics backup          prints where: DATA/metrics-backups/2026-11-23T09-30-00Z
+
+To go back to it: stop the server, move DATA/metrics away, copy the backup to DATA/metrics, and start the server.")]
+    Backup {
+        /// Of the backup; the time when absent.
+        name: Option<String>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SampleFormat {
+    /// One series a line, as JSON.
+    Jsonl,
+    /// Prometheus' text, version 0.0.4.
+    Prometheus,
+    /// OpenMetrics 1.0.
+    Openmetrics,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportOptions {
+    /// A file, or `-` for standard input.
+    pub(crate) file: PathBuf,
+    /// What it is; by its name and its beginning when absent.
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<SampleFormat>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportOptions {
+    /// Which series: `name{label="value"}`; of several any may fit.
+    #[arg(required = true, value_name = "SELECTOR")]
+    pub(crate) selectors: Vec<String>,
+    #[arg(long, value_enum, default_value_t = SampleFormat::Jsonl)]
+    pub(crate) format: SampleFormat,
+    /// Only from this time on.
+    #[arg(long, value_name = "TIME", value_parser = When::parse)]
+    pub(crate) from: Option<When>,
+    /// Only up to this time.
+    #[arg(long, value_name = "TIME", value_parser = When::parse)]
+    pub(crate) to: Option<When>,
 }
 
 #[derive(Debug, Subcommand)]

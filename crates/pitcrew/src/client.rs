@@ -2,11 +2,11 @@
 
 use std::{error::Error, fs, io, time::Duration};
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use pitcrew_server::api::{Page, Problem};
-use reqwest::{Method, Response, StatusCode, Url};
-use serde::{Serialize, de::DeserializeOwned};
-use tokio::runtime::Runtime;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::{io::AsyncReadExt, runtime::Runtime};
 
 use crate::{arguments::General, failure::Failure, words::with_local_times};
 
@@ -15,6 +15,17 @@ const DEADLINE: Duration = Duration::from_secs(15);
 
 /// For tests run on request and for verifying a long ledger.
 pub(crate) const DEADLINE_LONG: Duration = Duration::from_secs(24 * 3_600);
+
+/// Read and sent at a time.
+const UPLOAD_BYTES: usize = 256 << 10;
+
+/// How a server says what is wrong; of metrics as Prometheus does.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Told {
+    Problem(Problem),
+    Prometheus { error: String },
+}
 
 pub(crate) struct Client {
     runtime: Runtime,
@@ -72,8 +83,12 @@ impl Client {
         self.ask(Method::GET, path, query, None::<&()>, DEADLINE)
     }
 
-    pub(crate) fn get_long<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, Failure> {
-        self.ask(Method::GET, path, &[], None::<&()>, DEADLINE_LONG)
+    pub(crate) fn get_long<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<T, Failure> {
+        self.ask(Method::GET, path, query, None::<&()>, DEADLINE_LONG)
     }
 
     pub(crate) fn post<T: DeserializeOwned>(
@@ -90,6 +105,15 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<T, Failure> {
         self.ask(Method::POST, path, &[], Some(body), DEADLINE_LONG)
+    }
+
+    /// Without a body.
+    pub(crate) fn post_query<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<T, Failure> {
+        self.ask(Method::POST, path, query, None::<&()>, DEADLINE_LONG)
     }
 
     pub(crate) fn delete<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, Failure> {
@@ -120,9 +144,14 @@ impl Client {
     }
 
     /// Writes the body of the answer as it comes.
-    pub(crate) fn copy(&self, path: &[&str], write: &mut dyn io::Write) -> Result<(), Failure> {
+    pub(crate) fn copy(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+        write: &mut dyn io::Write,
+    ) -> Result<(), Failure> {
         self.runtime.block_on(async {
-            let response = self.send(Method::GET, path, &[], None::<&()>, DEADLINE_LONG).await?;
+            let response = self.send(Method::GET, path, query, None::<&()>, DEADLINE_LONG).await?;
             let mut chunks = response.bytes_stream();
             while let Some(chunk) = chunks.next().await {
                 let chunk = chunk.map_err(|_broken| {
@@ -131,6 +160,27 @@ impl Client {
                 write.write_all(&chunk).map_err(|error| crate::output::output_failed(&error))?;
             }
             Ok(())
+        })
+    }
+
+    /// Sends a file as it is read.
+    pub(crate) fn upload<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+        file: fs::File,
+    ) -> Result<T, Failure> {
+        let file = tokio::fs::File::from_std(file);
+        let chunks = stream::try_unfold(file, |mut file| async move {
+            let mut chunk = Vec::with_capacity(UPLOAD_BYTES);
+            let bytes = file.read_buf(&mut chunk).await?;
+            Ok::<_, io::Error>((bytes > 0).then_some((chunk, file)))
+        });
+        let request = self.request(Method::POST, path, query, DEADLINE_LONG);
+        let request = request.body(reqwest::Body::wrap_stream(chunks));
+        self.runtime.block_on(async {
+            let response = self.sent(request).await?;
+            self.understood(response).await
         })
     }
 
@@ -144,13 +194,20 @@ impl Client {
     ) -> Result<T, Failure> {
         self.runtime.block_on(async {
             let response = self.send(method, path, query, body, deadline).await?;
-            let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
-            serde_json::from_slice(&bytes).map_err(|error| {
-                Failure::Refused(format!(
-                    "the answer of {} is not understood ({error}); is it a Pitcrew of another version?",
-                    self.server
-                ))
-            })
+            self.understood(response).await
+        })
+    }
+
+    async fn understood<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
+        let bytes = response
+            .bytes()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            Failure::Refused(format!(
+                "the answer of {} is not understood ({error}); is it a Pitcrew of another version?",
+                self.server
+            ))
         })
     }
 
@@ -162,17 +219,32 @@ impl Client {
         body: Option<&impl Serialize>,
         deadline: Duration,
     ) -> Result<Response, Failure> {
-        let mut request = self
+        let mut request = self.request(method, path, query, deadline);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        self.sent(request).await
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        deadline: Duration,
+    ) -> RequestBuilder {
+        let request = self
             .http
             .request(method, self.url(path, query))
             .timeout(deadline)
             .header("x-pitcrew-user", &self.by);
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
         }
-        if let Some(body) = body {
-            request = request.json(body);
-        }
+    }
+
+    async fn sent(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let response = request
             .send()
             .await
@@ -208,14 +280,17 @@ impl Client {
 
     async fn problem(&self, response: Response) -> Failure {
         let status = response.status();
-        let problem = response.json::<Problem>().await;
-        let Ok(problem) = problem else {
-            return Failure::Refused(format!(
-                "{} answers {status}, not as a Pitcrew does; name another server: `--server URL`",
-                self.server
-            ));
+        let told = response.json::<Told>().await;
+        let detail = match told {
+            Ok(Told::Problem(problem)) => with_local_times(&problem.detail),
+            Ok(Told::Prometheus { error }) => error,
+            Err(_other) => {
+                return Failure::Refused(format!(
+                    "{} answers {status}, not as a Pitcrew does; name another server: `--server URL`",
+                    self.server
+                ));
+            }
         };
-        let detail = with_local_times(&problem.detail);
         match status {
             StatusCode::BAD_REQUEST
             | StatusCode::UNPROCESSABLE_ENTITY

@@ -21,7 +21,7 @@ use crate::{
 pub(crate) fn verify(options: &LedgerOptions, general: &General) -> Answered {
     let verified = match &options.data {
         Some(directory) => verify_files(directory)?,
-        None => Client::new(general)?.get_long(&["ledger", "verify"])?,
+        None => Client::new(general)?.get_long(&["ledger", "verify"], &[])?,
     };
     if general.json {
         print_json(&verified)?;
@@ -86,7 +86,7 @@ pub(crate) fn export(options: &LedgerOptions, general: &General) -> Answered {
                 _ => Failure::Refused(error.to_string()),
             })?;
         }
-        None => Client::new(general)?.copy(&["ledger", "export"], &mut stdout)?,
+        None => Client::new(general)?.copy(&["ledger", "export"], &[], &mut stdout)?,
     }
     stdout.flush().map_err(|error| output_failed(&error))?;
     Ok(Answer::Yes)

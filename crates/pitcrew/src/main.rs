@@ -14,8 +14,10 @@ mod hosts;
 mod init;
 mod ledger;
 mod look;
+mod metrics;
 mod output;
 mod person;
+mod query;
 mod replay;
 mod serve;
 mod simulate;
@@ -26,7 +28,7 @@ mod words;
 
 use std::process::ExitCode;
 
-use arguments::{Arguments, Command, LedgerCommand};
+use arguments::{Arguments, Command, LedgerCommand, MetricsCommand};
 use clap::Parser;
 use failure::{Answered, report_panics};
 
@@ -79,6 +81,10 @@ fn run(arguments: Arguments) -> Answered {
             ledger::move_to_database(&options, &general)
         }
         Command::Ledger(LedgerCommand::Export(files)) => ledger::export(&files, &general),
+        Command::Query(options) => query::query(&options, &general),
+        Command::Metrics(MetricsCommand::Import(options)) => metrics::import(options, &general),
+        Command::Metrics(MetricsCommand::Export(options)) => metrics::export(options, &general),
+        Command::Metrics(MetricsCommand::Backup { name }) => metrics::backup(name, &general),
         Command::Replay(options) => replay::replay(&options, &general),
         Command::Schema(options) => about::schema(&options),
         Command::Completions { shell } => about::completions(shell),

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use pitcrew_server::{Options, Ready, RecordingError, ServeError};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -14,12 +15,14 @@ use crate::{
 
 pub(crate) fn serve(options: ServeOptions) -> Answered {
     start_logging(&options.log)?;
+    raise_descriptors();
     let runtime = runtime()?;
     let options = Options {
         configuration: options.config,
         listen: options.listen,
         data: options.data,
         record: options.record,
+        memory_bytes: options.memory,
     };
     let served = runtime.block_on(Box::pin(pitcrew_server::serve(options, say_ready)));
     // What still runs, a slow command for instance, is not waited for: it lives on or is found out about later.
@@ -27,6 +30,26 @@ pub(crate) fn serve(options: ServeOptions) -> Answered {
     match served {
         Ok(()) => Ok(Answer::Yes),
         Err(error) => Err(failure(&error)),
+    }
+}
+
+/// Descriptors for that many agents; a limit beyond would only slow down programs that close all they could have.
+const DESCRIPTORS: u64 = 1 << 17;
+
+/// Each agent and each test in flight takes one, and the usual soft limit of 1,024 is for programs that call `select`.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let reachable = limit
+        .maximum
+        .map_or(DESCRIPTORS, |most| most.min(DESCRIPTORS));
+    if limit.current.is_some_and(|current| current < reachable) {
+        let raised = Rlimit {
+            current: Some(reachable),
+            ..limit
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "failed to raise the limit of open descriptors");
+        }
     }
 }
 

@@ -98,6 +98,11 @@ pub fn text(value: &str, out: &mut String) {
     out.push('"');
 }
 
+/// A number as text, without quotes.
+pub fn number(value: f64) -> String {
+    number::api(value)
+}
+
 /// Seconds since the epoch, with three digits behind the point where any is needed.
 pub fn time(time_ms: i64, out: &mut String) {
     let (seconds, millis) = (

@@ -117,4 +117,15 @@ pub trait Storage {
         selection: &Selection<'_>,
         take: &mut dyn FnMut(Found) -> ControlFlow<()>,
     ) -> Result<(), StorageError>;
+
+    /// As [`Storage::select`], for an aggregation that looks at these labels only: a store may leave out all others, and
+    /// then several series have the same.
+    fn select_for(
+        &self,
+        selection: &Selection<'_>,
+        _labels: &[&str],
+        take: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        self.select(selection, take)
+    }
 }

@@ -3,7 +3,7 @@
 //!
 //! Additions are free; a member that is here stays and keeps its meaning.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use pitcrew_model::{
     Case, CaseId, Evidence, ObserverName, OrderId, OrderState, Record, Scope, TargetId, TestName,
@@ -190,6 +190,30 @@ pub struct OrderRequest {
     pub why: String,
 }
 
+/// One page that is scraped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScrapeStatus {
+    pub scrape: String,
+    pub target: TargetId,
+    pub url: String,
+    /// Of all its series.
+    pub labels: BTreeMap<String, String>,
+    /// Absent before the first time.
+    pub last_at: Option<Timestamp>,
+    pub took_seconds: Option<f64>,
+    pub samples: Option<u64>,
+    /// What was wrong the last time.
+    pub error: Option<String>,
+}
+
+impl ScrapeStatus {
+    /// `SCRAPE/TARGET`
+    #[must_use]
+    pub fn key(&self) -> String {
+        format!("{}/{}", self.scrape, self.target)
+    }
+}
+
 /// A host that has been here, by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostStatus {
@@ -328,9 +352,9 @@ pub struct AlertGroup {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
     pub status: AlertStatus,
-    pub labels: std::collections::BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
     #[serde(default)]
-    pub annotations: std::collections::BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -25,6 +25,7 @@ use crate::{
     metrics::Metrics,
     recorder::{Batch, Reply, Work},
     recording::{Decided, Recording},
+    telemetry::scrape::Heard,
 };
 
 type Question = Box<dyn FnOnce(&Engine, Timestamp) + Send>;
@@ -132,6 +133,8 @@ pub(crate) struct Core {
     pub(crate) messages: mpsc::Receiver<Message>,
     pub(crate) inbox: Inbox,
     pub(crate) ledger: mpsc::Sender<Work>,
+    /// Where discovery and configuration are followed for metrics.
+    pub(crate) scrapes: tokio::sync::mpsc::UnboundedSender<Heard>,
     pub(crate) errands: Errands,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) draining: bool,
@@ -219,9 +222,14 @@ impl Core {
             engine,
             interlock,
             draining,
+            scrapes,
             ..
         } = self;
         interlock.note(now, &event);
+        if let Some(heard) = Heard::of(&event) {
+            // They end before the engine does, and then nobody needs to know.
+            scrapes.send(heard).ok();
+        }
         let effects = engine.handle(now, event, &mut |now, order| {
             if *draining {
                 return vec![stopping(order)];

@@ -29,12 +29,14 @@ use crate::{
     recorder::Records,
     remembered::Remembered,
     standing::Standing,
+    telemetry::Telemetry,
     warming::Warming,
 };
 
 pub(crate) struct Following {
     pub(crate) directory: PathBuf,
     pub(crate) settings: ServerSettings,
+    pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) clock: Clock,
     pub(crate) inbox: Inbox,
     pub(crate) records: Records,
@@ -212,6 +214,9 @@ impl Following {
             &self.settings,
             &loaded.production.server,
         ));
+        if loaded.production.metrics != *self.telemetry.settings() {
+            warnings.push("a change of `metrics` takes effect at the next start".to_owned());
+        }
         for warning in &warnings {
             tracing::warn!("{warning}");
         }

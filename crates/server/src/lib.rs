@@ -28,6 +28,7 @@ mod settings;
 mod standing;
 mod stands;
 mod store;
+mod telemetry;
 mod turns;
 mod warming;
 

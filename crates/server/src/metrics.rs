@@ -13,6 +13,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::telemetry::{Counts, Told};
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct VerdictLabel {
     verdict: String,
@@ -51,8 +53,31 @@ struct VersionLabel {
     version: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndingLabel {
+    ending: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ScrapeLabel {
+    result: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ServiceLabel {
+    service: String,
+}
+
 pub(crate) struct Metrics {
     registry: Registry,
+    /// Where each answer is kept; nowhere in a server that follows.
+    told: Option<Told>,
+    cases_closed: Family<EndingLabel, Counter>,
+    holds: Family<ReasonLabel, Counter>,
+    breakers: Family<ServiceLabel, Gauge>,
+    held: Family<ServiceLabel, Gauge>,
+    on_hold: Family<ServiceLabel, Gauge>,
+    scrapes: Family<ScrapeLabel, Gauge>,
     observations: Family<VerdictLabel, Counter>,
     orders: Family<OrderLabels, Counter>,
     cases: Family<PhaseLabel, Gauge>,
@@ -76,15 +101,30 @@ pub(crate) struct Scraped {
     pub(crate) services: Vec<ServiceStatus>,
     /// Open cases by the name of their phase.
     pub(crate) cases: Vec<(&'static str, u64)>,
+    /// Pages that were read the last time, and all.
+    pub(crate) scrapes: (usize, usize),
     pub(crate) missed_rounds: u64,
     pub(crate) events_waiting: usize,
     pub(crate) ready: bool,
 }
 
 impl Metrics {
+    #[cfg(test)]
     pub(crate) fn new() -> Self {
+        Self::beside(&Counts::default(), None)
+    }
+
+    /// With what the metrics store counts of itself.
+    pub(crate) fn beside(counts: &Counts, told: Option<Told>) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("pitcrew"),
+            told,
+            cases_closed: Family::default(),
+            holds: Family::default(),
+            breakers: Family::default(),
+            held: Family::default(),
+            on_hold: Family::default(),
+            scrapes: Family::default(),
             observations: Family::default(),
             orders: Family::default(),
             cases: Family::default(),
@@ -104,6 +144,7 @@ impl Metrics {
             order_given_seconds: Histogram::new([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 1.0]),
         };
         metrics.register();
+        counts.register(&mut metrics.registry);
         metrics
     }
 
@@ -120,6 +161,36 @@ impl Metrics {
             self.orders.clone(),
         );
         registry.register("cases_open", "Open cases", self.cases.clone());
+        registry.register(
+            "cases_closed",
+            "Closed cases, by how they ended",
+            self.cases_closed.clone(),
+        );
+        registry.register(
+            "holds",
+            "Orders that were wanted and held back, by the limit that held them",
+            self.holds.clone(),
+        );
+        registry.register(
+            "breakers_tripped",
+            "Scopes of a service whose breaker has tripped",
+            self.breakers.clone(),
+        );
+        registry.register(
+            "cases_held",
+            "Open cases of a service that something holds back",
+            self.held.clone(),
+        );
+        registry.register(
+            "targets_on_hold",
+            "Targets of a service under a person's hand",
+            self.on_hold.clone(),
+        );
+        registry.register(
+            "scrape_targets",
+            "Pages that are scraped, by the last result",
+            self.scrapes.clone(),
+        );
         registry.register("targets", "Targets of a service", self.targets.clone());
         registry.register("notices", "Notices to people", self.notices.clone());
         registry.register(
@@ -175,6 +246,9 @@ impl Metrics {
     }
 
     pub(crate) fn count_observations(&self, observations: &[Observation]) {
+        if let Some(told) = &self.told {
+            told.tell(observations);
+        }
         for observation in observations {
             let verdict = observation.verdict.to_string();
             self.observations
@@ -198,6 +272,16 @@ impl Metrics {
                         delivered: delivered.to_string(),
                     };
                     self.notices.get_or_create(&labels).inc();
+                }
+                Fact::Closed { ending, .. } => {
+                    let ending = ending.to_string().replace([' ', '-'], "_");
+                    self.cases_closed
+                        .get_or_create(&EndingLabel { ending })
+                        .inc();
+                }
+                Fact::Held { hold, .. } => {
+                    let reason = hold.name().to_owned();
+                    self.holds.get_or_create(&ReasonLabel { reason }).inc();
                 }
                 _ => {}
             }
@@ -227,8 +311,28 @@ impl Metrics {
 
     pub(crate) fn text(&self, scraped: &Scraped) -> Result<String, std::fmt::Error> {
         self.targets.clear();
+        for family in [&self.breakers, &self.held, &self.on_hold] {
+            family.clear();
+        }
         for service in &scraped.services {
             self.set_targets(service);
+            let labels = ServiceLabel {
+                service: service.name.to_string(),
+            };
+            let tripped = i64::try_from(service.breakers.len()).unwrap_or(i64::MAX);
+            self.breakers.get_or_create(&labels).set(tripped);
+            let held = i64::from(service.held);
+            self.held.get_or_create(&labels).set(held);
+            let on_hold = i64::from(service.on_hold);
+            self.on_hold.get_or_create(&labels).set(on_hold);
+        }
+        let (read, all) = scraped.scrapes;
+        for (result, count) in [("read", read), ("failing", all - read)] {
+            let labels = ScrapeLabel {
+                result: result.to_owned(),
+            };
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.scrapes.get_or_create(&labels).set(count);
         }
         self.cases.clear();
         for (phase, count) in &scraped.cases {

@@ -34,7 +34,10 @@ use crate::{
     feed::Feed,
     fleet::{self, Fleet, Surroundings},
     following::Following,
-    http::{Desk, Guard, Listening, Place, REQUESTED_TESTS_MAX, Readers, listen},
+    http::{
+        Decoding, Desk, Guard, Listening, Place, Prometheus, REQUESTED_TESTS_MAX, Readers,
+        keep_own_metrics, listen,
+    },
     kept::Kept,
     leadership::Leadership,
     metrics::Metrics,
@@ -45,6 +48,10 @@ use crate::{
     serve::ServeError,
     standing::Standing,
     store::Store,
+    telemetry::{
+        Telemetry, Told,
+        scrape::{Board, Scrapes},
+    },
 };
 
 pub(crate) struct Parts {
@@ -52,6 +59,7 @@ pub(crate) struct Parts {
     pub(crate) settings: ServerSettings,
     pub(crate) configuration: ConfigurationStatus,
     pub(crate) clock: Clock,
+    pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) record: Option<RecordFile>,
     pub(crate) store: Store,
     pub(crate) kept: Kept,
@@ -123,6 +131,7 @@ impl Running {
             settings,
             configuration,
             clock,
+            telemetry,
             record,
             mut store,
             kept,
@@ -135,7 +144,14 @@ impl Running {
         let start = tokio::task::block_in_place(|| store.remembered(clock.now()))?;
         let (installation, fence) = (start.installation.clone(), start.fence);
         let leadership = Arc::new(Leadership::new(fence, store.is_led().then_some(began)));
-        let metrics = Arc::new(Metrics::new());
+        let roster = Arc::new(Roster::default());
+        let counts = telemetry.counts();
+        let told = Told::start(
+            Arc::clone(&telemetry),
+            Arc::clone(&roster),
+            counts.dropped.clone(),
+        );
+        let metrics = Arc::new(Metrics::beside(counts, Some(told)));
         let (recording, record_thread) = begin_record(record, &start, &metrics)?;
         let Brain { engine, interlock } = Brain::start(start.at, start.birth(), start.rows);
         let supervisor = match supervisor {
@@ -148,7 +164,6 @@ impl Running {
         let (work, works) = mpsc::channel();
         let (stopping, is_stopping) = watch::channel(false);
         let (notices, noticed) = tokio::sync::mpsc::unbounded_channel();
-        let roster = Arc::new(Roster::default());
         let feed = Arc::new(Feed::new());
         let standing = Arc::new(Standing::new(
             installation.clone(),
@@ -167,7 +182,14 @@ impl Running {
             Arc::new(move || clock_reading.now());
 
         let processes = Arc::new(Processes(supervisor.clone()));
-        let scheduler = start_scheduler(&settings, &processes, &read_clock, &inbox, &metrics);
+        let prometheus = Prometheus::new(Arc::clone(&telemetry));
+        let scheduler = start_scheduler(
+            &settings,
+            tools(&processes, &prometheus),
+            &read_clock,
+            &inbox,
+            &metrics,
+        );
         let around = Surroundings {
             clock: clock.clone(),
             inbox: inbox.clone(),
@@ -205,6 +227,10 @@ impl Running {
             is_stopping.clone(),
         );
         let (remembered, roll) = Remembered::open(kept);
+        let board = Arc::new(Board::default());
+        let (scrapes, heard) = tokio::sync::mpsc::unbounded_channel();
+        let scraping = Scrapes::new(Arc::clone(&telemetry), Arc::clone(&board)).follow(heard);
+        let scraping = tokio::spawn(scraping);
 
         let core = Core {
             engine,
@@ -213,6 +239,7 @@ impl Running {
             messages,
             inbox: inbox.clone(),
             ledger: work,
+            scrapes,
             errands: Errands {
                 scheduler: scheduler.clone(),
                 roster: Arc::clone(&roster),
@@ -248,6 +275,7 @@ impl Running {
             to_accept,
             directory,
             settings: settings.clone(),
+            telemetry: Arc::clone(&telemetry),
             clock: clock.clone(),
             inbox: inbox.clone(),
             records: records.clone(),
@@ -271,10 +299,14 @@ impl Running {
             roster,
             fleet,
             metrics,
+            tools: Arc::new(tools(&processes, &prometheus)),
+            prometheus,
+            telemetry,
+            decoding: Decoding::default(),
+            board,
             feed,
             readers: Readers::new(Arc::clone(&place)),
             long_readers: Readers::new(place),
-            tools: Arc::new(Tools::new(processes)),
             scheduler,
             overview: Arc::default(),
             requested_tests: Arc::new(Semaphore::new(REQUESTED_TESTS_MAX)),
@@ -294,7 +326,7 @@ impl Running {
             ledger_thread,
             record_thread,
             delivering,
-            tasks: vec![settling],
+            tasks: vec![settling, scraping],
             own_agent,
             listening: None,
         })
@@ -318,6 +350,8 @@ impl Running {
     ) {
         let guard = Guard::new(listen_on, token);
         let desk = self.desk.clone();
+        let keeping = keep_own_metrics(desk.clone(), listen_on.to_string());
+        self.tasks.push(tokio::spawn(keeping));
         let (tools, scheduler) = (Arc::clone(&desk.tools), desk.scheduler.clone());
         let (inbox, standing) = (desk.inbox.clone(), Arc::clone(&desk.standing));
         self.listening = Some(listen(listener, guard, desk, self.stopping.subscribe()));
@@ -408,14 +442,19 @@ impl Running {
     }
 }
 
+/// What the server's own tests share.
+fn tools(processes: &Arc<Processes>, prometheus: &Prometheus) -> Tools {
+    let processes = Arc::clone(processes) as Arc<dyn pitcrew_probe::ProcessStates>;
+    Tools::new(processes).measuring(Arc::new(prometheus.clone()))
+}
+
 fn start_scheduler(
     settings: &ServerSettings,
-    processes: &Arc<Processes>,
+    tools: Tools,
     clock: &Arc<dyn Fn() -> Timestamp + Send + Sync>,
     inbox: &Inbox,
     metrics: &Arc<Metrics>,
 ) -> Scheduler {
-    let tools = Tools::new(Arc::clone(processes) as Arc<dyn pitcrew_probe::ProcessStates>);
     let (inbox, metrics) = (inbox.clone(), Arc::clone(metrics));
     let observer = control::local_observer();
     Scheduler::start(

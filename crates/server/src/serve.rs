@@ -87,7 +87,7 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), S
         running.follow(hangups()?);
         server.ended().await;
         running.stop().await;
-        tracing::info!("stopped");
+        server.close();
         return Ok(());
     };
     let database = settings::database(postgres)?;
@@ -117,7 +117,7 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), S
         let Some(by) = deposed_by else { break };
         tracing::error!("another server leads: {by}; this one follows from now on");
     }
-    tracing::info!("stopped");
+    server.close();
     Ok(())
 }
 

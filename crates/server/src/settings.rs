@@ -18,6 +18,8 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// Where to record everything that enters the engine.
     pub record: Option<PathBuf>,
+    /// What the metrics store may take, instead of `metrics.memory`.
+    pub memory_bytes: Option<u64>,
 }
 
 impl Options {

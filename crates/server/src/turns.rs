@@ -24,6 +24,7 @@ use crate::{
     serve::{Ready, ServeError},
     settings::{self, Options},
     store::Store,
+    telemetry::Telemetry,
 };
 
 pub(crate) struct Server {
@@ -33,6 +34,8 @@ pub(crate) struct Server {
     production: Arc<Production>,
     warnings: Vec<String>,
     clock: Clock,
+    /// From the first turn on.
+    telemetry: Option<Arc<Telemetry>>,
     signals: Signals,
     /// Closed as soon as the server stops.
     listener: Option<Arc<TcpListener>>,
@@ -42,6 +45,8 @@ pub(crate) struct Server {
     /// Opened at the start, so that a mistake is told then; later ones by their path.
     record: Option<RecordFile>,
     record_at: Option<PathBuf>,
+    /// For metrics, from the command line.
+    memory_bytes: Option<u64>,
     pub(crate) supervisor: Option<Supervisor>,
     pub(crate) own_fences: BTreeSet<u64>,
 }
@@ -76,6 +81,7 @@ impl Server {
             production: Arc::new(loaded.production),
             warnings,
             clock: Clock::start(),
+            telemetry: None,
             signals,
             listener: Some(Arc::new(listener)),
             listen,
@@ -83,6 +89,7 @@ impl Server {
             token,
             record,
             record_at: options.record,
+            memory_bytes: options.memory_bytes,
             supervisor: None,
             own_fences: BTreeSet::new(),
         };
@@ -94,6 +101,30 @@ impl Server {
         self.signals.ended().await;
         self.listener = None;
         self.agents = None;
+    }
+
+    /// The metrics store is the process', whoever leads. It is opened once the data directory is known to be its own.
+    fn telemetry(&mut self) -> Result<Arc<Telemetry>, ServeError> {
+        if let Some(telemetry) = &self.telemetry {
+            return Ok(Arc::clone(telemetry));
+        }
+        let started = tokio::task::block_in_place(|| {
+            Telemetry::start(
+                &self.settings.data.join("metrics"),
+                &self.production.metrics,
+                self.memory_bytes,
+                self.clock.clone(),
+            )
+        })?;
+        Ok(Arc::clone(self.telemetry.insert(started)))
+    }
+
+    /// What was measured is on the disk when this returns.
+    pub(crate) fn close(self) {
+        if let Some(telemetry) = self.telemetry {
+            tokio::task::block_in_place(|| telemetry.stop());
+        }
+        tracing::info!("stopped");
     }
 
     fn configuration(&self) -> ConfigurationStatus {
@@ -117,6 +148,7 @@ impl Server {
             production: Arc::clone(&self.production),
             configuration: self.configuration(),
             clock: self.clock.clone(),
+            telemetry: self.telemetry()?,
             listener: self.doors(),
             listen: self.listen,
             agents: self.agents.clone(),
@@ -180,6 +212,7 @@ impl Server {
             settings: self.settings.clone(),
             configuration: self.configuration(),
             clock: self.clock.clone(),
+            telemetry: self.telemetry()?,
             record,
             store,
             kept,

@@ -6,7 +6,7 @@
 use pitcrew_promql::labels::Labels;
 
 use crate::{
-    batch::{Accepted, Batch, IncomingExemplar, RawLabels, Reason},
+    batch::{Accepted, Batch, IncomingExemplar, RawLabels, Reason, Value},
     error::Error,
     find::Finder,
     head::row::Placed,
@@ -45,13 +45,6 @@ impl Writer {
         }
     }
 
-    /// Puts a catalogue of all series in place of the one there is.
-    pub(crate) fn replace_catalogue(&mut self, records: &[u8]) -> Result<(), Error> {
-        self.wal.replace_catalogue(records)?;
-        self.unwritten.clear();
-        Ok(())
-    }
-
     /// Writes all that was prepared; on failure nothing of it counts.
     fn log(&mut self) -> Result<(), Error> {
         self.segment.clear();
@@ -71,9 +64,18 @@ impl Store {
     /// Takes samples. When it returns, what it says was taken survives the death of this process; after
     /// [`Store::sync`] a power cut, too. One bad series never spoils the others.
     pub fn append(&self, batch: &Batch<'_>, now_ms: i64) -> Result<Accepted, Error> {
+        self.take(batch, self.options.past_ms, now_ms)
+    }
+
+    /// As [`Store::append`], but takes samples of any age that is not yet to be deleted: history from elsewhere.
+    pub fn backfill(&self, batch: &Batch<'_>, now_ms: i64) -> Result<Accepted, Error> {
+        self.take(batch, self.options.retention_ms, now_ms)
+    }
+
+    fn take(&self, batch: &Batch<'_>, past_ms: i64, now_ms: i64) -> Result<Accepted, Error> {
         let mut writer = lock(&self.writer);
         let mut accepted = Accepted::default();
-        self.prepare(&mut writer, batch, now_ms, &mut accepted)?;
+        self.prepare(&mut writer, batch, past_ms, now_ms, &mut accepted)?;
         writer.log()?;
         let mut head = write(&self.head);
         for LoggedSample {
@@ -102,6 +104,7 @@ impl Store {
         &self,
         writer: &mut Writer,
         batch: &Batch<'_>,
+        past_ms: i64,
         now_ms: i64,
         accepted: &mut Accepted,
     ) -> Result<(), Error> {
@@ -124,7 +127,7 @@ impl Store {
             &mut writer.unwritten,
         );
         let judge = Judge {
-            oldest_ms: now_ms.saturating_sub(self.options.past_ms),
+            oldest_ms: now_ms.saturating_sub(past_ms),
             newest_ms: now_ms.saturating_add(self.options.future_ms),
         };
         for sample in batch.samples {
@@ -137,7 +140,10 @@ impl Store {
                 })
             });
             match logged {
-                Ok(logged) => writer.samples.push(logged),
+                Ok(logged) => {
+                    accepted.histograms += u64::from(matches!(sample.value, Value::Histogram(_)));
+                    writer.samples.push(logged);
+                }
                 Err(reason) => {
                     self.note_refusal(batch.source, &reason, sample.timestamp_ms);
                     let refused = &mut accepted.refused;

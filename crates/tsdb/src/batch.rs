@@ -3,7 +3,7 @@
 //! A decoder hands over those bytes as they are. Only for bytes the store hasn't seen does it ask for the labels
 //! they stand for; for all others nothing is parsed.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use pitcrew_promql::{histogram::FloatHistogram, labels::Labels};
 
@@ -143,6 +143,8 @@ pub struct Accepted {
     pub samples: u64,
     /// Samples that were there already, with the same value or another: the first one stays.
     pub duplicates: u64,
+    /// How many of both are histograms.
+    pub histograms: u64,
     /// Series that hadn't been seen.
     pub new_series: u64,
     /// Exemplars that are stored.
@@ -156,6 +158,8 @@ pub struct Accepted {
 pub struct Refused {
     /// How many samples and exemplars.
     pub count: u64,
+    /// The same by [`Reason::name`].
+    pub by_reason: BTreeMap<&'static str, u64>,
     /// The first few of them.
     pub examples: Vec<Refusal>,
 }
@@ -187,9 +191,25 @@ impl Refused {
 
     pub(crate) fn add(&mut self, reason: Reason, series: impl FnOnce() -> String) {
         self.count += 1;
+        *self.by_reason.entry(reason.name()).or_default() += 1;
         if self.examples.len() < Self::EXAMPLES_MAX {
             let series = series();
             self.examples.push(Refusal { series, reason });
+        }
+    }
+}
+
+impl Reason {
+    /// In one word, for counting.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Reason::BadLabels(_) => "labels",
+            Reason::BadHistogram(_) => "histogram",
+            Reason::TooOld { .. } => "too_old",
+            Reason::TooNew { .. } => "too_new",
+            Reason::SeriesLimit { .. } => "series_limit",
+            Reason::SourceLimit { .. } => "source_limit",
+            Reason::Memory { .. } => "memory",
         }
     }
 }

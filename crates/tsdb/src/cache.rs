@@ -57,9 +57,38 @@ impl Cache {
         }
         // Two queries may load the same block at once: better than one waiting for the other's disk.
         let loaded = Arc::new(load()?);
-        let bytes = loaded.bytes() + 64;
-        lock(&self.generations).add(key, (loaded.clone(), bytes), self.bytes_max);
+        self.add(key, loaded.clone());
         Ok(loaded)
+    }
+
+    /// The same, but keeps what was loaded only if it is among the `left` bytes.
+    pub(crate) fn get_within<T: Decoded, E>(
+        &self,
+        key: BlockKey,
+        left: &mut usize,
+        load: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Arc<T>, E> {
+        if let Some(found) = self.find(key)
+            && let Ok(found) = found.downcast()
+        {
+            return Ok(found);
+        }
+        let loaded = Arc::new(load()?);
+        if let Some(rest) = left.checked_sub(loaded.bytes()) {
+            *left = rest;
+            self.add(key, loaded.clone());
+        }
+        Ok(loaded)
+    }
+
+    fn add<T: Decoded>(&self, key: BlockKey, loaded: Arc<T>) {
+        let bytes = loaded.bytes() + 64;
+        lock(&self.generations).add(key, (loaded, bytes), self.bytes_max);
+    }
+
+    /// What one query may add at most: four of them don't push each other out.
+    pub(crate) fn share_of_one(&self) -> usize {
+        self.bytes_max / 8
     }
 
     fn find(&self, key: BlockKey) -> Option<Arc<dyn Any + Send + Sync>> {

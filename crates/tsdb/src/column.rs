@@ -14,7 +14,7 @@ use pitcrew_promql::{
 
 use crate::blob::Blob;
 
-/// Samples of one series from one place, ascending by time.
+/// Samples of one series from one place, ascending by time, at least one.
 #[derive(Debug, Clone)]
 pub(crate) struct Piece {
     pub(crate) times: Arc<[i64]>,
@@ -63,19 +63,18 @@ impl Joined {
 
 /// One series of its pieces.
 pub(crate) fn series(labels: Labels, mut pieces: Vec<Piece>, joined: &mut Joined) -> Series {
-    pieces.retain(|piece| !piece.times.is_empty());
-    let spans = pieces
-        .iter()
-        .map(|piece| (piece.times[0], piece.times.last().copied()));
-    let follow =
-        |spans: &[(i64, Option<i64>)]| spans.windows(2).all(|pair| pair[0].1 < Some(pair[1].0));
-    let mut spans: Vec<(i64, Option<i64>)> = spans.collect();
-    if !follow(&spans) {
-        spans.sort_unstable();
-        if !follow(&spans) {
+    let follow = |pieces: &[Piece]| {
+        let pairs = pieces.windows(2);
+        let mut bounds = pairs.map(|pair| (pair[0].times.last(), pair[1].times.first()));
+        bounds.all(|(last, first)| last < first)
+    };
+    if !follow(&pieces) {
+        let mut sorted = pieces.clone();
+        sorted.sort_by_key(|piece| piece.times[0]);
+        if !follow(&sorted) {
             return mixed(labels, pieces);
         }
-        pieces.sort_by_key(|piece| piece.times[0]);
+        pieces = sorted;
     }
     let only_floats = pieces
         .iter()
@@ -88,6 +87,7 @@ pub(crate) fn series(labels: Labels, mut pieces: Vec<Piece>, joined: &mut Joined
         |piece| matches!(&piece.values, PieceValues::Floats { starts, .. } if !starts.is_empty()),
     );
     let (mut values, mut starts) = (Vec::new(), Vec::new());
+    let count = timestamps.len();
     for piece in pieces {
         let PieceValues::Floats {
             values: more,
@@ -103,6 +103,7 @@ pub(crate) fn series(labels: Labels, mut pieces: Vec<Piece>, joined: &mut Joined
         }
         if values.is_empty() {
             values = more;
+            values.reserve_exact(count - values.len());
         } else {
             values.extend(more);
         }

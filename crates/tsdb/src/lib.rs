@@ -38,6 +38,7 @@ mod blob;
 mod bytes;
 mod cache;
 mod canonical;
+mod cardinality;
 mod column;
 mod error;
 mod exemplars;
@@ -63,6 +64,7 @@ pub use batch::{
     Accepted, Batch, IncomingExemplar, LabelsOf, Metadata, RawLabels, Reason, Refusal, Refused,
     Sample, Value, key_of, labels_of_key,
 };
+pub use cardinality::Cardinality;
 pub use error::Error;
 pub use exemplars::Exemplar;
 pub use list::Listing;

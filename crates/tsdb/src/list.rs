@@ -105,7 +105,7 @@ impl Store {
                 part: &part,
                 cache: &self.cache,
             };
-            let found = terms.values(name, &mut |value, _| {
+            let found = terms.values(name, None, &mut |value, _| {
                 values.insert(value.to_owned());
                 Ok(true)
             });
@@ -137,7 +137,7 @@ impl Store {
         selection: &Selection<'_>,
         each: &mut dyn FnMut(&Labels) -> ControlFlow<()>,
     ) -> Vec<String> {
-        let mut finding = Finding::new(self, selection);
+        let mut finding = Finding::new(self, selection, None);
         while let Some(labels) = finding.next_labels() {
             if each(&labels).is_break() {
                 break;
@@ -177,7 +177,7 @@ impl Store {
             match listed.last_mut() {
                 Some((known, _, exemplars)) if *known == number => exemplars.push(exemplar),
                 _ => {
-                    let labels = head.table.labels(head.table.known(number));
+                    let labels = head.table.labels(head.table.known(number), None);
                     listed.push((number, labels, vec![exemplar]));
                 }
             }

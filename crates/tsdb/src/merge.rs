@@ -134,7 +134,7 @@ impl Merge {
     pub(crate) fn step(&mut self, cache: &Cache) -> Result<bool, Error> {
         let sources = self.sources.iter();
         let mut readers: Vec<PartReader<'_>> = sources
-            .map(|part| PartReader::new(part.clone(), cache))
+            .map(|part| Ok(PartReader::new(part.clone(), cache)?.without_caching()))
             .collect::<Result<_, _>>()?;
         let mut samples = 0;
         while samples < STEP_SAMPLES {
@@ -248,17 +248,16 @@ fn write_series(
 ) -> Result<(), Error> {
     let mut columns = Vec::with_capacity(numbers.len());
     for ((source, _), number) in planned.from.iter().zip(numbers) {
-        columns.push(readers[*source].cells(*number)?);
+        columns.push(readers[*source].column(*number)?);
     }
     let first = &mut readers[planned.from[0].0];
     let labels = first.labels(numbers[0])?;
     let fingerprint = first.fingerprint(numbers[0])?;
     if planned.kind == Kind::Blobs {
-        let blob = |rank: usize, row: usize| match &*columns[rank].0 {
-            Chunk::Blobs(blobs) => blobs[columns[rank].1.start + row].clone(),
+        let blob = |rank: usize, row: usize| match &columns[rank] {
+            Chunk::Blobs(blobs) => blobs[row].clone(),
             Chunk::Floats { values, starts } => {
-                let cell = columns[rank].1.start + row;
-                blob::encode_float(values[cell], starts.get(cell).copied().unwrap_or(0))
+                blob::encode_float(values[row], starts.get(row).copied().unwrap_or(0))
             }
         };
         let blobs = cells.iter().map(|(_, rank, row)| blob(*rank, *row));
@@ -266,15 +265,14 @@ fn write_series(
     }
     let (mut values, mut starts) = (Vec::with_capacity(cells.len()), Vec::new());
     for (_, rank, row) in cells {
-        let (chunk, range) = &columns[*rank];
         if let Chunk::Floats {
             values: from,
             starts: from_starts,
-        } = &**chunk
+        } = &columns[*rank]
         {
-            values.push(from[range.start + row]);
+            values.push(from[*row]);
             if planned.kind == Kind::FloatsWithStarts {
-                starts.push(from_starts.get(range.start + row).copied().unwrap_or(0));
+                starts.push(from_starts.get(*row).copied().unwrap_or(0));
             }
         }
     }

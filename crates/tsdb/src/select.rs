@@ -27,19 +27,18 @@ impl Storage for Store {
         selection: &Selection<'_>,
         take: &mut dyn FnMut(Found) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
-        let mut finding = Finding::new(self, selection);
-        if finding.warn(take).is_break() {
-            return Ok(());
-        }
-        while let Some(series) = finding.next_series() {
-            if take(Found::Series(series)).is_break() {
-                return Ok(());
-            }
-        }
-        match finding.warn(take) {
-            // There is nothing left to say.
-            ControlFlow::Continue(()) | ControlFlow::Break(()) => Ok(()),
-        }
+        Finding::new(self, selection, None).give(take);
+        Ok(())
+    }
+
+    fn select_for(
+        &self,
+        selection: &Selection<'_>,
+        labels: &[&str],
+        take: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        Finding::new(self, selection, Some(labels)).give(take);
+        Ok(())
     }
 }
 
@@ -59,9 +58,25 @@ struct Entry {
     fingerprint: u128,
     /// Known when the head has it.
     labels: Option<Labels>,
-    /// Reader and number in its part.
-    places: Vec<(u32, u32)>,
+    /// Reader and number in its part: none for a series of the head alone, most have one.
+    first_place: Option<(u32, u32)>,
+    other_places: Vec<(u32, u32)>,
     head: Vec<Piece>,
+}
+
+impl Entry {
+    fn places(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.first_place
+            .into_iter()
+            .chain(self.other_places.iter().copied())
+    }
+
+    fn add_place(&mut self, place: (u32, u32)) {
+        match self.first_place {
+            None => self.first_place = Some(place),
+            Some(_) => self.other_places.push(place),
+        }
+    }
 }
 
 /// What a selection finds, series by series.
@@ -69,6 +84,8 @@ pub(crate) struct Finding<'a> {
     store: &'a Store,
     start_ms: i64,
     end_ms: i64,
+    /// Labels that are asked for; nothing where all are.
+    labels: Option<&'a [&'a str]>,
     readers: Vec<PartReader<'a>>,
     entries: std::vec::IntoIter<Entry>,
     joined: Joined,
@@ -78,12 +95,17 @@ pub(crate) struct Finding<'a> {
 }
 
 impl<'a> Finding<'a> {
-    pub(crate) fn new(store: &'a Store, selection: &Selection<'_>) -> Self {
+    pub(crate) fn new(
+        store: &'a Store,
+        selection: &Selection<'_>,
+        labels: Option<&'a [&'a str]>,
+    ) -> Self {
         let (start_ms, end_ms) = (selection.start_ms, selection.end_ms);
         let mut finding = Finding {
             store,
             start_ms,
             end_ms,
+            labels,
             readers: Vec::new(),
             entries: Vec::new().into_iter(),
             joined: Joined::default(),
@@ -94,7 +116,7 @@ impl<'a> Finding<'a> {
             .warnings
             .extend(lock(&store.losses).warnings(start_ms, end_ms));
         // The head first: what is sealed meanwhile is then in the parts, too, and one of both is left out.
-        let mut entries = from_head(&read(&store.head), selection);
+        let mut entries = from_head(&read(&store.head), selection, labels);
         let mut known = HashTable::with_capacity(entries.len());
         for (index, entry) in entries.iter().enumerate() {
             known.insert_unique(hash(entry.fingerprint), index, |index| {
@@ -119,7 +141,7 @@ impl<'a> Finding<'a> {
     ) -> Result<(), Error> {
         let cache = &self.store.cache;
         let found = postings::select(&PartTerms { part: &part, cache }, selection.matchers)?;
-        let mut reader = PartReader::new(part, cache)?;
+        let mut reader = PartReader::new(part, cache)?.with_labels(self.labels);
         let number = u32::try_from(self.readers.len()).unwrap_or(u32::MAX);
         for series in &found {
             let fingerprint = reader.fingerprint(series)?;
@@ -127,12 +149,13 @@ impl<'a> Finding<'a> {
                 entries[*index].fingerprint == fingerprint
             });
             match same.copied() {
-                Some(index) => entries[index].places.push((number, series)),
+                Some(index) => entries[index].add_place((number, series)),
                 None => {
                     entries.push(Entry {
                         fingerprint,
                         labels: None,
-                        places: vec![(number, series)],
+                        first_place: Some((number, series)),
+                        other_places: Vec::new(),
                         head: Vec::new(),
                     });
                     let added = entries.len() - 1;
@@ -144,6 +167,20 @@ impl<'a> Finding<'a> {
         }
         self.readers.push(reader);
         Ok(())
+    }
+
+    fn give(mut self, take: &mut dyn FnMut(Found) -> ControlFlow<()>) {
+        let mut all = || {
+            self.warn(take)?;
+            while let Some(series) = self.next_series() {
+                take(Found::Series(series))?;
+            }
+            self.warn(take)
+        };
+        // Whether everything was wanted is all the same.
+        match all() {
+            ControlFlow::Continue(()) | ControlFlow::Break(()) => {}
+        }
     }
 
     fn failed(&mut self, error: &Error) {
@@ -169,19 +206,19 @@ impl<'a> Finding<'a> {
     fn next_series(&mut self) -> Option<Series> {
         loop {
             let entry = self.entries.next()?;
-            let mut pieces = Vec::with_capacity(entry.places.len() + entry.head.len());
-            for (reader, series) in &entry.places {
-                match self.readers[*reader as usize].piece(*series, self.start_ms, self.end_ms) {
+            let mut pieces = Vec::with_capacity(1 + entry.other_places.len() + entry.head.len());
+            for (reader, series) in entry.places() {
+                match self.readers[reader as usize].piece(series, self.start_ms, self.end_ms) {
                     Ok(piece) => pieces.extend(piece),
                     Err(error) => self.failed(&error),
                 }
             }
-            pieces.extend(entry.head);
-            pieces.retain(|piece| !piece.times.is_empty());
-            if pieces.is_empty() {
+            if pieces.is_empty() && entry.head.is_empty() {
                 continue;
             }
-            if let Some(labels) = self.labels(entry.labels, &entry.places) {
+            let labels = self.labels_of(&entry);
+            pieces.extend(entry.head);
+            if let Some(labels) = labels {
                 return Some(column::series(labels, pieces, &mut self.joined));
             }
         }
@@ -192,27 +229,27 @@ impl<'a> Finding<'a> {
         loop {
             let entry = self.entries.next()?;
             let (start_ms, end_ms) = (self.start_ms, self.end_ms);
-            let in_part = entry.places.iter().any(|(reader, series)| {
-                let cluster = self.readers[*reader as usize].cluster_of(*series);
+            let in_part = entry.places().any(|(reader, series)| {
+                let cluster = self.readers[reader as usize].cluster_of(series);
                 cluster.is_ok_and(|(_, cluster)| {
                     cluster.min_ms <= end_ms && cluster.max_ms >= start_ms
                 })
             });
-            if !in_part && entry.head.iter().all(|piece| piece.times.is_empty()) {
+            if !in_part && entry.head.is_empty() {
                 continue;
             }
-            if let Some(labels) = self.labels(entry.labels, &entry.places) {
+            if let Some(labels) = self.labels_of(&entry) {
                 return Some(labels);
             }
         }
     }
 
-    fn labels(&mut self, known: Option<Labels>, places: &[(u32, u32)]) -> Option<Labels> {
-        if known.is_some() {
-            return known;
+    fn labels_of(&mut self, entry: &Entry) -> Option<Labels> {
+        if entry.labels.is_some() {
+            return entry.labels.clone();
         }
-        for (reader, series) in places {
-            match self.readers[*reader as usize].labels(*series) {
+        for (reader, series) in entry.places() {
+            match self.readers[reader as usize].labels(series) {
                 Ok(labels) => return Some(labels),
                 Err(error) => self.failed(&error),
             }
@@ -227,7 +264,7 @@ fn hash(fingerprint: u128) -> u64 {
     u64::from_le_bytes(bytes[..8].try_into().expect("eight of sixteen bytes"))
 }
 
-fn from_head(head: &Head, selection: &Selection<'_>) -> Vec<Entry> {
+fn from_head(head: &Head, selection: &Selection<'_>, labels: Option<&[&str]>) -> Vec<Entry> {
     let Ok(found) = postings::select(&head.table, selection.matchers);
     let mut reader = RowReader::default();
     let mut entries = Vec::new();
@@ -247,8 +284,9 @@ fn from_head(head: &Head, selection: &Selection<'_>) -> Vec<Entry> {
         if !pieces.is_empty() {
             entries.push(Entry {
                 fingerprint: series.fingerprint,
-                labels: Some(head.table.labels(series)),
-                places: Vec::new(),
+                labels: Some(head.table.labels(series, labels)),
+                first_place: None,
+                other_places: Vec::new(),
                 head: pieces,
             });
         }

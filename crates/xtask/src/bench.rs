@@ -15,11 +15,14 @@ use anyhow::{Context, ensure};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Only these: checks, reaction, engine, simulation, ledger, agents
+    /// Only these: checks, reaction, engine, simulation, ledger, agents, metrics
     sections: Vec<Section>,
     /// Seconds each measurement of the checks runs
     #[arg(long, default_value_t = 8)]
     seconds: u64,
+    /// Series of the metrics store and its peers, once for each number; 5000000 needs 16 GiB
+    #[arg(long, default_values_t = [10_000, 100_000, 1_000_000])]
+    series: Vec<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -30,6 +33,7 @@ enum Section {
     Simulation,
     Ledger,
     Agents,
+    Metrics,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -71,7 +75,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     if wanted(Section::Agents) {
         println!("== agents: 10,000 simulated hosts over TLS around one server, and a real agent");
-        let program = build(&["--package", "pitcrew"])?;
+        let program = build("dist", &["--package", "pitcrew"])?;
         let program = program
             .to_str()
             .context("where the program is, is no text")?;
@@ -80,6 +84,22 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "fleet",
             &[program],
         )?)?);
+    }
+    if wanted(Section::Metrics) {
+        println!(
+            "== metrics: the store beside Prometheus and VictoriaMetrics; CPU seconds of each server"
+        );
+        for series in &arguments.series {
+            // Beyond, Prometheus needs more memory than machines for development have.
+            let peers: &[&str] = if *series > 1_000_000 {
+                &["pitcrew", "victoria-metrics"]
+            } else {
+                &[]
+            };
+            let series = series.to_string();
+            let arguments = [&[series.as_str()], peers].concat();
+            show(&example("pitcrew-tsdb", "peers", &arguments)?);
+        }
     }
     Ok(())
 }
@@ -93,7 +113,7 @@ fn show(text: &str) {
 
 /// Builds and runs an example in release; what it prints.
 fn example(package: &str, name: &str, arguments: &[&str]) -> anyhow::Result<String> {
-    let program = build(&["--package", package, "--example", name])?;
+    let program = build("release", &["--package", package, "--example", name])?;
     println!(
         "   $ cargo run --release -p {package} --example {name} -- {}",
         arguments.join(" ")
@@ -110,12 +130,13 @@ fn example(package: &str, name: &str, arguments: &[&str]) -> anyhow::Result<Stri
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Builds one program in release; where it is.
-fn build(what: &[&str]) -> anyhow::Result<PathBuf> {
+/// Builds one program; where it is. Profile `dist` is what packages have.
+fn build(profile: &str, what: &[&str]) -> anyhow::Result<PathBuf> {
     let output = Command::new(env!("CARGO"))
         .args([
             "build",
-            "--release",
+            "--profile",
+            profile,
             "--locked",
             "--message-format",
             "json-render-diagnostics",

@@ -47,6 +47,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ("mmdebstrap", "/usr/bin/mmdebstrap"),
     ("nftables", "/usr/sbin/nft"),
     ("prometheus", "/usr/bin/prometheus"),
+    (
+        "prometheus-node-exporter",
+        "/usr/bin/prometheus-node-exporter",
+    ),
     ("redis-tools", "/usr/bin/redis-cli"),
     ("e2fsprogs", "/sbin/mkfs.ext4"),
     ("procps", "/usr/bin/ps"),

@@ -13,7 +13,7 @@ use serde_json::Value;
 /// Each crate and the workspace's crates it may depend on.
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("pitcrew-model", &[]),
-    ("pitcrew-config", &["pitcrew-model"]),
+    ("pitcrew-config", &["pitcrew-model", "pitcrew-promql"]),
     ("pitcrew-engine", &["pitcrew-model"]),
     ("pitcrew-interlock", &["pitcrew-model"]),
     (
@@ -51,6 +51,9 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "pitcrew-ledger",
             "pitcrew-wire",
             "pitcrew-agent",
+            "pitcrew-promql",
+            "pitcrew-tsdb",
+            "pitcrew-ingest",
         ],
     ),
     (

@@ -58,7 +58,7 @@ const WEBHOOK: Shape = Shape::new(
     ],
 );
 
-const HEADER: Kind = Kind::Either(&[Kind::Secret, Kind::Shape(&HEADER_FILE)]);
+pub(crate) const HEADER: Kind = Kind::Either(&[Kind::Secret, Kind::Shape(&HEADER_FILE)]);
 
 const HEADER_FILE: Shape = Shape::new(
     "header in a file",
@@ -123,7 +123,7 @@ fn webhook(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Destination> 
     Some(Destination::Webhook { url: url?, headers })
 }
 
-fn header(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<(String, Secret)> {
+pub(crate) fn header(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<(String, Secret)> {
     if let Err(complaint) = values::header_name(&entry.key) {
         reader.error(entry.key_at, complaint);
     }

@@ -166,7 +166,7 @@ pub(crate) fn service(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadSe
     })
 }
 
-fn select(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Selector {
+pub(crate) fn select(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Selector {
     let is_empty = |node: &Node<'_>| match &node.value {
         Value::Null => true,
         Value::Map(entries) => entries.is_empty(),

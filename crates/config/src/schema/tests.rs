@@ -220,6 +220,10 @@ fn exposed(production: &pitcrew_model::Production) -> Vec<String> {
             headers.iter().for_each(|(_, value)| add(value));
         }
     }
+    let scrapes = production.scrapes.iter();
+    for (_, value) in scrapes.flat_map(|scrape| &scrape.headers) {
+        add(value);
+    }
     for test in production
         .services
         .iter()

@@ -16,7 +16,31 @@ pub(crate) const VERSION: &str = "1.2.0";
 
 const OBSERVATIONS_A_ROUND: u64 = 12;
 
-fn configuration(certificate_lifetime: &str) -> String {
+/// What differs from incident to incident.
+pub(crate) struct Choices<'a> {
+    pub(crate) certificate_lifetime: &'a str,
+    /// The first step for a page that does not answer.
+    pub(crate) step: &'a str,
+    /// Further sections of the configuration.
+    pub(crate) more: &'a str,
+}
+
+impl Default for Choices<'_> {
+    fn default() -> Self {
+        Self {
+            certificate_lifetime: "24h",
+            step: "{ restart: {}, settle: 20s }",
+            more: "",
+        }
+    }
+}
+
+fn configuration(choices: &Choices<'_>) -> String {
+    let Choices {
+        certificate_lifetime,
+        step,
+        more,
+    } = choices;
     format!(
         r#"
 find:
@@ -30,7 +54,7 @@ services:
       - {{ name: answers, http: {{ path: /, body_matches: "all is well" }}, interval: 1s, timeout: 900ms, failure_threshold: 3, success_threshold: 1 }}
       - {{ name: active, unit: {{}}, interval: 1s, timeout: 900ms, failure_threshold: 3, success_threshold: 1 }}
     repairs:
-      - {{ name: restart, when: [answers, active], steps: [{{ restart: {{}}, settle: 20s }}] }}
+      - {{ name: restart, when: [answers, active], steps: [{step}] }}
     limits: {{ cooldown: 1s, probation: 1s }}
   - name: hosts
     select: {{ role: host }}
@@ -41,7 +65,7 @@ services:
       - {{ name: clean, when: [room], steps: [{{ command: {{ name: clean }}, settle: 20s }}] }}
     limits: {{ cooldown: 1s, probation: 1s }}
 server: {{ agents: {{ listen: "{SERVER_ADDRESS}:{AGENTS}", observers: 2, certificate_lifetime: {certificate_lifetime} }} }}
-"#
+{more}"#
     )
 }
 
@@ -79,12 +103,11 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// All healthy and seen from everywhere; `None` when there is no lab here.
     pub(crate) fn healthy() -> Option<Self> {
-        Self::healthy_with_certificates_of("24h")
+        Some(Self::healthy_with(Lab::find()?, &Choices::default()))
     }
 
-    pub(crate) fn healthy_with_certificates_of(lifetime: &str) -> Option<Self> {
-        let lab = Lab::find()?;
-        let production = Production::served(&configuration(lifetime));
+    pub(crate) fn healthy_with(lab: Lab, choices: &Choices<'_>) -> Self {
+        let production = Production::served(&configuration(choices));
         // Before three hosts at once want it.
         lab.package(VERSION);
         let fleet = Self { lab, production };
@@ -97,7 +120,7 @@ impl Fleet {
         for host in HOSTS {
             fleet.wait_until_seen(host);
         }
-        Some(fleet)
+        fleet
     }
 
     /// As a person would: the package, the host's configuration, a token.
@@ -118,6 +141,7 @@ impl Fleet {
             host,
             "systemctl stop pitcrew-agent pitcrew-agent-hands web
              rm -rf /var/lib/pitcrew-agent/* /var/lib/pitcrew-hands/* /run/systemd/system/*.d /run/web-starts
+             rm -f /etc/systemd/system/multi-user.target.wants/web.service
              systemctl daemon-reload; systemctl reset-failed",
         );
         let token = self.production.says(&["enroll", &name(host)], 0);
@@ -172,6 +196,17 @@ impl Fleet {
             (found["health"] == health)
                 .then_some(())
                 .ok_or_else(|| found.to_string())
+        });
+    }
+
+    /// Until it is back as another boot than `before`.
+    pub(crate) fn wait_for_another_boot(&self, host: u8, before: &Value) {
+        self.wait_until_connected(host, true);
+        wait_for("another boot", || {
+            let now = self.host(host)["boot_id"].clone();
+            (now != *before && !now.is_null())
+                .then_some(())
+                .ok_or_else(|| now.to_string())
         });
     }
 

@@ -1,9 +1,6 @@
 //! A host that stands still, loses its power, or has no agent any more.
 
-use crate::{
-    fleet::{Fleet, name, web},
-    production::wait_for,
-};
+use crate::fleet::{Fleet, name, web};
 
 #[test]
 fn a_frozen_host_is_unknown_and_what_was_ordered_meanwhile_is_done_at_most_once() {
@@ -34,13 +31,7 @@ fn after_a_loss_of_power_the_host_is_back_as_another_boot_and_its_unit_is_starte
     };
     let before = fleet.host(2)["boot_id"].clone();
     fleet.lab.on(2, "reset", &[]);
-    fleet.wait_until_connected(2, true);
-    wait_for("another boot", || {
-        let now = fleet.host(2)["boot_id"].clone();
-        (now != before && !now.is_null())
-            .then_some(())
-            .ok_or_else(|| now.to_string())
-    });
+    fleet.wait_for_another_boot(2, &before);
     // Nobody but Pitcrew starts it.
     fleet.wait_until_seen(2);
     fleet.begun_once(2);

@@ -3,7 +3,8 @@
 use std::fs;
 
 use crate::{
-    fleet::{Fleet, name},
+    fleet::{Choices, Fleet, name},
+    lab::Lab,
     production::wait_for,
 };
 
@@ -37,9 +38,14 @@ fn of_two_hosts_that_claim_one_identity_the_second_is_refused_and_a_person_is_to
 
 #[test]
 fn a_host_that_was_away_for_longer_than_its_certificate_is_unknown_until_it_is_enrolled_again() {
-    let Some(fleet) = Fleet::healthy_with_certificates_of("24s") else {
+    let Some(lab) = Lab::find() else {
         return;
     };
+    let choices = Choices {
+        certificate_lifetime: "24s",
+        ..Choices::default()
+    };
+    let fleet = Fleet::healthy_with(lab, &choices);
     fleet.lab.on(3, "freeze", &[]);
     fleet.wait_until_connected(3, false);
     // The server's word counts, not the host's.

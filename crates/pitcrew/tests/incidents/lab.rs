@@ -66,6 +66,12 @@ impl Lab {
             .expect("xtask runs")
     }
 
+    /// What a shell would run for `xtask lab ARGUMENTS`.
+    pub(crate) fn command_line(&self, arguments: &[&str]) -> String {
+        let xtask = self.xtask.display();
+        format!("'{xtask}' lab --name {} {}", self.name, arguments.join(" "))
+    }
+
     /// `xtask lab TASK HOST ARGUMENTS`
     pub(crate) fn on(&self, host: u8, task: &str, arguments: &[&str]) -> String {
         let number = host.to_string();

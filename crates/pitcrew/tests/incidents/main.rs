@@ -16,6 +16,7 @@ mod identities;
 mod lab;
 mod network;
 mod packages;
+mod power;
 mod privileges;
 mod servers;
 mod units;

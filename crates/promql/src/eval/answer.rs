@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    EvalError, Grid, NodeKind, Row, Values,
+    EvalError, Grid, NodeKind, Row, Size, Values,
     plan::Node,
     row::{Cell, Computed, merge_same_labels},
 };
@@ -16,6 +16,17 @@ pub struct Answer {
     pub value: Value,
     /// Warnings and infos.
     pub annotations: Annotations,
+    /// What it took.
+    pub statistics: Statistics,
+}
+
+/// What a query took. A histogram counts once for each of its buckets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Statistics {
+    /// Samples that were read from the store.
+    pub samples_read: u64,
+    /// Samples that were held at once.
+    pub samples_peak: usize,
 }
 
 /// What a query can yield.
@@ -93,6 +104,37 @@ pub(super) fn text(node: &Node, time_ms: i64) -> Value {
     Value::Text {
         time_ms,
         value: String::from_utf8_lossy(bytes).into_owned(),
+    }
+}
+
+/// What the answer takes beside the values it is made from, its text included.
+pub(super) fn size(values: &Values) -> Size {
+    let series = match values {
+        Values::Scalar(_) => 1,
+        Values::Vector(rows) => rows.len(),
+    };
+    answer_size(series, values.size().samples)
+}
+
+/// The same of the samples of a window, which are the answer as they are.
+pub(super) fn size_of_range(value: &Value) -> Size {
+    match value {
+        Value::Matrix(series) => {
+            let samples = series.iter().map(|series| series.points.len()).sum();
+            answer_size(series.len(), samples)
+        }
+        Value::Scalar { .. } | Value::Text { .. } | Value::Vector(_) => Size::default(),
+    }
+}
+
+fn answer_size(series: usize, samples: usize) -> Size {
+    const SAMPLE_TEXT_BYTES: usize = 32;
+    const SERIES_TEXT_BYTES: usize = 128;
+    let of_series = series.saturating_mul(size_of::<Points>() + SERIES_TEXT_BYTES);
+    let of_samples = samples.saturating_mul(size_of::<(i64, SampleValue)>() + SAMPLE_TEXT_BYTES);
+    Size {
+        samples: 0,
+        bytes: of_series.saturating_add(of_samples),
     }
 }
 

@@ -17,7 +17,7 @@ mod window;
 
 use thiserror::Error;
 
-pub use answer::{Answer, Points, Sample, SampleValue, Value};
+pub use answer::{Answer, Points, Sample, SampleValue, Statistics, Value};
 use grid::Grid;
 use plan::{Node, NodeKind};
 use row::{Row, Values};
@@ -71,6 +71,14 @@ pub enum EvalError {
         /// How many are allowed.
         budget: usize,
     },
+    /// The budget of memory.
+    #[error(
+        "query needs more than {budget} bytes of memory (query.memory): select less, or at fewer steps"
+    )]
+    TooMuchMemory {
+        /// How many are allowed.
+        budget: usize,
+    },
     /// The number of steps.
     #[error(
         "query range of {steps} steps is more than the {most} that are allowed: use a longer step"
@@ -98,6 +106,8 @@ pub struct Options<'a> {
     pub subquery_step_ms: i64,
     /// How many samples a query may hold at a time; a histogram counts once for each of its buckets.
     pub samples_max: usize,
+    /// What samples, series and the answer with its text may take in memory, by estimate, in bytes.
+    pub bytes_max: usize,
     /// How many steps a query and each of its subqueries may have. By default enough for a subquery of every
     /// second of four months; what such a one holds is up to the budget of samples.
     pub steps_max: usize,
@@ -115,6 +125,7 @@ impl Default for Options<'_> {
             lookback_ms: 300_000,
             subquery_step_ms: 60_000,
             samples_max: 50_000_000,
+            bytes_max: usize::MAX,
             steps_max: 11_000_000,
             start_timestamps: false,
             type_labels: false,
@@ -152,17 +163,24 @@ pub fn evaluate(
         storage,
         options,
         notes: Annotations::default(),
-        samples: 0,
+        held: Size::default(),
+        statistics: Statistics::default(),
     };
     let value = match (time, expr.value_type()) {
-        (Time::Instant(_), ValueType::Range) => evaluator.raw_range(&node, &grid)?,
+        (Time::Instant(_), ValueType::Range) => {
+            let value = evaluator.raw_range(&node, &grid)?;
+            evaluator.hold(answer::size_of_range(&value))?;
+            value
+        }
         (Time::Instant(at), ValueType::Text) => answer::text(&node, at),
         (Time::Instant(_), _) => {
             let values = evaluator.eval(&node, &grid)?;
+            evaluator.hold(answer::size(&values))?;
             answer::instant(values, &grid)?
         }
         (Time::Range { .. }, ValueType::Scalar | ValueType::Vector) => {
             let values = evaluator.eval(&node, &grid)?;
+            evaluator.hold(answer::size(&values))?;
             answer::range(values, &grid)?
         }
         (Time::Range { .. }, other) => {
@@ -174,6 +192,7 @@ pub fn evaluate(
     Ok(Answer {
         value,
         annotations: evaluator.notes,
+        statistics: evaluator.statistics,
     })
 }
 
@@ -181,14 +200,80 @@ struct Evaluator<'q> {
     storage: &'q dyn Storage,
     options: &'q Options<'q>,
     notes: Annotations,
-    /// Samples held at the moment.
+    /// At the moment.
+    held: Size,
+    statistics: Statistics,
+}
+
+/// What is held of a budget.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
     samples: usize,
+    bytes: usize,
+}
+
+impl Size {
+    fn of_floats(floats: &[f64]) -> Self {
+        Self {
+            samples: floats.len(),
+            bytes: size_of_val(floats),
+        }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.samples = self.samples.saturating_add(more.samples);
+        self.bytes = self.bytes.saturating_add(more.bytes);
+    }
+
+    /// What was added before.
+    fn take_away(&mut self, less: Self) {
+        self.samples = self.samples.saturating_sub(less.samples);
+        self.bytes = self.bytes.saturating_sub(less.bytes);
+    }
+
+    fn plus(mut self, more: Self) -> Self {
+        self.add(more);
+        self
+    }
+
+    fn times(self, factor: usize) -> Self {
+        Size {
+            samples: self.samples.saturating_mul(factor),
+            bytes: self.bytes.saturating_mul(factor),
+        }
+    }
+}
+
+/// What is left of the budgets, for those who make rows and don't have the evaluator at hand.
+#[derive(Clone, Copy)]
+struct Room<'q> {
+    options: &'q Options<'q>,
+    held: Size,
+}
+
+impl Room<'_> {
+    /// Whether there is room for `more`, and anybody who wants it.
+    fn check(&self, more: Size) -> Result<(), EvalError> {
+        if (self.options.cancelled)() {
+            return Err(EvalError::Cancelled);
+        }
+        let wanted = self.held.plus(more);
+        if wanted.samples > self.options.samples_max {
+            let budget = self.options.samples_max;
+            return Err(EvalError::TooManySamples { budget });
+        }
+        if wanted.bytes > self.options.bytes_max {
+            let budget = self.options.bytes_max;
+            return Err(EvalError::TooMuchMemory { budget });
+        }
+        Ok(())
+    }
 }
 
 impl Evaluator<'_> {
     fn eval(&mut self, node: &Node, grid: &Grid) -> Result<Values, EvalError> {
         self.check_cancelled()?;
-        let held = self.samples;
+        let held = self.held;
         let values = match &node.kind {
             NodeKind::Number(value) => Values::Scalar(vec![*value; grid.steps]),
             NodeKind::Text(_) | NodeKind::Range { .. } | NodeKind::Subquery(_) => {
@@ -201,6 +286,7 @@ impl Evaluator<'_> {
             }
             NodeKind::Fixed(inner) => {
                 let values = self.eval(inner, &grid.first())?;
+                self.hold(values.size().times(grid.steps))?;
                 values.repeated(grid.steps)
             }
             NodeKind::Call { function, args } => self.call(function.name, args, node.span, grid)?,
@@ -210,8 +296,8 @@ impl Evaluator<'_> {
             }
             NodeKind::Binary(binary) => self.binary(binary, node.span, grid)?,
         };
-        self.samples = held;
-        self.hold(values.samples())?;
+        self.held = held;
+        self.hold(values.size())?;
         Ok(values)
     }
 
@@ -231,21 +317,23 @@ impl Evaluator<'_> {
         }
     }
 
-    /// Counts samples that are held from now on.
-    fn hold(&mut self, samples: usize) -> Result<(), EvalError> {
-        self.samples = self.samples.saturating_add(samples);
-        if self.samples > self.options.samples_max {
-            let budget = self.options.samples_max;
-            return Err(EvalError::TooManySamples { budget });
+    /// Counts what is held from now on, until the node that is being evaluated has its value.
+    fn hold(&mut self, size: Size) -> Result<(), EvalError> {
+        self.held = self.held.plus(size);
+        let peak = &mut self.statistics.samples_peak;
+        *peak = self.held.samples.max(*peak);
+        self.room().check(Size::default())
+    }
+
+    fn room(&self) -> Room<'_> {
+        Room {
+            options: self.options,
+            held: self.held,
         }
-        Ok(())
     }
 
     fn check_cancelled(&self) -> Result<(), EvalError> {
-        if (self.options.cancelled)() {
-            return Err(EvalError::Cancelled);
-        }
-        Ok(())
+        self.room().check(Size::default())
     }
 
     fn note(&mut self, span: Span, note: Note) {

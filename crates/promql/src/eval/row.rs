@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::EvalError;
+use super::{EvalError, Size};
 use crate::{
     histogram::FloatHistogram,
     labels::Labels,
@@ -62,6 +62,14 @@ pub(crate) struct Row {
 impl Row {
     pub(crate) fn empty(labels: Labels, steps: usize) -> Self {
         Row::of_floats(labels, vec![stale(); steps])
+    }
+
+    /// What a row takes before there is one.
+    pub(crate) fn empty_size(steps: usize) -> Size {
+        Size {
+            samples: steps,
+            bytes: size_of::<Self>().saturating_add(size_of::<f64>().saturating_mul(steps)),
+        }
     }
 
     pub(crate) fn of_floats(labels: Labels, floats: Vec<f64>) -> Self {
@@ -153,10 +161,14 @@ impl Row {
         self.name_dropped = true;
     }
 
-    /// How many samples it stands for.
-    pub(crate) fn samples(&self) -> usize {
+    /// What it takes of a budget.
+    pub(crate) fn size(&self) -> Size {
         let sizes = self.histograms().map(|histogram| size(histogram));
-        self.floats.len() + sizes.sum::<usize>()
+        let samples = self.floats.len() + sizes.sum::<usize>();
+        Size {
+            samples,
+            bytes: size_of::<Self>() + size_of::<f64>() * samples,
+        }
     }
 
     /// Takes over the values of a row with the same labels; no step may have two.
@@ -209,10 +221,13 @@ pub(crate) enum Values {
 }
 
 impl Values {
-    pub(crate) fn samples(&self) -> usize {
+    pub(crate) fn size(&self) -> Size {
         match self {
-            Values::Scalar(values) => values.len(),
-            Values::Vector(rows) => rows.iter().map(Row::samples).sum(),
+            Values::Scalar(values) => Size::of_floats(values),
+            Values::Vector(rows) => {
+                let sizes = rows.iter().map(Row::size);
+                sizes.fold(Size::default(), Size::plus)
+            }
         }
     }
 

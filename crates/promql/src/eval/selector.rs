@@ -3,13 +3,13 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use super::{
-    EvalError, Evaluator, Grid, Note, Row,
-    plan::SelectorPlan,
+    EvalError, Evaluator, Grid, Note, Row, Size,
+    plan::{SelectorPlan, When},
     row::{Computed, size},
 };
 use crate::{
     histogram::{FloatHistogram, ResetHint},
-    labels::Labels,
+    labels::{Label, Labels},
     number,
     parser::{Extension, Span},
     storage::{FloatColumn, Found, HistogramColumn, Selection, Series, is_stale},
@@ -32,6 +32,16 @@ pub(crate) struct Columns {
     pub(crate) name_dropped: bool,
     pub(crate) floats: FloatColumn,
     pub(crate) histograms: HistogramColumn,
+}
+
+/// What is read for a selector.
+pub(super) struct Reading<'a> {
+    pub(super) selector: &'a SelectorPlan,
+    pub(super) span: Span,
+    /// How long before the first step and after the last one samples matter.
+    pub(super) around_ms: (i64, i64),
+    /// Labels that matter; nothing where all do.
+    pub(super) labels: Option<Vec<&'a str>>,
 }
 
 impl Evaluator<'_> {
@@ -79,25 +89,48 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Row>, EvalError> {
         let lookback = self.options.lookback_ms;
         let series = self.select(selector, span, grid, lookback.saturating_sub(1), 0)?;
-        let mut rows = Vec::with_capacity(series.len());
+        let mut rows = Vec::new();
         for series in series {
             self.check_cancelled()?;
-            let mut row = Row::empty(series.labels.clone(), grid.steps);
-            let (mut float, mut histogram) = (0, 0);
-            for (step, time) in grid.times().enumerate() {
-                let at = selector.when.data_time(time);
-                float = advance(&series.floats.timestamps, float, at);
-                histogram = advance(&series.histograms.timestamps, histogram, at);
-                let found = current_at(&series, float, histogram, at, lookback, wanted);
-                if let Some(value) = found {
-                    row.set(step, value);
-                }
-            }
+            let row = current_row(&series, selector.when, grid, lookback, wanted);
             if !row.is_empty() {
+                self.hold(row.size())?;
                 rows.push(row);
             }
         }
         Ok(rows)
+    }
+
+    /// Gives the row of each series to `take` as it is read; false when not all of them are of floats alone, and `take`
+    /// was given some only.
+    pub(super) fn each_float_row(
+        &mut self,
+        selector: &SelectorPlan,
+        span: Span,
+        labels: Option<Vec<&str>>,
+        grid: &Grid,
+        mut take: impl FnMut(&mut Self, &Row) -> Result<(), EvalError>,
+    ) -> Result<bool, EvalError> {
+        let lookback = self.options.lookback_ms;
+        let mut only_floats = true;
+        let reading = Reading {
+            selector,
+            span,
+            around_ms: (lookback.saturating_sub(1), 0),
+            labels,
+        };
+        self.each_series(&reading, grid, |this, series| {
+            if !series.histograms.values.is_empty() {
+                only_floats = false;
+                return Ok(ControlFlow::Break(()));
+            }
+            let row = current_row(&series, selector.when, grid, lookback, Wanted::Value);
+            if !row.is_empty() {
+                take(this, &row)?;
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(only_floats)
     }
 
     /// Reads all series with their samples from `before_ms` before the first step's time up to `after_ms` after
@@ -110,47 +143,79 @@ impl Evaluator<'_> {
         before_ms: i64,
         after_ms: i64,
     ) -> Result<Vec<Series>, EvalError> {
+        let mut series = Vec::new();
+        let reading = Reading {
+            selector,
+            span,
+            around_ms: (before_ms, after_ms),
+            labels: None,
+        };
+        self.each_series(&reading, grid, |this, found| {
+            this.hold(size_of_series(&found))?;
+            series.push(found);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if !series.is_sorted_by(|left, right| left.labels <= right.labels) {
+            series.sort_by(|left, right| left.labels.cmp(&right.labels));
+        }
+        Ok(series)
+    }
+
+    /// Gives the series to `take` as they are read, in the storage's order, until it has enough.
+    pub(super) fn each_series(
+        &mut self,
+        reading: &Reading<'_>,
+        grid: &Grid,
+        mut take: impl FnMut(&mut Self, Series) -> Result<ControlFlow<()>, EvalError>,
+    ) -> Result<(), EvalError> {
+        let Reading { selector, span, .. } = *reading;
         let first = selector.when.data_time(grid.start_ms);
         let last = selector.when.data_time(grid.end_ms());
         let selection = Selection {
             matchers: &selector.matchers,
-            start_ms: first.saturating_sub(before_ms),
-            end_ms: last.saturating_add(after_ms),
+            start_ms: first.saturating_sub(reading.around_ms.0),
+            end_ms: last.saturating_add(reading.around_ms.1),
         };
-        let mut series = Vec::new();
         let mut end = Ok(());
         let storage = self.storage;
-        storage.select(&selection, &mut |found| {
-            match found {
-                Found::Series(found) => {
-                    end = self
-                        .check_cancelled()
-                        .and_then(|()| self.hold(size_of_series(&found)));
-                    series.push(found);
+        let mut take = |found| {
+            let series = match found {
+                Found::Series(series) => series,
+                Found::Warning(message) => {
+                    self.note(span, Note::Storage { message });
+                    return ControlFlow::Continue(());
                 }
-                Found::Warning(message) => self.note(span, Note::Storage { message }),
-            }
-            match end {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
-            }
-        })?;
-        end?;
-        if !series.is_sorted_by(|left, right| left.labels <= right.labels) {
-            series.sort_by(|left, right| left.labels.cmp(&right.labels));
+            };
+            let samples = size_of_series(&series).samples;
+            self.statistics.samples_read += u64::try_from(samples).unwrap_or(u64::MAX);
+            let taken = self.check_cancelled().and_then(|()| {
+                let mut series = series;
+                if selector.finds_resets {
+                    find_resets(&mut series.histograms, selection.start_ms);
+                }
+                take(self, series)
+            });
+            taken.unwrap_or_else(|error| {
+                end = Err(error);
+                ControlFlow::Break(())
+            })
+        };
+        match &reading.labels {
+            Some(labels) => storage.select_for(&selection, labels, &mut take)?,
+            None => storage.select(&selection, &mut take)?,
         }
-        if selector.finds_resets {
-            for series in &mut series {
-                find_resets(&mut series.histograms, selection.start_ms);
-            }
-        }
-        Ok(series)
+        end
     }
 }
 
-fn size_of_series(series: &Series) -> usize {
+/// Timestamps are counted as if no other series shared them.
+pub(super) fn size_of_series(series: &Series) -> Size {
     let histograms = series.histograms.values.iter();
-    series.floats.values.len() + histograms.map(|value| size(value)).sum::<usize>()
+    let samples = series.floats.values.len() + histograms.map(|value| size(value)).sum::<usize>();
+    Size {
+        samples,
+        bytes: size_of::<Series>() + series.labels.len() * size_of::<Label>() + 16 * samples,
+    }
 }
 
 /// The number of timestamps up to `at`, counted on from `from`.
@@ -160,6 +225,21 @@ pub(super) fn advance(timestamps: &[i64], from: usize, at: i64) -> usize {
         index += 1;
     }
     index
+}
+
+fn current_row(series: &Series, when: When, grid: &Grid, lookback: i64, wanted: Wanted) -> Row {
+    let mut row = Row::empty(series.labels.clone(), grid.steps);
+    let (mut float, mut histogram) = (0, 0);
+    for (step, time) in grid.times().enumerate() {
+        let at = when.data_time(time);
+        float = advance(&series.floats.timestamps, float, at);
+        histogram = advance(&series.histograms.timestamps, histogram, at);
+        let found = current_at(series, float, histogram, at, lookback, wanted);
+        if let Some(value) = found {
+            row.set(step, value);
+        }
+    }
+    row
 }
 
 fn current_at(

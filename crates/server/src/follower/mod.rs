@@ -24,13 +24,16 @@ use crate::{
     core::{Inbox, Message},
     feed::Feed,
     fleet::{self, Fleet, Surroundings},
-    http::{Desk, Guard, Listening, Place, REQUESTED_TESTS_MAX, Readers, listen},
+    http::{
+        Decoding, Desk, Guard, Listening, Place, Prometheus, REQUESTED_TESTS_MAX, Readers, listen,
+    },
     kept::Kept,
     leadership::Leadership,
     metrics::Metrics,
     roster::Roster,
     serve::ServeError,
     standing::Standing,
+    telemetry::Telemetry,
 };
 
 pub(crate) struct Parts {
@@ -39,6 +42,7 @@ pub(crate) struct Parts {
     pub(crate) production: Arc<Production>,
     pub(crate) configuration: ConfigurationStatus,
     pub(crate) clock: Clock,
+    pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) listener: Arc<TcpListener>,
     pub(crate) listen: SocketAddr,
     pub(crate) agents: Option<Arc<TcpListener>>,
@@ -99,6 +103,7 @@ impl Follower {
         let desk = desk(
             inbox.clone(),
             parts.clock.clone(),
+            parts.telemetry,
             Arc::clone(&standing),
             place,
             is_stopping.clone(),
@@ -147,11 +152,12 @@ impl Follower {
 fn desk(
     inbox: Inbox,
     clock: Clock,
+    telemetry: Arc<Telemetry>,
     standing: Arc<Standing>,
     place: Place,
     stopping: watch::Receiver<bool>,
 ) -> Result<Desk, ServeError> {
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::beside(telemetry.counts(), None));
     let (notices, _) = tokio::sync::mpsc::unbounded_channel();
     let (accepted, _) = tokio::sync::mpsc::unbounded_channel();
     let reading = clock.clone();
@@ -178,6 +184,10 @@ fn desk(
         roster: Arc::new(Roster::default()),
         fleet: Arc::new(Fleet::open(None, &Kept::Nowhere, "", around)?),
         metrics,
+        prometheus: Prometheus::new(Arc::clone(&telemetry)),
+        telemetry,
+        decoding: Decoding::default(),
+        board: Arc::default(),
         feed: Arc::new(Feed::new()),
         readers: Readers::new(Arc::clone(&place)),
         long_readers: Readers::new(place),

@@ -1,11 +1,11 @@
 //! Connections: a bounded number at once, and a head that must arrive in time.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
-use axum::{Router, middleware};
-use hyper::server::conn::http1;
+use axum::{Extension, Router, middleware};
+use hyper::server::conn::{http1, http2};
 use hyper_util::{
-    rt::{TokioIo, TokioTimer},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use tokio::{
@@ -17,7 +17,9 @@ use tokio::{
 use super::{
     desk::Desk,
     guard::{self, Guard},
-    led_elsewhere, routes,
+    led_elsewhere,
+    request::Peer,
+    routes,
 };
 
 /// Further ones wait in the kernel's queue.
@@ -25,6 +27,9 @@ const CONNECTIONS_MAX: usize = 1_024;
 
 /// A request's head must be complete within this time, also the next one of a kept connection.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Requests at once in one connection of HTTP/2.
+const STREAMS_MAX: u32 = 64;
 
 /// Requests under way when the server stops have this long to end.
 const STOP_GRACE: Duration = Duration::from_secs(3);
@@ -63,8 +68,9 @@ async fn accept(listener: Arc<TcpListener>, router: Router, mut stopping: watch:
         let Ok(permit) = permit else { break };
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _peer)) => {
-                    connections.spawn(serve(stream, router.clone(), permit, stopping.clone()));
+                Ok((stream, peer)) => {
+                    let router = router.clone().layer(Extension(Peer(peer.ip())));
+                    connections.spawn(serve(stream, router, permit, stopping.clone()));
                 }
                 Err(error) => {
                     // Out of descriptors, mostly: the pause lets others give some back.
@@ -92,24 +98,78 @@ async fn serve(
     stream: TcpStream,
     router: Router,
     permit: OwnedSemaphorePermit,
-    mut stopping: watch::Receiver<bool>,
+    stopping: watch::Receiver<bool>,
 ) {
     let _permit = permit;
     stream.set_nodelay(true).ok();
-    let service = TowerToHyperService::new(router);
+    let ended = match tokio::time::timeout(HEAD_DEADLINE, speaks_http2(&stream)).await {
+        Ok(Ok(false)) => serve_http1(stream, router, stopping).await,
+        Ok(Ok(true)) => serve_http2(stream, router, stopping).await,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a connection ended before it began");
+            return;
+        }
+        Err(_elapsed) => return,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Whether a connection begins as HTTP/2 does; no method of HTTP/1 begins so.
+async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
+    const BEGINS: &[u8] = b"PRI";
+    let mut begun = [0; BEGINS.len()];
+    loop {
+        let length = stream.peek(&mut begun).await?;
+        if length == 0 || begun[..length] != BEGINS[..length] {
+            return Ok(false);
+        }
+        if length == BEGINS.len() {
+            return Ok(true);
+        }
+        // What was peeked at stays: the socket is readable all the time.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn serve_http1(
+    stream: TcpStream,
+    router: Router,
+    mut stopping: watch::Receiver<bool>,
+) -> hyper::Result<()> {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
+    tokio::select! {
         ended = connection.as_mut() => ended,
         () = stopped(&mut stopping) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// For gRPC. Whoever says nothing is asked for a sign of life, since no head of a request is waited for.
+async fn serve_http2(
+    stream: TcpStream,
+    router: Router,
+    mut stopping: watch::Receiver<bool>,
+) -> hyper::Result<()> {
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HEAD_DEADLINE)
+        .keep_alive_timeout(HEAD_DEADLINE)
+        .max_concurrent_streams(STREAMS_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped(&mut stopping) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
     }
 }

@@ -4,7 +4,7 @@ use axum::{Json, http::Method};
 use serde_json::{Map, Value, json};
 
 use super::{
-    routes::{self, Gives, Parameter, ParameterKind, Route},
+    routes::{self, Errors, Gives, Parameter, ParameterKind, Route, Takes},
     schemas,
 };
 
@@ -39,6 +39,10 @@ pub(crate) fn document() -> Value {
                     "description": "What is wrong and what to do, as RFC 9457 problem details.",
                     "content": { "application/problem+json": { "schema": schemas::reference("Problem") } },
                 },
+                "PrometheusError": {
+                    "description": "What is wrong, as Prometheus says it. Who may not ask at all is told so as a Problem.",
+                    "content": { "application/json": { "schema": schemas::reference("PrometheusError") } },
+                },
             },
         },
     })
@@ -46,13 +50,13 @@ pub(crate) fn document() -> Value {
 
 fn operation(route: &Route) -> Value {
     let mut parameters: Vec<Value> = route.query.iter().map(parameter).collect();
-    if route.path.contains("{id}") {
-        parameters.insert(
-            0,
-            json!({
-                "name": "id", "in": "path", "required": true, "schema": { "type": "string" },
-            }),
-        );
+    for name in ["id", "name"] {
+        if route.path.contains(&format!("{{{name}}}")) {
+            parameters.insert(
+                0,
+                json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }),
+            );
+        }
     }
     if route.method != Method::GET && route.gives_accepted() {
         parameters.push(json!({
@@ -68,11 +72,14 @@ fn operation(route: &Route) -> Value {
     if !parameters.is_empty() {
         operation["parameters"] = Value::Array(parameters);
     }
-    if let Some(schema) = route.takes {
-        operation["requestBody"] = json!({
-            "required": true,
-            "content": { "application/json": { "schema": schemas::reference(schema) } },
-        });
+    if let Some(takes) = route.takes {
+        let content = match takes {
+            Takes::Json(schema) => {
+                json!({ "application/json": { "schema": schemas::reference(schema) } })
+            }
+            Takes::Other(media_type) => json!({ media_type: {} }),
+        };
+        operation["requestBody"] = json!({ "required": true, "content": content });
     }
     operation
 }
@@ -94,6 +101,18 @@ fn responses(route: &Route) -> Value {
         Gives::Other(media_type) => json!({ media_type: {} }),
     };
     let mut responses = json!({ "200": { "description": route.says, "content": content } });
+    match route.errors {
+        Errors::Problem => {}
+        Errors::Prometheus => {
+            responses["default"] = json!({ "$ref": "#/components/responses/PrometheusError" });
+            return responses;
+        }
+        Errors::Text => {
+            let content = json!({ "text/plain": {} });
+            responses["default"] = json!({ "description": "What is wrong.", "content": content });
+            return responses;
+        }
+    }
     let mut problems = vec!["default"];
     if route.path.contains("{id}") {
         problems.push("404");

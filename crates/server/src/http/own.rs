@@ -19,7 +19,7 @@ pub(crate) async fn healthz() -> &'static str {
 
 /// It decides and records: 200, otherwise 503; either way the body says what is wrong.
 pub(crate) async fn readyz(State(desk): State<Desk>) -> (StatusCode, Json<ServerStatus>) {
-    let mut status = desk.standing.status();
+    let mut status = desk.status();
     let decides = tokio::time::timeout(Duration::from_secs(2), desk.inbox.flush()).await;
     if !matches!(decides, Ok(Ok(()))) {
         status.ready = false;
@@ -36,6 +36,12 @@ pub(crate) async fn readyz(State(desk): State<Desk>) -> (StatusCode, Json<Server
 }
 
 pub(crate) async fn metrics(State(desk): State<Desk>) -> Result<Response, Problem> {
+    let text = metrics_text(&desk).await?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+pub(super) async fn metrics_text(desk: &Desk) -> Result<String, Problem> {
     let services = desk.overview.services(&desk.inbox).await?;
     let cases = desk.inbox.ask(|engine, _now| {
         let mut cases = BTreeMap::new();
@@ -48,12 +54,13 @@ pub(crate) async fn metrics(State(desk): State<Desk>) -> Result<Response, Proble
     let scraped = Scraped {
         services,
         cases,
+        scrapes: desk.board.counts(),
         missed_rounds: desk.scheduler.statistics().missed_rounds,
         events_waiting: desk.inbox.depth(),
         ready: desk.standing.status().ready,
     };
+    // They are registered already; this reads what is a state.
+    desk.telemetry.counts();
     let text = desk.metrics.text(&scraped);
-    let text = text.map_err(|_error| Problem::unavailable("the metrics can't be written"))?;
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+    text.map_err(|_error| Problem::unavailable("the metrics can't be written"))
 }

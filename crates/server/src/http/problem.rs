@@ -7,7 +7,7 @@ use axum::{
 };
 use serde_json::{Map, Value};
 
-use crate::{api, core::Stopping};
+use crate::{api, core::Stopping, telemetry::NoStore};
 
 /// An error answer; `members` are added to the body beside the standard ones.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +50,14 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.members.insert(name.to_owned(), value.into());
         self
@@ -68,6 +76,12 @@ fn lister(kind: &str) -> String {
 impl From<Stopping> for Problem {
     fn from(stopping: Stopping) -> Self {
         Self::unavailable(stopping.to_string())
+    }
+}
+
+impl From<NoStore> for Problem {
+    fn from(none: NoStore) -> Self {
+        Self::unavailable(none.to_string())
     }
 }
 
@@ -100,7 +114,11 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        let may_come_again = [
+            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::TOO_MANY_REQUESTS,
+        ];
+        if may_come_again.contains(&self.status) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         }
         response

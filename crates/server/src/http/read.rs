@@ -225,7 +225,7 @@ pub(crate) async fn limits(
 }
 
 pub(crate) async fn report(State(desk): State<Desk>) -> Result<Json<Report>, Problem> {
-    let server = desk.standing.status();
+    let server = desk.status();
     let services = desk.overview.services(&desk.inbox).await?;
     let report = desk.inbox.ask(move |engine, now| {
         let (needing, rest): (Vec<_>, Vec<_>) = engine

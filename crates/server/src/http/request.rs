@@ -1,6 +1,7 @@
 //! Parsing requests once, at the border: bodies, queries, ids in paths and who asks.
 
 use std::{
+    net::IpAddr,
     str::FromStr,
     sync::{
         Arc,
@@ -9,13 +10,18 @@ use std::{
 };
 
 use axum::{
-    body::to_bytes,
+    body::{Bytes, to_bytes},
     extract::{FromRequest, FromRequestParts, Request},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{
+        HeaderMap, StatusCode,
+        header::{self, AsHeaderName},
+        request::Parts,
+    },
 };
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::problem::Problem;
+use super::{desk::Desk, problem::Problem};
 
 /// Bodies of requests, unless a route says otherwise.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
@@ -43,22 +49,74 @@ impl<S: Send + Sync, T: DeserializeOwned, const BYTES_MAX: usize> FromRequest<S>
                 "send the body as JSON, with `Content-Type: application/json`",
             ));
         }
-        let announced = parts.headers.get(header::CONTENT_LENGTH);
-        let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        if announced.is_some_and(|length| length > BYTES_MAX) {
-            return Err(too_large(BYTES_MAX));
-        }
-        let reading = parts
-            .extensions
-            .get::<ReadingBody>()
-            .cloned()
-            .unwrap_or_default();
-        reading.0.store(true, Ordering::Relaxed);
-        let bytes = to_bytes(body, BYTES_MAX).await;
-        reading.0.store(false, Ordering::Relaxed);
-        let bytes = bytes.map_err(|error| body_problem(&error, BYTES_MAX))?;
+        let bytes = read_body(&parts, body, BYTES_MAX).await?;
         from_json(&bytes).map(Self)
     }
+}
+
+/// All of a body, at most `bytes_max` of it.
+async fn read_body(
+    parts: &Parts,
+    body: axum::body::Body,
+    bytes_max: usize,
+) -> Result<Bytes, Problem> {
+    if announced(&parts.headers).is_some_and(|length| length > bytes_max) {
+        return Err(too_large(bytes_max));
+    }
+    let reading = parts
+        .extensions
+        .get::<ReadingBody>()
+        .cloned()
+        .unwrap_or_default();
+    reading.0.store(true, Ordering::Relaxed);
+    let bytes = to_bytes(body, bytes_max).await;
+    reading.0.store(false, Ordering::Relaxed);
+    bytes.map_err(|error| body_problem(&error, bytes_max))
+}
+
+/// Who is at the other end of the connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// A body as it came, of at most `BYTES_MAX` bytes, with its headers and its sender.
+pub(crate) struct Raw<const BYTES_MAX: usize> {
+    pub(crate) headers: HeaderMap,
+    pub(crate) peer: Peer,
+    pub(crate) bytes: Bytes,
+    /// Given back with the body.
+    _room: OwnedSemaphorePermit,
+}
+
+impl<const BYTES_MAX: usize> Raw<BYTES_MAX> {
+    /// A header in small letters, empty when it is absent.
+    pub(crate) fn header(&self, name: impl AsHeaderName) -> String {
+        let value = self.headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().trim().to_ascii_lowercase()
+    }
+}
+
+impl<const BYTES_MAX: usize> FromRequest<Desk> for Raw<BYTES_MAX> {
+    type Rejection = Problem;
+
+    /// Waits for room before it reads anything.
+    async fn from_request(request: Request, desk: &Desk) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let peer = parts.extensions.get::<Peer>().copied();
+        let bytes = announced(&parts.headers).unwrap_or(BYTES_MAX);
+        let room = desk.decoding.room(bytes.min(BYTES_MAX)).await?;
+        Ok(Self {
+            bytes: read_body(&parts, body, BYTES_MAX).await?,
+            peer: peer.expect("every connection says who is at its other end"),
+            headers: parts.headers,
+            _room: room,
+        })
+    }
+}
+
+/// The length of a body, when its sender says it.
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    let length = headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

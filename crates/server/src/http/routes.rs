@@ -11,8 +11,8 @@ use axum::{
 };
 
 use super::{
-    desk::Desk, explain, guard, hosts, openapi, own, person, problem::Problem, push, read, streams,
-    test_now,
+    desk::Desk, explain, guard, hosts, openapi, own, person, problem::Problem, prometheus, push,
+    push_metrics, read, scrapes, streams, test_now,
 };
 
 /// A parameter in the query.
@@ -31,11 +31,30 @@ pub(crate) enum ParameterKind {
 }
 
 #[derive(Clone, Copy, Debug)]
+pub(crate) enum Takes {
+    /// Name of a schema.
+    Json(&'static str),
+    /// A media type.
+    Other(&'static str),
+}
+
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Gives {
     /// Name of a schema.
     Json(&'static str),
     /// A media type.
     Other(&'static str),
+}
+
+/// How a route says what is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Errors {
+    /// RFC 9457.
+    Problem,
+    /// As Prometheus' own API.
+    Prometheus,
+    /// A line of text.
+    Text,
 }
 
 /// What the document says of a route.
@@ -46,15 +65,15 @@ pub(crate) struct Route {
     pub(crate) name: &'static str,
     pub(crate) says: &'static str,
     pub(crate) query: &'static [Parameter],
-    /// Name of the body's schema.
-    pub(crate) takes: Option<&'static str>,
+    pub(crate) takes: Option<Takes>,
     pub(crate) gives: Gives,
+    pub(crate) errors: Errors,
     /// Streams and tests end by rules of their own.
     pub(crate) has_deadline: bool,
     service: MethodRouter<Desk>,
 }
 
-fn get<H: Handler<T, Desk>, T: 'static>(
+pub(super) fn get<H: Handler<T, Desk>, T: 'static>(
     path: &'static str,
     name: &'static str,
     says: &'static str,
@@ -69,12 +88,13 @@ fn get<H: Handler<T, Desk>, T: 'static>(
         query: &[],
         takes: None,
         gives: Gives::Json(gives),
+        errors: Errors::Problem,
         has_deadline: true,
         service: on(MethodFilter::GET, handler),
     }
 }
 
-fn post<H: Handler<T, Desk>, T: 'static>(
+pub(super) fn post<H: Handler<T, Desk>, T: 'static>(
     path: &'static str,
     name: &'static str,
     says: &'static str,
@@ -83,11 +103,25 @@ fn post<H: Handler<T, Desk>, T: 'static>(
 ) -> Route {
     Route {
         method: Method::POST,
-        takes: Some(takes),
+        takes: Some(Takes::Json(takes)),
         gives: Gives::Json("Accepted"),
         service: on(MethodFilter::POST, handler.clone()),
         ..get(path, name, says, handler, "")
     }
+}
+
+/// A body in a format of its own.
+fn bring<H: Handler<T, Desk>, T: 'static>(
+    path: &'static str,
+    name: &'static str,
+    says: &'static str,
+    handler: H,
+) -> Route {
+    Route {
+        takes: None,
+        ..post(path, name, says, handler, "")
+    }
+    .gives_other("text/plain")
 }
 
 fn delete<H: Handler<T, Desk>, T: 'static>(
@@ -104,25 +138,43 @@ fn delete<H: Handler<T, Desk>, T: 'static>(
 }
 
 impl Route {
-    fn query(self, query: &'static [Parameter]) -> Self {
+    pub(super) fn query(self, query: &'static [Parameter]) -> Self {
         Self { query, ..self }
     }
 
-    fn gives(self, schema: &'static str) -> Self {
+    pub(super) fn gives(self, schema: &'static str) -> Self {
         Self {
             gives: Gives::Json(schema),
             ..self
         }
     }
 
-    fn gives_other(self, media_type: &'static str) -> Self {
+    pub(super) fn gives_other(self, media_type: &'static str) -> Self {
         Self {
             gives: Gives::Other(media_type),
             ..self
         }
     }
 
-    fn without_deadline(self) -> Self {
+    pub(super) fn takes_other(self, media_type: &'static str) -> Self {
+        Self {
+            takes: Some(Takes::Other(media_type)),
+            ..self
+        }
+    }
+
+    pub(super) fn takes_nothing(self) -> Self {
+        Self {
+            takes: None,
+            ..self
+        }
+    }
+
+    pub(super) fn errors(self, errors: Errors) -> Self {
+        Self { errors, ..self }
+    }
+
+    pub(super) fn without_deadline(self) -> Self {
         Self {
             has_deadline: false,
             ..self
@@ -130,7 +182,7 @@ impl Route {
     }
 }
 
-const fn text(name: &'static str, says: &'static str) -> Parameter {
+pub(super) const fn text(name: &'static str, says: &'static str) -> Parameter {
     Parameter {
         name,
         kind: ParameterKind::Text,
@@ -138,7 +190,7 @@ const fn text(name: &'static str, says: &'static str) -> Parameter {
     }
 }
 
-const fn number(name: &'static str, says: &'static str) -> Parameter {
+pub(super) const fn number(name: &'static str, says: &'static str) -> Parameter {
     Parameter {
         name,
         kind: ParameterKind::Number,
@@ -146,7 +198,7 @@ const fn number(name: &'static str, says: &'static str) -> Parameter {
     }
 }
 
-const fn one_of(
+pub(super) const fn one_of(
     name: &'static str,
     values: &'static [&'static str],
     says: &'static str,
@@ -178,6 +230,7 @@ pub(crate) fn all() -> Vec<Route> {
     routes.extend(reading_routes());
     routes.extend(person_routes());
     routes.extend(pushing_routes());
+    routes.extend(prometheus::routes());
     routes
 }
 
@@ -293,6 +346,14 @@ fn reading_routes() -> Vec<Route> {
             explain::explain,
             "Explanation",
         ),
+        get(
+            "/api/v1/scrapes",
+            "listScrapes",
+            "What is scraped, and what became of it the last time.",
+            scrapes::scrapes,
+            "ScrapePage",
+        )
+        .query(&[AFTER, LIMIT]),
         get(
             "/api/v1/ledger",
             "listLedger",
@@ -457,6 +518,33 @@ fn pushing_routes() -> Vec<Route> {
             "AlertGroup",
         )
         .gives("PushAnswer"),
+        bring(
+            "/api/v1/write",
+            "remoteWrite",
+            "Prometheus' remote write, 1.0 and 2.0.",
+            push_metrics::write,
+        ),
+        bring(
+            "/v1/metrics",
+            "otlpMetrics",
+            "OpenTelemetry's metrics over HTTP, in protobuf or JSON.",
+            push_metrics::otlp_http,
+        )
+        .gives_other("application/x-protobuf"),
+        bring(
+            "/api/v1/otlp/v1/metrics",
+            "otlpMetricsAsPrometheus",
+            "The same, where Prometheus has it.",
+            push_metrics::otlp_http,
+        )
+        .gives_other("application/x-protobuf"),
+        bring(
+            "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            "otlpMetricsGrpc",
+            "The same over gRPC, on this port.",
+            push_metrics::otlp_grpc,
+        )
+        .gives_other("application/grpc"),
     ]
 }
 

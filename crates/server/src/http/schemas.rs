@@ -15,6 +15,7 @@ pub(crate) fn all() -> Map<String, Value> {
         ledger(),
         requests(),
         pushes(),
+        prometheus(),
     ];
     parts
         .into_iter()
@@ -571,6 +572,23 @@ fn requests() -> Schemas {
             ]),
         ),
         ("HostPage", page("HostStatus")),
+        (
+            "ScrapeStatus",
+            object(&[
+                ("scrape", text()),
+                ("target", text()),
+                ("url", text()),
+                (
+                    "labels",
+                    json!({ "type": "object", "additionalProperties": text() }),
+                ),
+                ("last_at", or_null(time())),
+                ("took_seconds", or_null(json!({ "type": "number" }))),
+                ("samples", or_null(number())),
+                ("error", or_null(text())),
+            ]),
+        ),
+        ("ScrapePage", page("ScrapeStatus")),
         ("ApproveRequest", request(&[("digest", text())], &[])),
         ("DenyRequest", request(&[], &[])),
         ("CloseRequest", request(&[("why", text())], &[])),
@@ -632,4 +650,26 @@ fn pushes() -> Schemas {
         ),
         ("AlertGroup", object(&[("alerts", list(alert))])),
     ]
+}
+
+/// What is the same in all of Prometheus' answers; its documentation has the rest.
+fn prometheus() -> Schemas {
+    let mut answer = object(&[("status", one_of(&["success"])), ("data", json!({}))]);
+    for name in ["warnings", "infos"] {
+        answer["properties"][name] = list(text());
+    }
+    let kinds = [
+        "bad_data",
+        "canceled",
+        "execution",
+        "internal",
+        "timeout",
+        "unavailable",
+    ];
+    let error = object(&[
+        ("status", one_of(&["error"])),
+        ("errorType", one_of(&kinds)),
+        ("error", text()),
+    ]);
+    vec![("PrometheusAnswer", answer), ("PrometheusError", error)]
 }

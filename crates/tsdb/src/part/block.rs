@@ -113,7 +113,8 @@ impl BlockFile {
         Ok(bytes)
     }
 
-    pub(crate) fn block(&self, offset: u64) -> Result<Vec<u8>, Error> {
+    /// A block's payload, behind the bytes of its length and checksum.
+    fn block(&self, offset: u64) -> Result<Vec<u8>, Error> {
         let left = self.length.saturating_sub(offset);
         let first = usize::try_from(left).map_or(FIRST_READ, |left| left.min(FIRST_READ));
         let mut bytes = self.raw(offset, first)?;
@@ -129,8 +130,7 @@ impl BlockFile {
             bytes.extend(rest);
         }
         bytes.truncate(whole);
-        bytes.drain(..PREFIX);
-        if checksum(offset, &bytes) != said {
+        if checksum(offset, &bytes[PREFIX..]) != said {
             return Err(self.damaged(offset, "the checksum of a block is wrong"));
         }
         Ok(bytes)
@@ -143,7 +143,7 @@ impl BlockFile {
         decode: impl FnOnce(&[u8]) -> Result<T, Malformed>,
     ) -> Result<T, Error> {
         let bytes = self.block(offset)?;
-        decode(&bytes).map_err(|malformed| self.damaged(offset, malformed))
+        decode(&bytes[PREFIX..]).map_err(|malformed| self.damaged(offset, malformed))
     }
 
     pub(crate) fn damaged(&self, offset: u64, problem: impl ToString) -> Error {

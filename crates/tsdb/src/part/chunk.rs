@@ -1,36 +1,22 @@
-//! Chunks: the values of sibling series, side by side in as few streams as possible.
+//! Chunks: the values of sibling series over some of their rows, side by side in as few streams as possible.
 //!
 //! Series of one metric measure alike, and a stream of a few thousand numbers compresses far better than one of
-//! a few dozen. A column that never changes takes nine bytes. One whose values are all decimal numbers of a few
-//! digits is kept as whole numbers; what doesn't fit (a marker of staleness) is listed beside it.
+//! a few dozen. A chunk ends with a page of rows, so that a query decodes little of the time it didn't ask for.
 
 use crate::{
     bytes::{Malformed, Put, Reader},
     cache::Decoded,
-    part::{
-        decimals::{DIGITS_MAX, Decimals, float},
-        numbers,
-    },
+    part::column::{self, Header, Numbers, Streams},
 };
 
 /// A chunk is closed when it has so many values.
 pub(crate) const VALUES: usize = 4096;
+/// Rows of a chunk at most, an hour of scrapes.
+const PAGE_ROWS: usize = 256;
 /// No chunk has more, whatever it says.
 const VALUES_MAX: usize = 1 << 26;
 /// Bytes of blobs in a chunk before it is closed.
 pub(crate) const BLOB_BYTES: usize = 64 << 10;
-
-const CONSTANT: u8 = 0;
-/// Whole numbers, each as the distance from the one before.
-const STEPS: u8 = 1;
-/// Whole numbers, each as the distance from the first.
-const OFFSETS: u8 = 2;
-/// Whole numbers, each step as the distance from the step of the column before: buckets of one histogram move
-/// together.
-const LIKE_BEFORE: u8 = 3;
-const FLOATS: u8 = 4;
-/// Floats of which many are the one before: which ones, and the others.
-const REPEATS: u8 = 5;
 
 /// Values of several columns, column by column.
 #[derive(Debug)]
@@ -52,111 +38,39 @@ impl Decoded for Chunk {
     }
 }
 
+/// How many rows a page has, of pages as equal as they can be.
+pub(crate) fn page_rows(rows: usize) -> usize {
+    rows.div_ceil(rows.div_ceil(PAGE_ROWS).max(1)).max(1)
+}
+
 /// `values` and, unless empty, `starts`: columns of `rows` each.
 pub(crate) fn encode_floats(rows: usize, values: &[f64], starts: &[i64]) -> Vec<u8> {
     let mut out = Vec::new();
-    let (mut integers, mut floats) = (Vec::new(), Vec::new());
+    let mut streams = Streams::default();
     out.put_count(values.len() / rows);
     let mut before = vec![0; rows - 1];
-    for column in values.chunks(rows) {
-        put_column(&mut out, column, &mut before, &mut integers, &mut floats);
+    for values in values.chunks(rows) {
+        column::put(&mut out, values, &mut before, &mut streams);
     }
     out.put(&[u8::from(!starts.is_empty())]);
-    for column in starts.chunks(rows) {
-        put_starts(&mut out, column, &mut integers);
+    for starts in starts.chunks(rows) {
+        put_starts(&mut out, starts, &mut streams);
     }
-    numbers::put_integers(&mut out, &integers);
-    numbers::put_floats(&mut out, &floats);
+    streams.put(&mut out);
     out
 }
 
-/// `before`: the steps of the column before; becomes those of this one.
-fn put_column(
-    out: &mut Vec<u8>,
-    column: &[f64],
-    before: &mut Vec<i64>,
-    integers: &mut Vec<i64>,
-    floats: &mut Vec<f64>,
-) {
-    let first = column[0].to_bits();
-    if column.iter().all(|value| value.to_bits() == first) {
-        out.put(&[CONSTANT]);
-        out.put(&first.to_le_bytes());
-        before.fill(0);
-        return;
-    }
-    let Some(decimals) = Decimals::of(column) else {
-        before.fill(0);
-        put_fractions(out, column, floats);
-        return;
-    };
-    let base = decimals.wholes[0];
-    let pairs = decimals.wholes.windows(2);
-    let steps: Vec<i64> = pairs.map(|pair| pair[1] - pair[0]).collect();
-    let offsets: Vec<i64> = decimals.wholes[1..]
-        .iter()
-        .map(|whole| whole - base)
-        .collect();
-    let siblings: Vec<i64> = steps
-        .iter()
-        .zip(&*before)
-        .map(|(step, other)| step - other)
-        .collect();
-    let ways = [
-        (STEPS, &steps),
-        (OFFSETS, &offsets),
-        (LIKE_BEFORE, &siblings),
-    ];
-    let (kind, distances) = *ways
-        .iter()
-        .min_by_key(|(_, numbers)| size(numbers))
-        .expect("three");
-    out.put(&[kind, decimals.digits]);
-    out.put_zigzag(base);
-    out.put_count(decimals.exceptions.len());
-    for (row, bits) in &decimals.exceptions {
-        out.put_count(*row);
-        out.put(&bits.to_le_bytes());
-    }
-    integers.extend(distances);
-    *before = steps;
-}
-
-fn put_fractions(out: &mut Vec<u8>, column: &[f64], floats: &mut Vec<f64>) {
-    let repeats = |row: usize| row > 0 && column[row].to_bits() == column[row - 1].to_bits();
-    let repeated = (0..column.len()).filter(|row| repeats(*row)).count();
-    if repeated < column.len() / 8 {
-        out.put(&[FLOATS]);
-        floats.extend(column);
-        return;
-    }
-    out.put(&[REPEATS]);
-    let mut bits = vec![0u8; column.len().div_ceil(8)];
-    for (row, value) in column.iter().enumerate() {
-        if repeats(row) {
-            bits[row / 8] |= 1 << (row % 8);
-        } else {
-            floats.push(*value);
-        }
-    }
-    out.put(&bits);
-}
-
-/// About how many bits numbers take.
-fn size(numbers: &[i64]) -> u64 {
-    let bits = numbers
-        .iter()
-        .map(|number| 64 - number.unsigned_abs().leading_zeros());
-    bits.map(u64::from).sum()
-}
-
-fn put_starts(out: &mut Vec<u8>, column: &[i64], integers: &mut Vec<i64>) {
+/// Beginnings that change are steps in a stream, whose number follows a one.
+fn put_starts(out: &mut Vec<u8>, column: &[i64], streams: &mut Streams) {
     let changes = column.iter().any(|start| *start != column[0]);
-    out.put(&[u8::from(changes)]);
-    out.put_zigzag(column[0]);
     if changes {
-        integers.extend(column.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])));
+        let pairs = column.windows(2);
+        let steps: Vec<i64> = pairs.map(|pair| pair[1].wrapping_sub(pair[0])).collect();
+        out.put(&[1, streams.add(&steps)]);
+    } else {
+        out.put(&[0]);
     }
+    out.put_zigzag(column[0]);
 }
 
 pub(crate) fn decode_floats(bytes: &[u8], rows: usize) -> Result<Chunk, Malformed> {
@@ -169,161 +83,56 @@ pub(crate) fn decode_floats(bytes: &[u8], rows: usize) -> Result<Chunk, Malforme
     if rows == 0 {
         return Err(Malformed::at("count of rows"));
     }
-    let headers: Vec<Column> = (0..columns)
-        .map(|_| column_header(&mut reader, rows))
+    let headers: Vec<Header<'_>> = (0..columns)
+        .map(|_| Header::read(&mut reader, rows))
         .collect::<Result<_, _>>()?;
-    let start_headers: Vec<(bool, i64)> = match reader.u8()? {
+    let start_headers = match reader.u8()? {
         0 => Vec::new(),
         _ => (0..columns)
-            .map(|_| Ok((reader.u8()? != 0, reader.zigzag()?)))
-            .collect::<Result<_, Malformed>>()?,
+            .map(|_| start_header(&mut reader))
+            .collect::<Result<_, _>>()?,
     };
-    let integers = numbers::numbers::<i64>(&mut reader, 2 * total)?;
-    let floats = numbers::numbers::<f64>(&mut reader, total)?;
-    let mut integers = Stream(&integers);
-    let mut floats = Stream(&floats);
-    let mut values = Vec::with_capacity(total);
-    let mut before = vec![0; rows - 1];
-    for header in headers {
-        header.decode(rows, &mut before, &mut integers, &mut floats, &mut values)?;
+    let mut numbers = Numbers::read(&mut reader, total)?;
+    let mut values = vec![0.0; total];
+    let mut before = vec![0; rows];
+    for (header, values) in headers.into_iter().zip(values.chunks_mut(rows)) {
+        header.decode(&mut numbers, &mut before, values)?;
     }
     let mut starts = Vec::with_capacity(start_headers.len() * rows);
-    for (changes, mut start) in start_headers {
+    for (stream, mut start) in start_headers {
         starts.push(start);
-        if !changes {
+        let Some(stream) = stream else {
             starts.resize(starts.len() + rows - 1, start);
             continue;
-        }
-        for step in integers.take(rows - 1)? {
+        };
+        for step in numbers.take(stream, rows - 1)? {
             start = start.wrapping_add(*step);
             starts.push(start);
         }
     }
-    if reader.is_empty() && integers.0.is_empty() && floats.0.is_empty() {
+    if reader.is_empty() && numbers.is_empty() {
         Ok(Chunk::Floats { values, starts })
     } else {
         Err(Malformed::at("end of chunk"))
     }
 }
 
-/// What is left of decoded numbers.
-struct Stream<'a, T>(&'a [T]);
-
-impl<'a, T> Stream<'a, T> {
-    fn take(&mut self, count: usize) -> Result<&'a [T], Malformed> {
-        let split = self.0.split_at_checked(count);
-        let (taken, rest) = split.ok_or_else(|| Malformed::at("count of numbers"))?;
-        self.0 = rest;
-        Ok(taken)
-    }
-}
-
-enum Column {
-    Constant(f64),
-    Decimal {
-        kind: u8,
-        digits: u8,
-        base: i64,
-        exceptions: Vec<(usize, f64)>,
-    },
-    Floats,
-    Repeats(Vec<u8>),
-}
-
-fn column_header(reader: &mut Reader<'_>, rows: usize) -> Result<Column, Malformed> {
-    Ok(match reader.u8()? {
-        CONSTANT => Column::Constant(reader.f64()?),
-        FLOATS => Column::Floats,
-        REPEATS => Column::Repeats(reader.bytes(rows.div_ceil(8))?.to_vec()),
-        kind @ (STEPS | OFFSETS | LIKE_BEFORE) => {
-            let digits = reader.u8()?;
-            if digits > DIGITS_MAX {
-                return Err(Malformed::at("digits"));
-            }
-            let base = reader.zigzag()?;
-            let count = reader.count(9)?;
-            let mut exceptions = Vec::with_capacity(count);
-            for _ in 0..count {
-                let row = usize::try_from(reader.varint()?).unwrap_or(usize::MAX);
-                let value = reader.f64()?;
-                if row >= rows {
-                    return Err(Malformed::at("row"));
-                }
-                exceptions.push((row, value));
-            }
-            Column::Decimal {
-                kind,
-                digits,
-                base,
-                exceptions,
-            }
-        }
-        _ => return Err(Malformed::at("kind of column")),
-    })
-}
-
-impl Column {
-    /// `before`: the steps of the column before; becomes those of this one.
-    fn decode(
-        self,
-        rows: usize,
-        before: &mut [i64],
-        integers: &mut Stream<'_, i64>,
-        floats: &mut Stream<'_, f64>,
-        values: &mut Vec<f64>,
-    ) -> Result<(), Malformed> {
-        let from = values.len();
-        match self {
-            Column::Constant(value) => {
-                before.fill(0);
-                values.resize(from + rows, value);
-            }
-            Column::Floats => {
-                before.fill(0);
-                values.extend(floats.take(rows)?);
-            }
-            Column::Repeats(bits) => {
-                before.fill(0);
-                for row in 0..rows {
-                    let repeats = row > 0 && bits[row / 8] >> (row % 8) & 1 == 1;
-                    values.push(if repeats {
-                        values[from + row - 1]
-                    } else {
-                        floats.take(1)?[0]
-                    });
-                }
-            }
-            Column::Decimal {
-                kind,
-                digits,
-                base,
-                exceptions,
-            } => {
-                values.push(float(base, digits));
-                let mut whole = base;
-                for (distance, step) in integers.take(rows - 1)?.iter().zip(before) {
-                    let next = match kind {
-                        STEPS => whole.wrapping_add(*distance),
-                        OFFSETS => base.wrapping_add(*distance),
-                        _ => whole.wrapping_add(*step).wrapping_add(*distance),
-                    };
-                    *step = next.wrapping_sub(whole);
-                    whole = next;
-                    values.push(float(whole, digits));
-                }
-                for (row, value) in exceptions {
-                    values[from + row] = value;
-                }
-            }
-        }
-        Ok(())
-    }
+/// The stream of the steps, if there are any, and the first one.
+fn start_header(reader: &mut Reader<'_>) -> Result<(Option<u8>, i64), Malformed> {
+    let stream = match reader.u8()? {
+        0 => None,
+        _ => Some(reader.u8()?),
+    };
+    Ok((stream, reader.zigzag()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::part::packed::{decode_blobs, encode_blobs};
+    use crate::part::{
+        numbers,
+        packed::{decode_blobs, encode_blobs},
+    };
     use proptest::{collection::vec, prelude::*};
 
     /// A series as they are met: constant, counters, decimals, anything.
@@ -342,6 +151,27 @@ mod tests {
                 rows
             ),
             vec(any_bits.clone(), rows),
+            // Milliseconds as they are added up and as they are multiplied, nanoseconds added up.
+            vec(0i32..5000, rows).prop_map(|steps| {
+                let mut sum = 0.0;
+                let add = |step| {
+                    sum += f64::from(step) / 1000.0;
+                    sum
+                };
+                steps.into_iter().map(add).collect()
+            }),
+            vec(0i32..5000, rows).prop_map(|values| values
+                .into_iter()
+                .map(|value| f64::from(value) * 0.001)
+                .collect()),
+            vec(prop_oneof![Just(0), 0i32..i32::MAX], rows).prop_map(|steps| {
+                let mut sum = -1.0;
+                let add = |step| {
+                    sum += f64::from(step) / 1e9;
+                    sum
+                };
+                steps.into_iter().map(add).collect()
+            }),
             // A sum of durations: it stays where it is as long as nothing is served.
             vec(
                 prop_oneof![3 => Just(None), 1 => any_bits.prop_map(Some)],

@@ -10,7 +10,7 @@ use crate::{
 };
 
 pub(crate) const MAGIC: [u8; 8] = *b"PitcrewP";
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 pub(crate) const HEADER: usize = 12;
 pub(crate) const TRAILER: usize = 16;
 const END: [u8; 4] = *b"PtcE";

@@ -7,10 +7,12 @@
 
 pub(crate) mod block;
 pub(crate) mod chunk;
+mod column;
 mod decimals;
 pub(crate) mod footer;
 mod numbers;
 mod packed;
+mod pattern;
 pub(crate) mod read;
 pub(crate) mod terms;
 pub(crate) mod write;

@@ -1,6 +1,11 @@
 //! Streams of numbers: the one place that knows how they are compressed.
 
-use pco::{ChunkConfig, DeltaSpec, ModeSpec, data_types::Number, standalone};
+use pco::{
+    ChunkConfig, DeltaSpec, ModeSpec, PagingSpec,
+    data_types::Number,
+    errors::PcoResult,
+    wrapped::{FileCompressor, FileDecompressor},
+};
 
 use crate::bytes::{Malformed, Put, Reader};
 
@@ -10,13 +15,42 @@ const LEVEL: usize = 8;
 /// No cluster has more rows, whatever it says.
 const TIMES_MAX: usize = 1 << 26;
 
-/// Whole numbers whose neighbours have no relation left.
+/// Whole numbers whose neighbours have no relation left, as narrow as all of them fit: a code spells out a few of its
+/// numbers in full.
 pub(crate) fn put_integers(out: &mut Vec<u8>, numbers: &[i64]) {
     let config = ChunkConfig::default()
         .with_compression_level(LEVEL)
         .with_mode_spec(ModeSpec::Classic)
         .with_delta_spec(DeltaSpec::NoOp);
-    put(out, numbers, &config);
+    if let Some(narrow) = narrowed::<i16>(numbers) {
+        out.put(&[16]);
+        put(out, &narrow, &config);
+    } else if let Some(narrow) = narrowed::<i32>(numbers) {
+        out.put(&[32]);
+        put(out, &narrow, &config);
+    } else {
+        out.put(&[64]);
+        put(out, numbers, &config);
+    }
+}
+
+fn narrowed<T: TryFrom<i64>>(numbers: &[i64]) -> Option<Vec<T>> {
+    let narrowed = numbers.iter().map(|number| T::try_from(*number).ok());
+    narrowed.collect()
+}
+
+/// What [`put_integers`] wrote, at most `most` of them.
+pub(crate) fn integers(reader: &mut Reader<'_>, most: usize) -> Result<Vec<i64>, Malformed> {
+    match reader.u8()? {
+        16 => Ok(widened(&numbers::<i16>(reader, most)?)),
+        32 => Ok(widened(&numbers::<i32>(reader, most)?)),
+        64 => numbers(reader, most),
+        _ => Err(Malformed::at("width of integers")),
+    }
+}
+
+fn widened<T: Copy + Into<i64>>(numbers: &[T]) -> Vec<i64> {
+    numbers.iter().map(|number| (*number).into()).collect()
 }
 
 /// Values of gauges.
@@ -33,10 +67,20 @@ fn put<T: Number>(out: &mut Vec<u8>, numbers: &[T], config: &ChunkConfig) {
     if numbers.is_empty() {
         return;
     }
-    let bytes = standalone::simple_compress(numbers, config)
-        .expect("the settings are valid and memory takes what is written");
+    let bytes =
+        compress(numbers, config).expect("the settings are valid and memory takes what is written");
     out.put_count(bytes.len());
     out.put(&bytes);
+}
+
+fn compress<T: Number>(numbers: &[T], config: &ChunkConfig) -> PcoResult<Vec<u8>> {
+    let paging = PagingSpec::Exact(vec![numbers.len()]);
+    let config = config.clone().with_paging_spec(paging);
+    let file = FileCompressor::default();
+    let mut chunk = file.chunk_compressor(numbers, &config)?;
+    let bytes = file.write_header(Vec::new())?;
+    let bytes = chunk.write_meta(bytes)?;
+    chunk.write_page(0, bytes)
 }
 
 /// At most `most` numbers.
@@ -54,12 +98,18 @@ pub(crate) fn numbers<T: Number + Default>(
     let length = reader.count(1)?;
     let bytes = reader.bytes(length)?;
     let mut numbers = vec![T::default(); count];
-    let progress = standalone::simple_decompress_into(bytes, &mut numbers)
-        .map_err(|_| Malformed::at("compressed numbers"))?;
-    if progress.n_processed != count {
-        return Err(Malformed::at("compressed numbers"));
+    match decompress(bytes, &mut numbers) {
+        Ok(found) if found == count => Ok(numbers),
+        _ => Err(Malformed::at("compressed numbers")),
     }
-    Ok(numbers)
+}
+
+/// How many there were.
+fn decompress<T: Number>(bytes: &[u8], numbers: &mut [T]) -> PcoResult<usize> {
+    let (file, bytes) = FileDecompressor::new(bytes)?;
+    let (mut chunk, bytes) = file.chunk_decompressor::<T, _>(bytes)?;
+    let mut page = chunk.page_decompressor(bytes, numbers.len())?;
+    Ok(page.read(numbers)?.n_processed)
 }
 
 /// Ascending timestamps; equal distances take a few bytes.
@@ -91,7 +141,7 @@ pub(crate) fn times(reader: &mut Reader<'_>, count: usize) -> Result<Vec<i64>, M
     let wanted = count - 1;
     let steps = match reader.u8()? {
         0 => vec![reader.zigzag()?; wanted],
-        _ => numbers(reader, wanted)?,
+        _ => integers(reader, wanted)?,
     };
     if steps.len() != wanted {
         return Err(Malformed::at("timestamps"));

@@ -1,6 +1,6 @@
 //! Reading a part: series in ascending order, so that each block is decoded once.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use pitcrew_promql::labels::{Label, Labels};
 
@@ -21,13 +21,16 @@ use crate::{
 /// Timestamps and chunks of a cluster.
 pub(crate) struct ClusterIndex {
     pub(crate) times: Arc<[i64]>,
-    /// First column and place of each chunk.
-    chunks: Vec<(u32, u64)>,
+    page_rows: usize,
+    /// First columns of chunks that are beside each other.
+    chunk_columns: Vec<u32>,
+    /// Places of the chunks, page after page for the same columns.
+    places: Vec<u64>,
 }
 
 impl Decoded for ClusterIndex {
     fn bytes(&self) -> usize {
-        self.times.len() * 8 + self.chunks.len() * 16
+        self.times.len() * 8 + self.chunk_columns.len() * 4 + self.places.len() * 8
     }
 }
 
@@ -35,16 +38,46 @@ impl ClusterIndex {
     fn decode(bytes: &[u8], rows: usize) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
         let times = numbers::times(&mut reader, rows)?.into();
+        let page_rows = usize::try_from(reader.varint()?).unwrap_or(0);
+        if page_rows == 0 {
+            return Err(Malformed::at("rows of a page"));
+        }
         let count = reader.count(2)?;
-        let mut chunks: Vec<(u32, u64)> = Vec::with_capacity(count);
-        let (mut column, mut place): (u32, u64) = (0, 0);
+        let mut chunk_columns = Vec::with_capacity(count);
+        let mut column: u32 = 0;
         for _ in 0..count {
             let next = column.checked_add(reader.varint_u32()?);
             column = next.ok_or_else(|| Malformed::at("column"))?;
-            place = place.wrapping_add(reader.varint()?);
-            chunks.push((column, place));
+            chunk_columns.push(column);
         }
-        Ok(ClusterIndex { times, chunks })
+        let mut places = Vec::new();
+        let mut place: u64 = 0;
+        while !reader.is_empty() {
+            place = place.wrapping_add(reader.varint()?);
+            places.push(place);
+        }
+        let index = ClusterIndex {
+            times,
+            page_rows,
+            chunk_columns,
+            places,
+        };
+        let chunks = count.checked_mul(index.pages());
+        if chunks == Some(index.places.len()) {
+            Ok(index)
+        } else {
+            Err(Malformed::at("places of chunks"))
+        }
+    }
+
+    fn pages(&self) -> usize {
+        self.times.len().div_ceil(self.page_rows)
+    }
+
+    /// Rows of a page.
+    fn rows(&self, page: usize) -> Range<usize> {
+        let first = page * self.page_rows;
+        first..self.times.len().min(first + self.page_rows)
     }
 }
 
@@ -54,13 +87,22 @@ pub(crate) struct PartReader<'a> {
     cache: &'a Cache,
     pub(crate) clusters: Arc<Clusters>,
     cluster: Option<(usize, Arc<ClusterIndex>)>,
-    chunk: Option<(u64, Arc<Chunk>)>,
+    /// Chunks beside each other that hold the last column: their place, and by page what was needed.
+    chunks: Option<(u64, Vec<Option<Arc<Chunk>>>)>,
+    /// Bytes of chunks that may still go into the cache: a query that reads a lot must not push out all else.
+    cache_left: usize,
     /// Timestamps of the last cluster within the last range.
     within: Option<(usize, Arc<[i64]>)>,
     series: Option<(usize, Arc<SeriesBlock>)>,
     /// All that were needed so far: names and values of one series are far from each other.
     symbols: Vec<Option<Arc<SymbolBlock>>>,
     fingerprints: Option<(usize, Arc<FingerprintBlock>)>,
+    /// Labels that are asked for; nothing where all are.
+    wanted: Option<&'a [&'a str]>,
+    /// Which symbols of names met so far are among them.
+    is_wanted: Vec<(u32, bool)>,
+    /// The last labels by their symbols: siblings have the same where few are asked for.
+    labels: Option<(Vec<(u32, u32)>, Labels)>,
 }
 
 impl<'a> PartReader<'a> {
@@ -69,12 +111,16 @@ impl<'a> PartReader<'a> {
             clusters: part.clusters(cache)?,
             cache,
             cluster: None,
-            chunk: None,
+            chunks: None,
+            cache_left: cache.share_of_one(),
             within: None,
             series: None,
             symbols: vec![None; part.footer.places.symbols.len()],
             part,
             fingerprints: None,
+            wanted: None,
+            is_wanted: Vec::new(),
+            labels: None,
         })
     }
 
@@ -107,54 +153,79 @@ impl<'a> PartReader<'a> {
         Ok(index)
     }
 
-    /// The chunk of a column and the column's index in it.
-    fn chunk(
+    /// For who needs some labels only.
+    pub(crate) fn with_labels(mut self, wanted: Option<&'a [&'a str]>) -> Self {
+        self.wanted = wanted;
+        self
+    }
+
+    /// For who reads everything once: no chunk goes into the cache.
+    pub(crate) fn without_caching(mut self) -> Self {
+        self.cache_left = 0;
+        self
+    }
+
+    /// All cells of a column.
+    pub(crate) fn column(&mut self, series: u32) -> Result<Chunk, Error> {
+        let (number, cluster) = self.cluster_of(series)?;
+        let index = self.index(number, &cluster)?;
+        let rows = 0..index.times.len();
+        self.cells(&index, &cluster, series - cluster.first_series, rows)
+    }
+
+    /// Some cells of a column.
+    fn cells(
         &mut self,
         index: &ClusterIndex,
         cluster: &Cluster,
         column: u32,
-    ) -> Result<(Arc<Chunk>, usize), Error> {
-        let after = index.chunks.partition_point(|(first, _)| *first <= column);
-        let found = after.checked_sub(1).and_then(|at| index.chunks.get(at));
-        let (first, place) = *found.ok_or_else(|| self.wrong("column"))?;
-        let at = (column - first) as usize;
-        if let Some((known, chunk)) = &self.chunk
-            && *known == place
-        {
-            return Ok((chunk.clone(), at));
+        rows: Range<usize>,
+    ) -> Result<Chunk, Error> {
+        let after = index
+            .chunk_columns
+            .partition_point(|first| *first <= column);
+        let chunk = after.checked_sub(1);
+        let chunk = chunk.ok_or_else(|| self.wrong("column"))?;
+        let at = (column - index.chunk_columns[chunk]) as usize;
+        let mut found = Cells::new(cluster.kind, rows.len());
+        for page in rows.start / index.page_rows..rows.end.div_ceil(index.page_rows) {
+            let in_page = index.rows(page);
+            let first = rows.start.max(in_page.start) - in_page.start;
+            let end = rows.end.min(in_page.end) - in_page.start;
+            let column = at * in_page.len();
+            let chunk = self.chunk(index, cluster.kind, chunk, page)?;
+            let is_there = found.add(chunk, column + first..column + end);
+            is_there.ok_or_else(|| self.wrong("column of a chunk"))?;
         }
-        let rows = cluster.rows as usize;
-        let chunk = self
-            .part
-            .decoded(self.cache, place, |bytes| match cluster.kind {
-                Kind::Blobs => packed::decode_blobs(bytes),
-                Kind::Floats | Kind::FloatsWithStarts => chunk::decode_floats(bytes, rows),
-            })?;
-        self.chunk = Some((place, chunk.clone()));
-        Ok((chunk, at))
+        Ok(found.0)
     }
 
-    /// All cells of a column.
-    pub(crate) fn cells(
+    fn chunk(
         &mut self,
-        series: u32,
-    ) -> Result<(Arc<Chunk>, std::ops::Range<usize>), Error> {
-        let (number, cluster) = self.cluster_of(series)?;
-        let index = self.index(number, &cluster)?;
-        let (chunk, at) = self.chunk(&index, &cluster, series - cluster.first_series)?;
-        let rows = cluster.rows as usize;
-        let cells = at * rows..(at + 1) * rows;
-        let there = match &*chunk {
-            Chunk::Floats { values, starts } => {
-                values.len() >= cells.end && (starts.is_empty() || starts.len() >= cells.end)
-            }
-            Chunk::Blobs(blobs) => blobs.len() >= cells.end,
-        };
-        if there {
-            Ok((chunk, cells))
-        } else {
-            Err(self.wrong("column of a chunk"))
+        index: &ClusterIndex,
+        kind: Kind,
+        chunk: usize,
+        page: usize,
+    ) -> Result<&Chunk, Error> {
+        let pages = index.pages();
+        let beside = &index.places[chunk * pages..][..pages];
+        let (part, cache, left) = (&self.part, self.cache, &mut self.cache_left);
+        let known = self.chunks.take().filter(|(first, _)| *first == beside[0]);
+        let (_, chunks) = self
+            .chunks
+            .insert(known.unwrap_or_else(|| (beside[0], vec![None; pages])));
+        if chunks[page].is_none() {
+            let key = (part.name.number, beside[page]);
+            let rows = index.rows(page).len();
+            let found = cache.get_within(key, left, || {
+                part.file.decode(beside[page], |bytes| match kind {
+                    Kind::Blobs => packed::decode_blobs(bytes),
+                    Kind::Floats | Kind::FloatsWithStarts => chunk::decode_floats(bytes, rows),
+                })
+            })?;
+            chunks[page] = Some(found);
         }
+        Ok(chunks[page].as_ref().expect("it was put there"))
     }
 
     /// A series' samples of some time. Of histograms also the one before it: what is known of a reset depends
@@ -183,15 +254,11 @@ impl<'a> PartReader<'a> {
             _ => Arc::from(&index.times[first..end]),
         };
         self.within = Some((number, times.clone()));
-        let (chunk, cells) = self.cells(series)?;
-        let cells = cells.start + first..cells.start + end;
-        let values = match &*chunk {
-            Chunk::Floats { values, starts } => PieceValues::Floats {
-                values: values[cells.clone()].to_vec(),
-                starts: starts.get(cells).unwrap_or_default().to_vec(),
-            },
+        let column = series - cluster.first_series;
+        let values = match self.cells(&index, &cluster, column, first..end)? {
+            Chunk::Floats { values, starts } => PieceValues::Floats { values, starts },
             Chunk::Blobs(blobs) => {
-                let samples = Chunk::samples(&blobs[cells]);
+                let samples = Chunk::samples(&blobs);
                 PieceValues::Blobs(samples.map_err(|_| self.wrong("histogram"))?)
             }
         };
@@ -246,11 +313,18 @@ impl<'a> PartReader<'a> {
             }
         };
         let found = found.clone();
-        let symbols = found
-            .0
-            .get(at)
-            .ok_or_else(|| self.wrong("number of series"))?;
-        let labels = symbols.iter().map(|(name, value)| {
+        let symbols = found.0.get(at);
+        let symbols = symbols.ok_or_else(|| self.wrong("number of series"))?;
+        let mut chosen = Vec::with_capacity(symbols.len());
+        for pair in symbols {
+            if self.is_wanted(pair.0)? {
+                chosen.push(*pair);
+            }
+        }
+        if let Some((_, labels)) = self.labels.as_ref().filter(|(known, _)| *known == chosen) {
+            return Ok(labels.clone());
+        }
+        let labels = chosen.iter().map(|(name, value)| {
             Ok(Label {
                 name: self.symbol(*name)?,
                 value: self.symbol(*value)?,
@@ -261,7 +335,23 @@ impl<'a> PartReader<'a> {
         if !in_order || labels.iter().any(|label| label.value.is_empty()) {
             return Err(self.wrong("labels"));
         }
-        Ok(Labels::from_sorted(labels))
+        let labels = Labels::from_sorted(labels);
+        self.labels = Some((chosen, labels.clone()));
+        Ok(labels)
+    }
+
+    fn is_wanted(&mut self, name: u32) -> Result<bool, Error> {
+        let Some(wanted) = self.wanted else {
+            return Ok(true);
+        };
+        let known = self.is_wanted.iter().find(|(known, _)| *known == name);
+        if let Some((_, is_wanted)) = known {
+            return Ok(*is_wanted);
+        }
+        let text = self.symbol(name)?;
+        let is_wanted = wanted.contains(&&*text);
+        self.is_wanted.push((name, is_wanted));
+        Ok(is_wanted)
     }
 
     fn symbol(&mut self, symbol: u32) -> Result<Arc<str>, Error> {
@@ -277,6 +367,44 @@ impl<'a> PartReader<'a> {
         };
         let text = found.0.get(at).cloned();
         text.ok_or_else(|| self.wrong("symbol"))
+    }
+}
+
+/// Cells of one column, put together from pages.
+struct Cells(Chunk);
+
+impl Cells {
+    fn new(kind: Kind, rows: usize) -> Self {
+        Cells(match kind {
+            Kind::Blobs => Chunk::Blobs(Vec::with_capacity(rows)),
+            Kind::Floats | Kind::FloatsWithStarts => Chunk::Floats {
+                values: Vec::with_capacity(rows),
+                starts: Vec::new(),
+            },
+        })
+    }
+
+    /// Nothing where a damaged chunk has fewer.
+    fn add(&mut self, chunk: &Chunk, cells: Range<usize>) -> Option<()> {
+        match (&mut self.0, chunk) {
+            (
+                Chunk::Floats { values, starts },
+                Chunk::Floats {
+                    values: from,
+                    starts: from_starts,
+                },
+            ) => {
+                values.extend_from_slice(from.get(cells.clone())?);
+                if !from_starts.is_empty() {
+                    starts.extend_from_slice(from_starts.get(cells)?);
+                }
+            }
+            (Chunk::Blobs(blobs), Chunk::Blobs(from)) => {
+                blobs.extend_from_slice(from.get(cells)?);
+            }
+            _ => return None,
+        }
+        Some(())
     }
 }
 

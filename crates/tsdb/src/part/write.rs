@@ -40,8 +40,11 @@ struct OpenCluster {
     first_series: u32,
     kind: Kind,
     times: Vec<i64>,
-    /// First column and place of each chunk.
-    chunks: Vec<(u32, u64)>,
+    page_rows: usize,
+    /// First columns of the chunks that are beside each other.
+    chunk_columns: Vec<u32>,
+    /// Places of the chunks, page after page for the same columns.
+    places: Vec<u64>,
     columns: u32,
     chunk_first: u32,
     values: Vec<f64>,
@@ -90,8 +93,10 @@ impl PartWriter {
         self.open = Some(OpenCluster {
             first_series: self.footer.series,
             kind,
+            page_rows: chunk::page_rows(times.len()),
             times,
-            chunks: Vec::new(),
+            chunk_columns: Vec::new(),
+            places: Vec::new(),
             columns: 0,
             chunk_first: 0,
             values: Vec::new(),
@@ -128,9 +133,13 @@ impl PartWriter {
             }
         }
         cluster.columns += 1;
-        let another = cluster.values.len() + cluster.times.len();
-        if another > chunk::VALUES || cluster.blob_bytes > chunk::BLOB_BYTES {
-            cluster.close_chunk(&mut self.out)?;
+        let in_page = (cluster.columns - cluster.chunk_first) as usize * cluster.page_rows;
+        let is_full = match cluster.kind {
+            Kind::Blobs => cluster.blob_bytes > chunk::BLOB_BYTES,
+            Kind::Floats | Kind::FloatsWithStarts => in_page + cluster.page_rows > chunk::VALUES,
+        };
+        if is_full {
+            cluster.close_chunks(&mut self.out)?;
         }
         Ok(())
     }
@@ -192,15 +201,20 @@ impl PartWriter {
 
     pub(crate) fn end_cluster(&mut self) -> Result<(), Error> {
         let mut cluster = self.open.take().expect("a cluster was begun");
-        cluster.close_chunk(&mut self.out)?;
+        cluster.close_chunks(&mut self.out)?;
         let mut bytes = Vec::new();
         numbers::put_times(&mut bytes, &cluster.times);
-        bytes.put_count(cluster.chunks.len());
-        let (mut column, mut place) = (0, 0);
-        for (first, at) in &cluster.chunks {
+        bytes.put_count(cluster.page_rows);
+        bytes.put_count(cluster.chunk_columns.len());
+        let mut column = 0;
+        for first in &cluster.chunk_columns {
             bytes.put_varint(u64::from(first - column));
+            column = *first;
+        }
+        let mut place = 0;
+        for at in &cluster.places {
             bytes.put_varint(at - place);
-            (column, place) = (*first, *at);
+            place = *at;
         }
         let (min_ms, max_ms) = (cluster.times[0], cluster.times[cluster.times.len() - 1]);
         self.footer.min_ms = self.footer.min_ms.min(min_ms);
@@ -242,17 +256,30 @@ impl PartWriter {
 }
 
 impl OpenCluster {
-    fn close_chunk(&mut self, out: &mut BlockWriter) -> Result<(), Error> {
+    /// Writes the columns since the last time, a chunk for each page.
+    fn close_chunks(&mut self, out: &mut BlockWriter) -> Result<(), Error> {
         if self.columns == self.chunk_first {
             return Ok(());
         }
-        let bytes = match self.kind {
-            Kind::Blobs => packed::encode_blobs(self.blobs.iter().map(|blob| &**blob)),
-            Kind::Floats | Kind::FloatsWithStarts => {
-                chunk::encode_floats(self.times.len(), &self.values, &self.starts)
-            }
-        };
-        self.chunks.push((self.chunk_first, out.put(&bytes)?));
+        self.chunk_columns.push(self.chunk_first);
+        let rows = self.times.len();
+        for first in (0..rows).step_by(self.page_rows) {
+            let page = first..rows.min(first + self.page_rows);
+            let bytes = match self.kind {
+                Kind::Blobs => {
+                    let blobs: Vec<&[u8]> = cells(&self.blobs, rows, &page)
+                        .map(|blob| &**blob)
+                        .collect();
+                    packed::encode_blobs(blobs.into_iter())
+                }
+                Kind::Floats | Kind::FloatsWithStarts => {
+                    let values: Vec<f64> = cells(&self.values, rows, &page).copied().collect();
+                    let starts: Vec<i64> = cells(&self.starts, rows, &page).copied().collect();
+                    chunk::encode_floats(page.len(), &values, &starts)
+                }
+            };
+            self.places.push(out.put(&bytes)?);
+        }
         self.chunk_first = self.columns;
         self.values.clear();
         self.starts.clear();
@@ -260,4 +287,15 @@ impl OpenCluster {
         self.blob_bytes = 0;
         Ok(())
     }
+}
+
+/// Of columns of `rows` each those of a page.
+fn cells<'a, T>(
+    columns: &'a [T],
+    rows: usize,
+    page: &'a std::ops::Range<usize>,
+) -> impl Iterator<Item = &'a T> {
+    columns
+        .chunks(rows)
+        .flat_map(move |column| &column[page.clone()])
 }

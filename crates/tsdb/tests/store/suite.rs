@@ -121,6 +121,15 @@ impl Storage for OnDisk {
     ) -> Result<(), StorageError> {
         self.store().select(selection, take)
     }
+
+    fn select_for(
+        &self,
+        selection: &Selection<'_>,
+        labels: &[&str],
+        take: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        self.store().select_for(selection, labels, take)
+    }
 }
 
 fn scripts(folder: &str) -> Vec<PathBuf> {

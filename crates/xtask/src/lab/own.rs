@@ -1,5 +1,5 @@
 //! A host's owner: makes its disk and its cgroup, starts its init, waits for the end, takes everything away. After a reset
-//! it starts another init on the same disk.
+//! or the host's own reboot it starts another init on the same disk.
 //!
 //! It runs in a mount namespace of its own, so that the disk is gone with it whatever happens, and outside the
 //! host's cgroup, so that it outlives the host's power by as long as cleaning takes.
@@ -8,7 +8,7 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::Duration,
 };
@@ -19,6 +19,9 @@ use super::{Host, cable, image, switch::Switch, wait_for};
 
 pub(super) const SMALL_DISK: &str = "/srv";
 const SMALL_DISK_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What systemd-nspawn ends with when the host rebooted, for whoever keeps the unit.
+const REBOOTED: i32 = 133;
 
 /// Enters every cgroup given before `--`, then becomes what is given after it.
 const ENTER: &str = r#"until [ "$1" = -- ]; do echo $$ > "$1"; shift; done; shift; exec "$@""#;
@@ -42,15 +45,16 @@ pub(super) fn own(host: &Host, lease: bool, cable: bool) -> anyhow::Result<()> {
     }
     let ran = loop {
         let mut container = start(host, &disk, &small, cable)?;
-        let ran = run_to_its_end(host, &mut container, cable);
+        let ended = run_to_its_end(host, &mut container, cable);
         host.cgroup().destroy()?;
-        if ran.is_err() || !host.is_reset() {
-            break ran;
+        match ended {
+            Ok(status) if host.is_reset() || status.code() == Some(REBOOTED) => {}
+            ended => break ended,
         }
     };
     unmount(&disk_folder(host))?;
     host.clean()?;
-    ran
+    ran.map(drop)
 }
 
 /// The host's end is noticed by whoever waits for its container.
@@ -64,7 +68,7 @@ fn end_after(host: &Host, waited: impl FnOnce() + Send + 'static) {
     });
 }
 
-fn run_to_its_end(host: &Host, container: &mut Child, cable: bool) -> anyhow::Result<()> {
+fn run_to_its_end(host: &Host, container: &mut Child, cable: bool) -> anyhow::Result<ExitStatus> {
     let leader = wait_for("the host's init", Duration::from_secs(20), || {
         if let Some(status) = container.try_wait()? {
             bail!("systemd-nspawn ended at once: {status}");
@@ -78,8 +82,7 @@ fn run_to_its_end(host: &Host, container: &mut Child, cable: bool) -> anyhow::Re
         cable::plug_in(switch, &link, leader, &address)?;
     }
     host.write_leader(leader)?;
-    container.wait()?;
-    Ok(())
+    Ok(container.wait()?)
 }
 
 fn disk_folder(host: &Host) -> PathBuf {

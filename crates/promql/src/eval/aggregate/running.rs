@@ -3,14 +3,20 @@
 //! A query over a hundred thousand series would otherwise hold as many rows, and spend more time on getting memory for
 //! them than on adding them up.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use super::{
-    super::{EvalError, Evaluator, Grid, NodeKind, Row, call::range_position, plan::AggregatePlan},
+    super::{
+        EvalError, Evaluator, Grid, Node, NodeKind, Row, Size,
+        call::{ReadyCall, range_position},
+        plan::AggregatePlan,
+        selector::{Reading, size_of_series},
+        window::columns,
+    },
     Mean, group_labels,
 };
 use crate::{
-    labels::Labels,
+    labels::{Labels, METRIC_NAME, METRIC_TYPE},
     number::Kahan,
     parser::AggregateOp,
     storage::{is_stale, stale},
@@ -98,31 +104,80 @@ pub(super) enum Inner {
 }
 
 impl Evaluator<'_> {
-    /// What is aggregated; of a function over windows of floats the aggregation itself, a few series at a time.
+    /// What is aggregated; of a selector, or a function over windows of one, the aggregation itself where that needs
+    /// only a few series at a time.
     pub(super) fn inner(&mut self, plan: &AggregatePlan, grid: &Grid) -> Result<Inner, EvalError> {
-        let NodeKind::Call { function, args } = &plan.inner.kind else {
-            return self.vector(&plan.inner, grid).map(Inner::Rows);
-        };
-        let is_running = Running::new(plan.op, 0).is_some();
-        let Some(range) = range_position(args).filter(|_| is_running) else {
-            return self.vector(&plan.inner, grid).map(Inner::Rows);
-        };
-        let mut call = self.range_call(function.name, args, range, grid)?;
-        if call.needs_all_series() {
-            return self.over_windows(&call, grid).map(Inner::Rows);
-        }
-        let mut groups = Groups::default();
-        let mut series = call.take_series().into_iter();
-        loop {
-            call.set_series(series.by_ref().take(SERIES_AT_ONCE));
-            if call.is_empty() {
-                return Ok(Inner::Aggregated(groups.rows()));
+        let groups = match &plan.inner.kind {
+            _ if Running::new(plan.op, 0).is_none() => None,
+            NodeKind::Selector(selector) if selector.extension.is_none() => {
+                let mut groups = Groups::default();
+                let span = plan.inner.span;
+                let take = |this: &mut Self, row: &Row| groups.add(plan, this, row);
+                self.each_float_row(selector, span, labels_for(plan), grid, take)?
+                    .then_some(groups)
             }
-            for row in self.over_windows(&call, grid)? {
-                groups.add(plan, &row);
-            }
+            NodeKind::Call { function, args } => match range_position(args) {
+                Some(range) => self.running_call(plan, function.name, args, range, grid)?,
+                None => None,
+            },
+            _ => None,
+        };
+        match groups {
+            Some(groups) => Ok(Inner::Aggregated(groups.rows())),
+            None => self.vector(&plan.inner, grid).map(Inner::Rows),
         }
     }
+
+    /// Nothing where it turns out that there are histograms: then all is read again.
+    fn running_call(
+        &mut self,
+        plan: &AggregatePlan,
+        name: &'static str,
+        args: &[Node],
+        range: usize,
+        grid: &Grid,
+    ) -> Result<Option<Groups>, EvalError> {
+        let Some((mut call, selector)) = self.unread_call(name, args, range, grid)? else {
+            return Ok(None);
+        };
+        let mut groups = Groups::default();
+        let mut only_floats = true;
+        let mut read = Size::default();
+        let keep_starts = self.options.start_timestamps;
+        let reading = Reading {
+            selector,
+            span: call.source.span,
+            around_ms: call.source.around_ms(),
+            labels: labels_for(plan),
+        };
+        self.each_series(&reading, grid, |this, series| {
+            if !series.histograms.values.is_empty() {
+                only_floats = false;
+                return Ok(ControlFlow::Break(()));
+            }
+            let size = size_of_series(&series);
+            read.add(size);
+            this.hold(size)?;
+            call.source.series.push(columns(series, keep_starts));
+            if call.source.series.len() == SERIES_AT_ONCE {
+                groups.add_call(plan, this, &mut call, grid)?;
+                this.held.take_away(std::mem::take(&mut read));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        groups.add_call(plan, self, &mut call, grid)?;
+        self.held.take_away(read);
+        Ok(only_floats.then_some(groups))
+    }
+}
+
+/// Those by which rows are grouped, and those that notes speak of.
+fn labels_for(plan: &AggregatePlan) -> Option<Vec<&str>> {
+    if plan.grouping.without {
+        return None;
+    }
+    let grouping = plan.grouping.labels.iter().map(String::as_str);
+    Some(grouping.chain([METRIC_NAME, METRIC_TYPE]).collect())
 }
 
 /// In the order of their first members.
@@ -130,6 +185,8 @@ impl Evaluator<'_> {
 struct Groups {
     indices: BTreeMap<Labels, usize>,
     groups: Vec<RunningGroup>,
+    /// How many of them count as held.
+    held: usize,
 }
 
 struct RunningGroup {
@@ -139,16 +196,41 @@ struct RunningGroup {
 }
 
 impl Groups {
-    fn add(&mut self, plan: &AggregatePlan, row: &Row) {
+    /// Adds what a call gives for the series it has, which it has no longer then.
+    fn add_call(
+        &mut self,
+        plan: &AggregatePlan,
+        evaluator: &mut Evaluator<'_>,
+        call: &mut ReadyCall<'_>,
+        grid: &Grid,
+    ) -> Result<(), EvalError> {
+        for row in evaluator.over_windows(call, grid)? {
+            self.add(plan, evaluator, &row)?;
+        }
+        call.source.series.clear();
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        plan: &AggregatePlan,
+        evaluator: &mut Evaluator<'_>,
+        row: &Row,
+    ) -> Result<(), EvalError> {
         let all_are_one = plan.grouping.is_everything() && !self.groups.is_empty();
         let index = if all_are_one {
             0
         } else {
             self.index_of(plan, row)
         };
+        if self.groups.len() > self.held {
+            evaluator.hold(Size::of_floats(&row.floats))?;
+            self.held += 1;
+        }
         let group = &mut self.groups[index];
         group.name_dropped |= row.name_dropped;
         group.running.add(&row.floats);
+        Ok(())
     }
 
     fn index_of(&mut self, plan: &AggregatePlan, row: &Row) -> usize {

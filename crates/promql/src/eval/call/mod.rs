@@ -15,9 +15,9 @@ mod sort;
 pub(super) use sort::nan_last;
 
 use super::{
-    EvalError, Evaluator, Grid, Node, NodeKind, Row, Values,
+    EvalError, Evaluator, Grid, Node, NodeKind, Room, Row, Values,
+    plan::SelectorPlan,
     row::Cell,
-    selector::Columns,
     window::{RangeSource, Window},
 };
 use crate::{
@@ -28,6 +28,8 @@ use crate::{
     storage::stale,
 };
 
+/// The one function over windows whose answer is of all series together.
+const ABSENT: &str = "absent_over_time";
 /// Functions that make sense of samples from before the window.
 const ANCHORED: &[&str] = &["changes", "delta", "increase", "rate", "resets"];
 /// Functions that make sense of values between samples.
@@ -157,19 +159,40 @@ impl Evaluator<'_> {
         range: usize,
         grid: &Grid,
     ) -> Result<ReadyCall<'n>, EvalError> {
-        let mut scalars = Vec::new();
-        for (_, arg) in args.iter().enumerate().filter(|(index, _)| *index != range) {
-            scalars.push(self.scalar(arg, grid)?);
-        }
+        let scalars = self.other_arguments(args, range, grid)?;
         let source = self.range_source(&args[range], grid)?;
-        check_extension(name, source.extension)?;
-        Ok(ReadyCall {
-            name,
-            range: &args[range],
-            first_span: args[0].span,
-            source,
-            scalars,
-        })
+        ReadyCall::new(name, args, range, source, scalars)
+    }
+
+    /// The same with no series read yet; nothing where they aren't those of a selector, or none can be computed for
+    /// some of them alone.
+    pub(super) fn unread_call<'n>(
+        &mut self,
+        name: &'static str,
+        args: &'n [Node],
+        range: usize,
+        grid: &Grid,
+    ) -> Result<Option<(ReadyCall<'n>, &'n SelectorPlan)>, EvalError> {
+        let NodeKind::Range { selector, range_ms } = &args[range].kind else {
+            return Ok(None);
+        };
+        if name == ABSENT {
+            return Ok(None);
+        }
+        let scalars = self.other_arguments(args, range, grid)?;
+        let source = self.unread_source(selector, *range_ms, args[range].span);
+        let call = ReadyCall::new(name, args, range, source, scalars)?;
+        Ok(Some((call, selector)))
+    }
+
+    fn other_arguments(
+        &mut self,
+        args: &[Node],
+        range: usize,
+        grid: &Grid,
+    ) -> Result<Vec<Vec<f64>>, EvalError> {
+        let others = args.iter().enumerate().filter(|(index, _)| *index != range);
+        others.map(|(_, arg)| self.scalar(arg, grid)).collect()
     }
 
     pub(super) fn over_windows(
@@ -184,7 +207,10 @@ impl Evaluator<'_> {
             scalars: &ready.scalars,
             // Where a parameter is said to be out of range, its place is that of the first argument.
             first_span: ready.first_span,
-            cancelled: self.options.cancelled,
+            room: Room {
+                options: self.options,
+                held: self.held,
+            },
             type_labels: self.options.type_labels,
         };
         match name {
@@ -194,7 +220,7 @@ impl Evaluator<'_> {
             "deriv" | "predict_linear" | "double_exponential_smoothing" => {
                 regression::trend(&call, name, &mut self.notes)
             }
-            "absent_over_time" => absent::absent_over_time(&call, ready.range),
+            ABSENT => absent::absent_over_time(&call, ready.range),
             _ => over_time::aggregate(&call, name, &mut self.notes),
         }
     }
@@ -205,28 +231,26 @@ pub(super) struct ReadyCall<'n> {
     name: &'static str,
     range: &'n Node,
     first_span: Span,
-    source: RangeSource,
+    pub(super) source: RangeSource,
     scalars: Vec<Vec<f64>>,
 }
 
-impl ReadyCall<'_> {
-    /// Whether rows can't be computed for some of the series alone, or aren't of floats alone.
-    pub(super) fn needs_all_series(&self) -> bool {
-        let has_histograms = |series: &Columns| !series.histograms.values.is_empty();
-        self.name == "absent_over_time" || self.source.series.iter().any(has_histograms)
-    }
-
-    pub(super) fn take_series(&mut self) -> Vec<Columns> {
-        std::mem::take(&mut self.source.series)
-    }
-
-    pub(super) fn set_series(&mut self, series: impl Iterator<Item = Columns>) {
-        self.source.series.clear();
-        self.source.series.extend(series);
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.source.series.is_empty()
+impl<'n> ReadyCall<'n> {
+    fn new(
+        name: &'static str,
+        args: &'n [Node],
+        range: usize,
+        source: RangeSource,
+        scalars: Vec<Vec<f64>>,
+    ) -> Result<Self, EvalError> {
+        check_extension(name, source.extension)?;
+        Ok(ReadyCall {
+            name,
+            range: &args[range],
+            first_span: args[0].span,
+            source,
+            scalars,
+        })
     }
 }
 
@@ -237,7 +261,7 @@ struct RangeCall<'a> {
     /// The other arguments at each step.
     scalars: &'a [Vec<f64>],
     first_span: Span,
-    cancelled: &'a dyn Fn() -> bool,
+    room: Room<'a>,
     type_labels: bool,
 }
 
@@ -248,19 +272,15 @@ impl RangeCall<'_> {
         keeps_name: bool,
         mut compute: impl FnMut(&Labels, &Window<'_>) -> Result<Option<V>, EvalError>,
     ) -> Result<Vec<Row>, EvalError> {
-        self.source.rows(
-            self.grid,
-            keeps_name,
-            self.cancelled,
-            |series, windows, row| {
+        self.source
+            .rows(self.grid, keeps_name, &self.room, |series, windows, row| {
                 for window in windows.iter() {
                     if let Some(value) = compute(&series.labels, &window)? {
                         row.set(window.step, value.into());
                     }
                 }
                 Ok(())
-            },
-        )
+            })
     }
 
     fn note(&self, notes: &mut Annotations, note: Note) {

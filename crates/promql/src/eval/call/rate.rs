@@ -59,8 +59,8 @@ pub(super) fn rate(
     };
     let extended = call.source.extension.is_some();
     let source = call.source;
-    let mut shared: Option<(Bounds, Vec<Option<Extrapolation>>)> = None;
-    source.rows(call.grid, false, call.cancelled, |series, windows, row| {
+    let mut shared: Option<(Bounds, Vec<PlainWindow>)> = None;
+    source.rows(call.grid, false, &call.room, |series, windows, row| {
         // Found once for the whole column: a window only looks at those that lie in it.
         let resets = if kind.counter {
             float_resets(
@@ -84,12 +84,11 @@ pub(super) fn rate(
                 .as_ref()
                 .is_none_or(|(bounds, _)| !Arc::ptr_eq(bounds, &windows.floats))
             {
-                let all = extrapolations(kind, windows, call.grid.steps);
-                shared = Some((windows.floats.clone(), all));
+                shared = Some((windows.floats.clone(), plain_windows(kind, windows)));
             }
-            let extrapolations = shared.as_ref().map_or(&[][..], |(_, all)| all);
-            let values = &series.floats.values;
-            any_float = fill(kind, values, &windows.floats, extrapolations, &resets, row);
+            let plain = shared.as_ref().map_or(&[][..], |(_, all)| all);
+            fill(kind, &series.floats.values, plain, &resets, row);
+            any_float = !plain.is_empty();
         } else {
             for window in windows.iter() {
                 let value = if extended {
@@ -110,36 +109,48 @@ pub(super) fn rate(
     })
 }
 
-/// For each step how far to extrapolate a series of floats.
-fn extrapolations(kind: Kind, windows: &Windows<'_>, steps: usize) -> Vec<Option<Extrapolation>> {
-    let mut all: Vec<Option<Extrapolation>> = vec![None; steps];
-    for window in windows.iter() {
-        all[window.step] = Extrapolation::of(kind, &window, &window.floats);
-    }
-    all
+/// A window over floats of which nothing but their timestamps and values is known, with two of them or more.
+struct PlainWindow {
+    step: usize,
+    first: usize,
+    last: usize,
+    extrapolation: Extrapolation,
 }
 
-/// The rates of floats of which nothing but their timestamps and values is known.
-fn fill(
-    kind: Kind,
-    values: &[f64],
-    bounds: &[(usize, usize)],
-    extrapolations: &[Option<Extrapolation>],
-    resets: &[usize],
-    row: &mut Row,
-) -> bool {
-    let mut any = false;
-    let steps = row.floats.iter_mut().zip(bounds).zip(extrapolations);
-    for ((rate, bounds), extrapolation) in steps {
-        let Some(extrapolation) = extrapolation else {
-            continue;
-        };
-        let window = &values[bounds.0..bounds.1];
-        let change = change(kind, window, bounds.0, resets);
-        *rate = change * extrapolation.factor(kind, window[0], change);
-        any = true;
+fn plain_windows(kind: Kind, windows: &Windows<'_>) -> Vec<PlainWindow> {
+    let plain = windows.iter().filter_map(|window| {
+        let first = window.floats.first;
+        Some(PlainWindow {
+            step: window.step,
+            first,
+            last: first + window.floats.len() - 1,
+            extrapolation: Extrapolation::of(kind, &window, &window.floats)?,
+        })
+    });
+    plain.collect()
+}
+
+fn fill(kind: Kind, values: &[f64], windows: &[PlainWindow], resets: &[usize], row: &mut Row) {
+    // Most series of most targets don't change at all.
+    let first = values.first().copied().unwrap_or(f64::NAN);
+    if first.is_finite() && values.iter().all(|value| *value == first) {
+        for window in windows {
+            row.floats[window.step] = 0.0;
+        }
+        return;
     }
-    any
+    for window in windows {
+        let change = if resets.is_empty() {
+            values[window.last] - values[window.first]
+        } else {
+            let values = &values[window.first..=window.last];
+            change(kind, values, window.first, resets)
+        };
+        let factor = window
+            .extrapolation
+            .factor(kind, values[window.first], change);
+        row.floats[window.step] = change * factor;
+    }
 }
 
 /// Most counters aren't reset within a query's time; without a way out of the loop many samples are compared at once.

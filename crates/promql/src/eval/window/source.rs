@@ -7,13 +7,13 @@ use crate::{
     eval::{
         EvalError, Evaluator, Grid, Row,
         answer::{Points, SampleValue, Value},
-        plan::{Node, NodeKind, SubqueryPlan},
+        plan::{Node, NodeKind, SelectorPlan, SubqueryPlan},
         row::Computed,
         selector::Columns,
     },
     histogram::ResetHint,
     parser::{Extension, Span},
-    storage::{FloatColumn, HistogramColumn, is_stale},
+    storage::{FloatColumn, HistogramColumn, Series, is_stale},
 };
 
 impl Evaluator<'_> {
@@ -25,35 +25,34 @@ impl Evaluator<'_> {
     ) -> Result<RangeSource, EvalError> {
         match &node.kind {
             NodeKind::Range { selector, range_ms } => {
-                let lookback = self.options.lookback_ms;
-                let (before, after) = match selector.extension {
-                    None => (0, 0),
-                    Some(Extension::Anchored) => (lookback, 0),
-                    Some(Extension::Smoothed) => (lookback, lookback),
-                };
-                let before = range_ms.saturating_add(before).saturating_sub(1);
+                let mut source = self.unread_source(selector, *range_ms, node.span);
+                let (before, after) = source.around_ms();
                 let series = self.select(selector, node.span, grid, before, after)?;
-                let series = series.into_iter().map(|series| Columns {
-                    labels: series.labels,
-                    name_dropped: false,
-                    floats: without_markers(series.floats, self.options.start_timestamps),
-                    histograms: without_marked_histograms(
-                        series.histograms,
-                        self.options.start_timestamps,
-                    ),
-                });
-                Ok(RangeSource {
-                    series: series.collect(),
-                    span: node.span,
-                    when: selector.when,
-                    range_ms: *range_ms,
-                    extension: selector.extension,
-                    lookback_ms: lookback,
-                })
+                let keep_starts = self.options.start_timestamps;
+                let series = series.into_iter();
+                source.series = series.map(|series| columns(series, keep_starts)).collect();
+                Ok(source)
             }
             NodeKind::Subquery(subquery) => self.subquery(subquery, node.span, grid),
             NodeKind::Fixed(inner) => self.range_source(inner, grid),
             _ => Err(EvalError::BadArgument("expected a range vector".to_owned())),
+        }
+    }
+
+    /// A selector's samples before they are read.
+    pub(in crate::eval) fn unread_source(
+        &self,
+        selector: &SelectorPlan,
+        range_ms: i64,
+        span: Span,
+    ) -> RangeSource {
+        RangeSource {
+            series: Vec::new(),
+            span,
+            when: selector.when,
+            range_ms,
+            extension: selector.extension,
+            lookback_ms: self.options.lookback_ms,
         }
     }
 
@@ -100,7 +99,7 @@ impl Evaluator<'_> {
     ) -> Result<Value, EvalError> {
         let source = self.range_source(node, grid)?;
         let mut points = Vec::new();
-        source.rows(grid, true, self.options.cancelled, |series, windows, _| {
+        source.rows(grid, true, &self.room(), |series, windows, _| {
             for window in windows.iter() {
                 let samples = window.mixed();
                 points.push(Points {
@@ -129,6 +128,29 @@ impl Evaluator<'_> {
             return Err(EvalError::DuplicateLabels);
         }
         Ok(Value::Matrix(points))
+    }
+}
+
+impl RangeSource {
+    /// How long before a step and after it samples matter.
+    pub(in crate::eval) fn around_ms(&self) -> (i64, i64) {
+        let (before, after) = match self.extension {
+            None => (0, 0),
+            Some(Extension::Anchored) => (self.lookback_ms, 0),
+            Some(Extension::Smoothed) => (self.lookback_ms, self.lookback_ms),
+        };
+        let before = self.range_ms.saturating_add(before).saturating_sub(1);
+        (before, after)
+    }
+}
+
+/// What windows over a series look at. `keep_starts`: whether it matters when counters began.
+pub(in crate::eval) fn columns(series: Series, keep_starts: bool) -> Columns {
+    Columns {
+        labels: series.labels,
+        name_dropped: false,
+        floats: without_markers(series.floats, keep_starts),
+        histograms: without_marked_histograms(series.histograms, keep_starts),
     }
 }
 

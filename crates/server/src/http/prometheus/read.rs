@@ -1,0 +1,149 @@
+//! Remote read: another Prometheus asks for the samples themselves and evaluates its query over them.
+//!
+//! Samples are given whole and bit for bit; what starts a counter is not part of the protocol.
+
+mod message;
+
+use std::ops::ControlFlow;
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use pitcrew_promql::{
+    labels::{MatchOp, Matcher},
+    storage::{Found, Storage},
+};
+use pitcrew_tsdb::Store;
+use prost::Message;
+
+use super::{
+    Prometheus,
+    answer::Error,
+    arguments::{Range, read_whole},
+    budget::Budget,
+    queries::Lease,
+};
+use message::{ReadRequest, Wanted};
+
+/// Of a request once it is decompressed: it has nothing but matchers.
+const REQUEST_BYTES_MAX: usize = 1 << 20;
+
+pub(super) async fn read(State(api): State<Prometheus>, request: Request) -> Response {
+    answer(api, request.into_body())
+        .await
+        .unwrap_or_else(Error::plain)
+}
+
+async fn answer(api: Prometheus, body: Body) -> Result<Response, Error> {
+    let bytes = read_whole(body).await?;
+    let request = decoded(&bytes)?;
+    let (store, budget) = (api.store()?, api.budget);
+    let work = move |lease: &Lease| {
+        let message = results(&store, &request, &budget, lease)?;
+        snap::raw::Encoder::new()
+            .compress_vec(&message)
+            .map_err(|error| Error::execution(format!("the answer can't be compressed: {error}")))
+    };
+    let body = api.queries.run(api.budget.timeout, work).await?;
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/x-protobuf"),
+    );
+    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"));
+    Ok(response)
+}
+
+/// From time and matchers of each query.
+type Queries = Vec<(Range, Vec<Matcher>)>;
+
+fn decoded(bytes: &[u8]) -> Result<Queries, Error> {
+    let length = snap::raw::decompress_len(bytes).ok();
+    if length.is_none_or(|length| length > REQUEST_BYTES_MAX) {
+        return Err(Error::bad_data(
+            "the request is not snappy, or larger than 1 MiB",
+        ));
+    }
+    let message = snap::raw::Decoder::new().decompress_vec(bytes);
+    let message =
+        message.map_err(|error| Error::bad_data(format!("the request is not snappy: {error}")))?;
+    let request = ReadRequest::decode(&*message)
+        .map_err(|error| Error::bad_data(format!("the request is no ReadRequest: {error}")))?;
+    request.queries.iter().map(query).collect()
+}
+
+fn query(wanted: &Wanted) -> Result<(Range, Vec<Matcher>), Error> {
+    let range = Range {
+        start_ms: wanted.start_ms.max(super::syntax::LONG_AGO_MS),
+        end_ms: wanted.end_ms.min(super::syntax::NEVER_MS),
+    };
+    let matchers = wanted.matchers.iter().map(|matcher| {
+        let op = match matcher.op {
+            0 => MatchOp::Equal,
+            1 => MatchOp::NotEqual,
+            2 => MatchOp::Matches,
+            3 => MatchOp::NotMatches,
+            other => {
+                return Err(Error::bad_data(format!(
+                    "a matcher has the unknown type {other}"
+                )));
+            }
+        };
+        Matcher::new(&matcher.name, op, &matcher.value)
+            .map_err(|error| Error::bad_data(error.to_string()))
+    });
+    Ok((range, matchers.collect::<Result<_, _>>()?))
+}
+
+/// One result for each query, each with its series in the order of their labels.
+fn results(
+    store: &Store,
+    queries: &Queries,
+    budget: &Budget,
+    lease: &Lease,
+) -> Result<Vec<u8>, Error> {
+    let mut response = Vec::new();
+    for (range, matchers) in queries {
+        let left = budget.memory.saturating_sub(response.len());
+        let series = series(store, *range, matchers, left, lease)?;
+        message::put_result(&series, &mut response);
+    }
+    Ok(response)
+}
+
+fn series(
+    store: &Store,
+    range: Range,
+    matchers: &[Matcher],
+    bytes_max: usize,
+    lease: &Lease,
+) -> Result<Vec<message::Encoded>, Error> {
+    let mut found = Vec::new();
+    let mut bytes = 0;
+    let selected = store.select(&range.of(matchers), &mut |one| {
+        if let Found::Series(series) = one
+            && let Some(encoded) = message::encoded(&series, range)
+        {
+            // Once here and once more within the answer.
+            bytes += 2 * encoded.message.len();
+            found.push(encoded);
+        }
+        match lease.is_over() || bytes > bytes_max {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    });
+    selected.map_err(|error| Error::internal(error.to_string()))?;
+    lease.check()?;
+    if bytes > bytes_max {
+        return Err(Error::execution(
+            "the samples need more memory than a query may take (query.memory): read less at a time",
+        ));
+    }
+    found.sort_by(|left, right| left.labels.cmp(&right.labels));
+    Ok(found)
+}

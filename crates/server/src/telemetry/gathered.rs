@@ -1,0 +1,238 @@
+//! What a decoder found, gathered for the store: the series' bytes one after the other in one piece of memory,
+//! samples that refer to them by number.
+
+use std::collections::HashMap;
+
+use pitcrew_ingest::{
+    BadHistogram, Exemplar, Float, Histogram, Metadata, MetricType, RawSeries, Sink,
+};
+use pitcrew_promql::{histogram::FloatHistogram, labels::Labels};
+use pitcrew_tsdb::{IncomingExemplar, RawLabels, Sample, Value};
+
+/// Series as they came, in their order.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Keys {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Keys {
+    fn push(&mut self, key: &[u8]) -> u32 {
+        self.push_with(|bytes| bytes.extend_from_slice(key))
+    }
+
+    /// A key that is written in its place.
+    pub(super) fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> u32 {
+        write(&mut self.bytes);
+        self.ends.push(self.bytes.len());
+        u32::try_from(self.ends.len() - 1).expect("a message of 4 GiB is refused")
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        starts
+            .zip(&self.ends)
+            .map(|(start, end)| &self.bytes[*start..*end])
+    }
+
+    fn get(&self, number: u32) -> &[u8] {
+        let number = number as usize;
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..self.ends[number]]
+    }
+}
+
+#[derive(Debug)]
+struct Found {
+    series: u32,
+    at_ms: i64,
+    start_ms: i64,
+    value: Measured,
+}
+
+#[derive(Debug)]
+enum Measured {
+    Float(f64),
+    /// By its number.
+    Histogram(usize),
+}
+
+#[derive(Debug)]
+struct FoundExemplar {
+    series: u32,
+    labels: Labels,
+    value: f64,
+    at_ms: i64,
+}
+
+/// A sink for everything that decoders tell.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    /// The time of samples that have none.
+    pub(crate) now_ms: i64,
+    pub(crate) keys: Keys,
+    samples: Vec<Found>,
+    histograms: Vec<FloatHistogram>,
+    exemplars: Vec<FoundExemplar>,
+    families: HashMap<String, pitcrew_tsdb::Metadata>,
+    /// Histograms that contradict themselves, and what is wrong with the last one.
+    pub(crate) bad_histograms: u64,
+    pub(crate) why_bad: Option<String>,
+}
+
+impl Gathered {
+    pub(crate) fn at(now_ms: i64) -> Self {
+        Self {
+            now_ms,
+            ..Self::default()
+        }
+    }
+
+    /// How many samples there are.
+    pub(crate) fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    pub(crate) fn samples(&self) -> Vec<Sample<'_>> {
+        self.samples
+            .iter()
+            .map(|found| self.sample(found))
+            .collect()
+    }
+
+    pub(crate) fn exemplars(&self) -> Vec<IncomingExemplar<'_>> {
+        let exemplars = self.exemplars.iter().map(|found| IncomingExemplar {
+            key: self.keys.get(found.series),
+            labels: &found.labels,
+            value: found.value,
+            timestamp_ms: found.at_ms,
+        });
+        exemplars.collect()
+    }
+
+    pub(crate) fn metadata(&self) -> Vec<pitcrew_tsdb::Metadata> {
+        self.families.values().cloned().collect()
+    }
+
+    fn sample<'a>(&'a self, found: &Found) -> Sample<'a> {
+        Sample {
+            key: self.keys.get(found.series),
+            timestamp_ms: found.at_ms,
+            start_ms: found.start_ms,
+            value: match found.value {
+                Measured::Float(value) => Value::Float(value),
+                Measured::Histogram(number) => Value::Histogram(&self.histograms[number]),
+            },
+        }
+    }
+}
+
+impl Sink for Gathered {
+    type Series = u32;
+
+    fn series(&mut self, series: RawSeries<'_>) -> Option<u32> {
+        Some(self.keys.push(series.bytes()))
+    }
+
+    fn float(&mut self, series: u32, sample: Float) {
+        self.samples.push(Found {
+            series,
+            at_ms: sample.at_ms.unwrap_or(self.now_ms),
+            start_ms: sample.start_ms,
+            value: Measured::Float(sample.value),
+        });
+    }
+
+    fn histogram(&mut self, series: u32, sample: Histogram) {
+        self.samples.push(Found {
+            series,
+            at_ms: sample.at_ms.unwrap_or(self.now_ms),
+            start_ms: sample.start_ms,
+            value: Measured::Histogram(self.histograms.len()),
+        });
+        self.histograms.push(sample.value);
+    }
+
+    fn bad_histogram(&mut self, _series: u32, why: BadHistogram) {
+        self.bad_histograms += 1;
+        self.why_bad = Some(why.to_string());
+    }
+
+    fn exemplar(&mut self, series: u32, exemplar: Exemplar<'_>) {
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        let read = exemplar
+            .labels
+            .each_label(|name, value| pairs.push((name.to_owned(), value.to_owned())));
+        // An example that can't be read is none; the sample beside it counts all the same.
+        if read.is_ok() {
+            self.exemplars.push(FoundExemplar {
+                series,
+                labels: Labels::from_pairs(pairs),
+                value: exemplar.value,
+                at_ms: exemplar.at_ms.unwrap_or(self.now_ms),
+            });
+        }
+    }
+
+    fn metadata(&mut self, metadata: Metadata<'_>) {
+        let says_nothing = metadata.help.is_empty()
+            && metadata.unit.is_empty()
+            && matches!(metadata.kind, None | Some(MetricType::Unknown));
+        if metadata.family.is_empty() || says_nothing {
+            return;
+        }
+        if !self.families.contains_key(&*metadata.family) {
+            let family = metadata.family.clone().into_owned();
+            let unknown = pitcrew_tsdb::Metadata {
+                family: family.clone(),
+                kind: MetricType::Unknown.name().to_owned(),
+                unit: String::new(),
+                help: String::new(),
+            };
+            self.families.insert(family, unknown);
+        }
+        let known = self.families.get_mut(&*metadata.family);
+        let known = known.expect("it was there or has been added");
+        if let Some(kind) = metadata.kind {
+            kind.name().clone_into(&mut known.kind);
+        }
+        for (text, place) in [
+            (metadata.help, &mut known.help),
+            (metadata.unit, &mut known.unit),
+        ] {
+            if !text.is_empty() {
+                *place = text.into_owned();
+            }
+        }
+    }
+}
+
+/// In which form the series of a message come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form {
+    Messages,
+    Pairs,
+}
+
+impl Form {
+    fn of(self, bytes: &[u8]) -> RawSeries<'_> {
+        match self {
+            Self::Messages => RawSeries::Messages(bytes),
+            Self::Pairs => RawSeries::Pairs(bytes),
+        }
+    }
+
+    /// What tells the same bytes of two forms apart.
+    pub(crate) fn scope(self) -> &'static [u8] {
+        match self {
+            Self::Messages => b"messages",
+            Self::Pairs => b"pairs",
+        }
+    }
+
+    /// For the store, of series it doesn't know.
+    pub(crate) fn labels(self, key: &[u8], out: &mut RawLabels) -> Result<(), String> {
+        let read = self.of(key).each_label(|name, value| out.push(name, value));
+        read.map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,118 @@
+//! What became of each page the last time, for people.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use pitcrew_model::{Target, TargetId, Timestamp};
+
+use super::{page::Scraped, plan::Endpoint};
+use crate::api::ScrapeStatus;
+
+type Key = (String, TargetId);
+type Lines = Arc<Mutex<BTreeMap<Key, (u64, ScrapeStatus)>>>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Board(Lines);
+
+/// The line of one page; gone from the board when it is dropped.
+pub(super) struct Entry {
+    lines: Lines,
+    key: Key,
+    /// A line of the same page that came later is another's.
+    number: u64,
+}
+
+impl Board {
+    pub(super) fn enter(&self, scrape: &str, target: &Target, endpoint: &Endpoint) -> Entry {
+        let key = (scrape.to_owned(), target.id.clone());
+        let status = ScrapeStatus {
+            scrape: scrape.to_owned(),
+            target: target.id.clone(),
+            url: endpoint.url.to_string(),
+            labels: endpoint
+                .labels
+                .iter()
+                .map(|label| (label.name.to_string(), label.value.to_string()))
+                .collect(),
+            last_at: None,
+            took_seconds: None,
+            samples: None,
+            error: None,
+        };
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = lines.get(&key).map_or(0, |(number, _)| number + 1);
+        lines.insert(key.clone(), (number, status));
+        Entry {
+            lines: Arc::clone(&self.0),
+            key,
+            number,
+        }
+    }
+
+    /// Those after a key of [`ScrapeStatus::key`], in order.
+    pub(crate) fn after(&self, after: &str, limit: usize) -> Vec<ScrapeStatus> {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = lines.values().map(|(_, status)| status);
+        let mut statuses: Vec<ScrapeStatus> = lines
+            .filter(|status| status.key().as_str() > after)
+            .cloned()
+            .collect();
+        statuses.sort_by_key(ScrapeStatus::key);
+        statuses.truncate(limit);
+        statuses
+    }
+
+    /// Pages whose last reading succeeded, and all.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_up =
+            |(_, status): &&(u64, ScrapeStatus)| status.error.is_none() && status.last_at.is_some();
+        (lines.values().filter(is_up).count(), lines.len())
+    }
+}
+
+impl Entry {
+    /// What a scrape came to; the log says when that changes.
+    pub(super) fn note(&self, taken: Result<Scraped, String>, at_ms: i64) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((number, status)) = lines.get_mut(&self.key) else {
+            return;
+        };
+        if *number != self.number {
+            return;
+        }
+        let at = u64::try_from(at_ms).unwrap_or(0);
+        status.last_at = Some(Timestamp::from_millis(at));
+        let (scrape, url) = (&status.scrape, &status.url);
+        match taken {
+            Ok(scraped) => {
+                if status.error.is_some() {
+                    tracing::info!("scrape {scrape} reads {url} again");
+                }
+                status.took_seconds = Some(scraped.took_seconds);
+                status.samples = u64::try_from(scraped.samples).ok();
+                status.error = None;
+            }
+            Err(error) => {
+                if status.error.is_none() {
+                    tracing::warn!("scrape {scrape} can't read {url}: {error}");
+                }
+                status.error = Some(error);
+            }
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_own = lines
+            .get(&self.key)
+            .is_some_and(|(number, _)| *number == self.number);
+        if is_own {
+            lines.remove(&self.key);
+        }
+    }
+}

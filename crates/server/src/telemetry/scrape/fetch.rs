@@ -1,0 +1,142 @@
+//! Asking for a page: over connections that are kept, packed by gzip where the target can, never more than it may be.
+
+use std::{error::Error as _, fmt::Write as _, io::Read as _, time::Duration};
+
+use flate2::read::MultiGzDecoder;
+use pitcrew_ingest::text::Format;
+use pitcrew_model::Scrape;
+use reqwest::{
+    Certificate, Client, Url,
+    header::{
+        ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    },
+    redirect::{Action, Attempt, Policy},
+};
+
+const FORMATS: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+
+/// Longer than most intervals, so that connections are there for the next time.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// Asks all targets of one scrape.
+#[derive(Debug)]
+pub(super) struct Fetcher {
+    client: Client,
+    body_bytes_max: u64,
+}
+
+/// A page as it came.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) format: Format,
+    pub(super) text: Vec<u8>,
+}
+
+impl Fetcher {
+    pub(super) fn new(scrape: &Scrape) -> Result<Self, String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static(FORMATS));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        let seconds = scrape.timeout.as_secs_f64().to_string();
+        let mut texts = vec![("X-Prometheus-Scrape-Timeout-Seconds", &*seconds)];
+        let secret = scrape.headers.iter();
+        texts.extend(secret.map(|(name, value)| (&**name, value.expose())));
+        for (name, value) in texts {
+            let name: HeaderName = name.parse().map_err(|_| format!("`{name}` is no header"))?;
+            let value = HeaderValue::try_from(value);
+            let mut value = value.map_err(|_| format!("the value of {name} is no header's"))?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        let mut client = Client::builder()
+            .no_proxy()
+            .default_headers(headers)
+            .timeout(scrape.timeout)
+            .redirect(Policy::custom(to_itself))
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(1)
+            .tls_danger_accept_invalid_certs(scrape.insecure)
+            .user_agent(concat!("pitcrew/", env!("CARGO_PKG_VERSION")));
+        if let Some(file) = &scrape.ca_file {
+            client = client.tls_certs_only(authorities(file)?);
+        }
+        let client = client.build();
+        Ok(Self {
+            client: client.map_err(|error| words(&error))?,
+            body_bytes_max: scrape.limits.body_bytes_max,
+        })
+    }
+
+    pub(super) async fn fetch(&self, url: &Url) -> Result<Fetched, String> {
+        let sent = self.client.get(url.clone()).send().await;
+        let mut response = sent.map_err(|error| words(&error))?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(format!("HTTP status {status}"));
+        }
+        let header = |name| {
+            let value = response.headers().get(name);
+            let value = value.and_then(|value: &HeaderValue| value.to_str().ok());
+            value.unwrap_or_default().to_owned()
+        };
+        let format = Format::of_content_type(&header(CONTENT_TYPE));
+        let is_packed = header(CONTENT_ENCODING).eq_ignore_ascii_case("gzip");
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| words(&error))? {
+            body.extend_from_slice(&chunk);
+            self.check(body.len())?;
+        }
+        let text = match is_packed {
+            true => self.unpack(&body)?,
+            false => body,
+        };
+        Ok(Fetched { format, text })
+    }
+
+    fn check(&self, bytes: usize) -> Result<(), String> {
+        let max = self.body_bytes_max;
+        if u64::try_from(bytes).is_ok_and(|bytes| bytes > max) {
+            return Err(format!("the page is larger than `body_max`, {max} bytes"));
+        }
+        Ok(())
+    }
+
+    fn unpack(&self, body: &[u8]) -> Result<Vec<u8>, String> {
+        let mut text = Vec::new();
+        let mut reader = MultiGzDecoder::new(body).take(self.body_bytes_max.saturating_add(1));
+        let read = reader.read_to_end(&mut text);
+        read.map_err(|error| format!("the page is no gzip: {error}"))?;
+        self.check(text.len())?;
+        Ok(text)
+    }
+}
+
+fn authorities(file: &str) -> Result<Vec<Certificate>, String> {
+    let pem = std::fs::read(file).map_err(|error| format!("failed to read {file}: {error}"))?;
+    Certificate::from_pem_bundle(&pem)
+        .map_err(|error| format!("{file} has no certificates: {}", words(&error)))
+}
+
+/// Headers may hold secrets: only the target itself may have them.
+fn to_itself(attempt: Attempt<'_>) -> Action {
+    const MAX: usize = 5;
+    let first = attempt.previous().first().map(Url::origin);
+    match first == Some(attempt.url().origin()) && attempt.previous().len() <= MAX {
+        true => attempt.follow(),
+        false => attempt.stop(),
+    }
+}
+
+/// Without the address, which is told beside it; with all causes.
+fn words(error: &reqwest::Error) -> String {
+    let mut text = match error.is_timeout() {
+        true => "no answer within `timeout`".to_owned(),
+        false => "failed to ask".to_owned(),
+    };
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        write!(text, ": {error}").expect("a string takes everything");
+        cause = error.source();
+    }
+    text
+}
