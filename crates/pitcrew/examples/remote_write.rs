@@ -54,10 +54,16 @@ fn put_bytes(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
 fn labels(number: usize) -> Vec<u8> {
     let (target, series) = (number / SERIES_A_TARGET, number % SERIES_A_TARGET);
     let pairs = [
-        ("__name__", format!("http_server_requests_{}_total", series / 20)),
+        (
+            "__name__",
+            format!("http_server_requests_{}_total", series / 20),
+        ),
         ("cluster", "production-west".to_owned()),
         ("code", format!("{}", 200 + series % 20)),
-        ("instance", format!("10.0.{}.{}:9100", target / 250, target % 250)),
+        (
+            "instance",
+            format!("10.0.{}.{}:9100", target / 250, target % 250),
+        ),
         ("job", "storefront".to_owned()),
         ("method", "GET".to_owned()),
         ("path", format!("/api/v1/items/{}", series % 20)),
@@ -111,10 +117,19 @@ async fn main() {
     let (count, rounds): (usize, usize) = (series.parse().unwrap(), rounds.parse().unwrap());
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("pitcrew.yaml"), "services: []\n").unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let server = Server(
         Command::new(binary)
-            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--config"])
+            .args([
+                "serve",
+                "--listen",
+                &format!("127.0.0.1:{port}"),
+                "--config",
+            ])
             .arg(directory.path())
             .arg("--data")
             .arg(directory.path().join("data"))
@@ -125,7 +140,12 @@ async fn main() {
     );
     let client = reqwest::Client::new();
     let began = Instant::now();
-    while client.get(format!("http://127.0.0.1:{port}/readyz")).send().await.is_err() {
+    while client
+        .get(format!("http://127.0.0.1:{port}/readyz"))
+        .send()
+        .await
+        .is_err()
+    {
         assert!(began.elapsed() < Duration::from_secs(60), "it is not ready");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -136,13 +156,26 @@ async fn main() {
     let before = server.cpu_seconds();
     round(&client, &url, &all, 0, start_ms).await;
     let known = server.cpu_seconds();
-    println!("new series: {:.0} a CPU-second", count as f64 / (known - before));
+    println!(
+        "new series: {:.0} a CPU-second",
+        count as f64 / (known - before)
+    );
     for number in 1..=rounds {
-        round(&client, &url, &all, number, start_ms + number as u64 * 15_000).await;
+        round(
+            &client,
+            &url,
+            &all,
+            number,
+            start_ms + number as u64 * 15_000,
+        )
+        .await;
     }
     let took = server.cpu_seconds() - known;
     let samples = (count * rounds) as f64;
-    println!("known series: {:.0} samples a CPU-second ({samples} in {took:.2} CPU-s)", samples / took);
+    println!(
+        "known series: {:.0} samples a CPU-second ({samples} in {took:.2} CPU-s)",
+        samples / took
+    );
     let resident = fs::read_to_string(format!("/proc/{}/status", server.0.id())).unwrap();
     let resident = resident.lines().find(|line| line.starts_with("VmRSS"));
     println!("{}", resident.unwrap_or_default());
