@@ -60,6 +60,7 @@ fn objection(test: &Test, is_own: bool, plugins: &[String]) -> Option<String> {
                 format!("the host's configuration does not name `{program}` under `plugins`")
             })
         }
+        TestKind::Metric(_) => Some("metrics are asked by the server itself".to_owned()),
         TestKind::Push => Some("its results are pushed".to_owned()),
         _ => None,
     }

@@ -19,6 +19,7 @@ pub(crate) mod service;
 pub(crate) mod source;
 pub(crate) mod test;
 mod test_host;
+mod test_metric;
 mod test_network;
 mod test_store;
 

@@ -11,6 +11,7 @@ mod host_test;
 mod id;
 mod labels;
 mod limits;
+mod metric_test;
 mod metrics;
 mod observation;
 mod order;
@@ -34,6 +35,7 @@ pub use id::{
 };
 pub use labels::{InvalidLabel, Labels, Selector};
 pub use limits::{BreakerRule, Count, Lemon, Limits, Rate, Release};
+pub use metric_test::{MetricTest, Threshold, Unquotable};
 pub use metrics::{MetricsSettings, QuerySettings};
 pub use observation::{Evidence, Health, Observation, Verdict};
 pub use order::{Action, Authority, Objection, Order, OrderState, Outcome, OutcomeKind};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{HostTest, TestName};
+use crate::{HostTest, MetricTest, TestName};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Test {
@@ -77,6 +77,7 @@ pub enum TestKind {
     Amqp(AmqpTest),
     Hello(HelloTest),
     Host(HostTest),
+    Metric(MetricTest),
     /// Its results are pushed to `POST /api/v1/observations`; older than `interval` counts as unknown.
     Push,
 }
@@ -101,6 +102,7 @@ impl TestKind {
             Self::Amqp(_) => "amqp",
             Self::Hello(_) => "hello",
             Self::Host(test) => test.name(),
+            Self::Metric(_) => "metric",
             Self::Push => "push",
         }
     }
@@ -124,6 +126,7 @@ impl TestKind {
             | Self::Memcached(_)
             | Self::Hello(_)
             | Self::Host(_)
+            | Self::Metric(_)
             | Self::Push => false,
         }
     }
@@ -143,9 +146,12 @@ impl TestKind {
             | Self::Memcached(_)
             | Self::Amqp(_)
             | Self::Hello(_) => Proves::Down,
-            Self::Tls(_) | Self::Dns(_) | Self::Nagios(_) | Self::Host(_) | Self::Push => {
-                Proves::Degraded
-            }
+            Self::Tls(_)
+            | Self::Dns(_)
+            | Self::Nagios(_)
+            | Self::Host(_)
+            | Self::Metric(_)
+            | Self::Push => Proves::Degraded,
         }
     }
 }

@@ -587,6 +587,16 @@ Examples:
 JSON lines have every bit. Text has no words for native histograms (it ends there with an error), for what ends a series and
 for unusual NaNs.")]
     Export(ExportOptions),
+    /// Write the store as it is now into a directory beside it, while it goes on.
+    #[command(after_help = "\
+Example:
+  pitcrew metrics backup          prints where: DATA/metrics-backups/2026-11-23T09-30-00Z
+
+To go back to it: stop the server, move DATA/metrics away, copy the backup to DATA/metrics, and start the server.")]
+    Backup {
+        /// Of the backup; the time when absent.
+        name: Option<String>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -107,6 +107,15 @@ impl Client {
         self.ask(Method::POST, path, &[], Some(body), DEADLINE_LONG)
     }
 
+    /// Without a body.
+    pub(crate) fn post_query<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<T, Failure> {
+        self.ask(Method::POST, path, query, None::<&()>, DEADLINE_LONG)
+    }
+
     pub(crate) fn delete<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, Failure> {
         self.ask(Method::DELETE, path, &[], None::<&()>, DEADLINE)
     }

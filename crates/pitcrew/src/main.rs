@@ -84,6 +84,7 @@ fn run(arguments: Arguments) -> Answered {
         Command::Query(options) => query::query(&options, &general),
         Command::Metrics(MetricsCommand::Import(options)) => metrics::import(options, &general),
         Command::Metrics(MetricsCommand::Export(options)) => metrics::export(options, &general),
+        Command::Metrics(MetricsCommand::Backup { name }) => metrics::backup(name, &general),
         Command::Replay(options) => replay::replay(&options, &general),
         Command::Schema(options) => about::schema(&options),
         Command::Completions { shell } => about::completions(shell),

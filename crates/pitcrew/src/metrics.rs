@@ -1,10 +1,10 @@
-//! `metrics import` and `metrics export`: samples between files and the server's metrics store.
+//! `metrics import`, `metrics export` and `metrics backup`: samples between files and the server's metrics store.
 
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
     os::fd::AsFd,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use clap::ValueEnum;
@@ -140,6 +140,32 @@ pub(crate) fn export(options: ExportOptions, general: &General) -> Answered {
     let mut stdout = BufWriter::new(io::stdout().lock());
     Client::new(general)?.copy(&["export"], &query, &mut stdout)?;
     stdout.flush().map_err(|error| output_failed(&error))?;
+    Ok(Answer::Yes)
+}
+
+#[derive(Debug, Deserialize)]
+struct BackedUp {
+    data: Backup,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Backup {
+    directory: PathBuf,
+}
+
+pub(crate) fn backup(name: Option<String>, general: &General) -> Answered {
+    let name = name.unwrap_or_else(|| {
+        jiff::Timestamp::now()
+            .strftime("%Y-%m-%dT%H-%M-%SZ")
+            .to_string()
+    });
+    let query = [("name", name)];
+    let made: BackedUp = Client::new(general)?.post_query(&["metrics", "backup"], &query)?;
+    if general.json {
+        print_json(&made.data)?;
+    } else {
+        print(&made.data.directory.display().to_string())?;
+    }
     Ok(Answer::Yes)
 }
 

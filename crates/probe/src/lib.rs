@@ -12,6 +12,7 @@ mod dns;
 mod grpc;
 mod http;
 mod local;
+mod metric;
 mod question;
 mod resolve;
 mod route;
@@ -25,6 +26,7 @@ mod wheel;
 
 pub use answer::Answer;
 pub use local::{AlertRange, Perfdata};
+pub use metric::{Measured, Measuring, MetricQueries, MetricQuery};
 pub use question::{ProcessState, ProcessStates, Question, ask};
 pub use scheduler::{Lateness, Scheduler, Statistics};
 pub use tools::{ReferenceClock, Tools};

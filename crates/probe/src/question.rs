@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use pitcrew_model::{Place, Runner, Target, Test, TestKind, Timestamp, Verdict, format_duration};
 
-use crate::{Answer, Tools, dns, grpc, http, local, resolve, stores, tcp, tls};
+use crate::{Answer, Tools, dns, grpc, http, local, metric, resolve, stores, tcp, tls};
 
 /// Everything a test needs to ask one target.
 pub struct Question<'a> {
@@ -129,6 +129,7 @@ async fn answer(question: &Question<'_>) -> Answer {
         TestKind::Amqp(test) => Box::pin(stores::amqp::ask(question, test)).await,
         TestKind::Hello(test) => Box::pin(stores::hello::ask(question, test)).await,
         TestKind::Host(test) => Box::pin(local::host::ask(question, test)).await,
+        TestKind::Metric(test) => Box::pin(metric::ask(question, test)).await,
         TestKind::Push => Answer::unknown("its results are pushed, it can't be asked"),
         TestKind::Http(test) => http::ask(question, test).await,
         TestKind::Tcp(test) => tcp::ask(question, test).await,

@@ -12,7 +12,7 @@ use pitcrew_model::Timestamp;
 use regex::bytes::Regex;
 
 use crate::{
-    Answer, ProcessStates,
+    Answer, MetricQueries, ProcessStates,
     local::{host::FileSystems, kernel_log::KernelLog, overload::Overload, unit::Buses},
     resolve::Resolver,
     trust::Trust,
@@ -30,6 +30,7 @@ pub struct Tools {
     pub(crate) kernel_log: KernelLog,
     pub(crate) reference: Option<ReferenceClock>,
     pub(crate) overload: Option<Overload>,
+    pub(crate) metrics: Option<Arc<dyn MetricQueries>>,
     patterns: Patterns,
 }
 
@@ -45,6 +46,7 @@ impl Tools {
             kernel_log: KernelLog::default(),
             reference: None,
             overload: None,
+            metrics: None,
             patterns: Patterns::default(),
         }
     }
@@ -53,6 +55,13 @@ impl Tools {
     #[must_use]
     pub fn beside(mut self, reference: ReferenceClock) -> Self {
         self.reference = Some(reference);
+        self
+    }
+
+    /// With the server's own metrics.
+    #[must_use]
+    pub fn measuring(mut self, metrics: Arc<dyn MetricQueries>) -> Self {
+        self.metrics = Some(metrics);
         self
     }
 

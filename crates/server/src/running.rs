@@ -182,7 +182,14 @@ impl Running {
             Arc::new(move || clock_reading.now());
 
         let processes = Arc::new(Processes(supervisor.clone()));
-        let scheduler = start_scheduler(&settings, &processes, &read_clock, &inbox, &metrics);
+        let prometheus = Prometheus::new(Arc::clone(&telemetry));
+        let scheduler = start_scheduler(
+            &settings,
+            tools(&processes, &prometheus),
+            &read_clock,
+            &inbox,
+            &metrics,
+        );
         let around = Surroundings {
             clock: clock.clone(),
             inbox: inbox.clone(),
@@ -292,14 +299,14 @@ impl Running {
             roster,
             fleet,
             metrics,
-            prometheus: Prometheus::new(Arc::clone(&telemetry)),
+            tools: Arc::new(tools(&processes, &prometheus)),
+            prometheus,
             telemetry,
             decoding: Decoding::default(),
             board,
             feed,
             readers: Readers::new(Arc::clone(&place)),
             long_readers: Readers::new(place),
-            tools: Arc::new(Tools::new(processes)),
             scheduler,
             overview: Arc::default(),
             requested_tests: Arc::new(Semaphore::new(REQUESTED_TESTS_MAX)),
@@ -435,14 +442,19 @@ impl Running {
     }
 }
 
+/// What the server's own tests share.
+fn tools(processes: &Arc<Processes>, prometheus: &Prometheus) -> Tools {
+    let processes = Arc::clone(processes) as Arc<dyn pitcrew_probe::ProcessStates>;
+    Tools::new(processes).measuring(Arc::new(prometheus.clone()))
+}
+
 fn start_scheduler(
     settings: &ServerSettings,
-    processes: &Arc<Processes>,
+    tools: Tools,
     clock: &Arc<dyn Fn() -> Timestamp + Send + Sync>,
     inbox: &Inbox,
     metrics: &Arc<Metrics>,
 ) -> Scheduler {
-    let tools = Tools::new(Arc::clone(processes) as Arc<dyn pitcrew_probe::ProcessStates>);
     let (inbox, metrics) = (inbox.clone(), Arc::clone(metrics));
     let observer = control::local_observer();
     Scheduler::start(

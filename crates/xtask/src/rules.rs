@@ -13,7 +13,7 @@ use serde_json::Value;
 /// Each crate and the workspace's crates it may depend on.
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("pitcrew-model", &[]),
-    ("pitcrew-config", &["pitcrew-model"]),
+    ("pitcrew-config", &["pitcrew-model", "pitcrew-promql"]),
     ("pitcrew-engine", &["pitcrew-model"]),
     ("pitcrew-interlock", &["pitcrew-model"]),
     (
@@ -49,8 +49,6 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "pitcrew-probe",
             "pitcrew-act",
             "pitcrew-ledger",
-            "pitcrew-promql",
-            "pitcrew-tsdb",
             "pitcrew-wire",
             "pitcrew-agent",
             "pitcrew-promql",

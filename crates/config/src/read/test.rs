@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use pitcrew_model::{HostTest, Place, Proves, Test, TestKind, TestName};
 
-use super::{test_host as host, test_network as network, test_store as store};
+use super::{
+    test_host as host, test_metric as metric, test_network as network, test_store as store,
+};
 use crate::{
     fields::Fields,
     place::Span,
@@ -42,19 +44,20 @@ pub(crate) const TEST: Shape = Shape::new(
         optional("failed_units", Kind::Shape(&host::FAILED_UNITS), "No unit of the host's systemd has failed."),
         optional("clock_offset", Kind::Shape(&host::CLOCK_OFFSET), "The clock of an agent's host shows the server's time."),
         optional("kernel_errors", Kind::Shape(&host::KERNEL_ERRORS), "The host's kernel has logged no error lately."),
+        optional("metric", Kind::Shape(&metric::METRIC), "A PromQL expression over the server's own metrics."),
         optional("push", Kind::Shape(&PUSH), "Results are pushed to `POST /api/v1/observations`; older than `interval` counts as unknown."),
         defaulted("interval", values::DURATION, "10s", "How often each target is asked."),
         optional("timeout", values::DURATION, "When an answer is too late. Default: 2s (10s for `nagios`), at most `interval`."),
         defaulted("failure_threshold", THRESHOLD, "3", "Failed rounds in a row until it is believed."),
         defaulted("success_threshold", THRESHOLD, "2", "Passed rounds in a row until a recovery is believed."),
-        optional("proves", Kind::OneOf(&["down", "degraded"]), "What a failure says: `down`: the target serves nobody, repairing it takes nothing away; `degraded`: it may still serve. Default: `degraded` for `tls`, `dns`, `nagios`, `disk`, `memory`, `load`, `failed_units`, `clock_offset`, `kernel_errors` and `push`, `down` for the others."),
+        optional("proves", Kind::OneOf(&["down", "degraded"]), "What a failure says: `down`: the target serves nobody, repairing it takes nothing away; `degraded`: it may still serve. Default: `degraded` for `tls`, `dns`, `nagios`, `disk`, `memory`, `load`, `failed_units`, `clock_offset`, `kernel_errors`, `metric` and `push`, `down` for the others."),
         defaulted("on", Kind::OneOf(&["server", "host"]), "server", "Where it runs: `host` is the target's own host."),
     ],
 )
 .with_exactly_one(&[
     "http", "tcp", "tls", "dns", "grpc", "nagios", "process", "unit", "postgres", "mysql", "redis",
     "memcached", "amqp", "hello", "disk", "memory", "load", "failed_units", "clock_offset",
-    "kernel_errors", "push",
+    "kernel_errors", "metric", "push",
 ])
 .refusing(&[
     ("https", "write `http: { tls: true }`"),
@@ -128,6 +131,12 @@ pub(crate) fn test(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ReadTest>
             _ => Place::Server,
         })
     });
+    if place == Place::Host && matches!(kind, Some(TestKind::Metric(_))) {
+        reader.error(
+            fields.place_of("on"),
+            "the server's metrics are asked by the server itself",
+        );
+    }
     let name: TestName = name?;
     Some(ReadTest {
         name_at: fields.place_of("name"),
@@ -199,6 +208,7 @@ fn kind(reader: &mut Reader<'_>, fields: &Fields<'_>, entry: &Entry<'_>) -> Opti
         "failed_units" => TestKind::Host(HostTest::FailedUnits),
         "clock_offset" => TestKind::Host(host::clock_offset(reader, &inner)),
         "kernel_errors" => TestKind::Host(host::kernel_errors(reader, &inner)),
+        "metric" => TestKind::Metric(metric::metric(reader, &inner)?),
         _ => TestKind::Push,
     })
 }

@@ -244,6 +244,7 @@ fn port_of(kind: &TestKind) -> Option<u16> {
         TestKind::Amqp(test) => test.port,
         TestKind::Hello(test) => test.port,
         TestKind::Nagios(_)
+        | TestKind::Metric(_)
         | TestKind::Process
         | TestKind::Unit { .. }
         | TestKind::Host(_)

@@ -3,9 +3,11 @@
 //! What was stored is read from the files of the stopped server by the query engine, whatever the API says.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod disk_full;
 mod hostile;
 mod loop_series;
 mod message;
+mod metric_tests;
 mod open_telemetry;
 #[path = "../production/mod.rs"]
 mod production;

@@ -113,7 +113,7 @@ fn is_name(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-fn value(question: &Question<'_>, name: &str) -> Result<String, Answer> {
+pub(crate) fn value(question: &Question<'_>, name: &str) -> Result<String, Answer> {
     match name {
         "target" => Ok(question.target.id.to_string()),
         "host" => question.host().map(str::to_owned),
@@ -125,7 +125,7 @@ fn value(question: &Question<'_>, name: &str) -> Result<String, Answer> {
         label => match question.target.labels.get(label) {
             Some(value) => Ok(value.to_string()),
             None => Err(Answer::unknown(format!(
-                "the command wants {{{label}}}, but the target has no such label"
+                "the test wants {{{label}}}, but the target has no such label"
             ))),
         },
     }

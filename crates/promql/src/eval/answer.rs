@@ -109,16 +109,32 @@ pub(super) fn text(node: &Node, time_ms: i64) -> Value {
 
 /// What the answer takes beside the values it is made from, its text included.
 pub(super) fn size(values: &Values) -> Size {
-    const SAMPLE_TEXT_BYTES: usize = 32;
-    const SERIES_TEXT_BYTES: usize = 128;
     let series = match values {
         Values::Scalar(_) => 1,
         Values::Vector(rows) => rows.len(),
     };
-    let of_samples = values.size().samples * (size_of::<(i64, SampleValue)>() + SAMPLE_TEXT_BYTES);
+    answer_size(series, values.size().samples)
+}
+
+/// The same of the samples of a window, which are the answer as they are.
+pub(super) fn size_of_range(value: &Value) -> Size {
+    match value {
+        Value::Matrix(series) => {
+            let samples = series.iter().map(|series| series.points.len()).sum();
+            answer_size(series.len(), samples)
+        }
+        Value::Scalar { .. } | Value::Text { .. } | Value::Vector(_) => Size::default(),
+    }
+}
+
+fn answer_size(series: usize, samples: usize) -> Size {
+    const SAMPLE_TEXT_BYTES: usize = 32;
+    const SERIES_TEXT_BYTES: usize = 128;
+    let of_series = series.saturating_mul(size_of::<Points>() + SERIES_TEXT_BYTES);
+    let of_samples = samples.saturating_mul(size_of::<(i64, SampleValue)>() + SAMPLE_TEXT_BYTES);
     Size {
         samples: 0,
-        bytes: of_samples + series * (size_of::<Points>() + SERIES_TEXT_BYTES),
+        bytes: of_series.saturating_add(of_samples),
     }
 }
 

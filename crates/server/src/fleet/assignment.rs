@@ -35,9 +35,9 @@ pub(crate) fn by_observer(tests: &[Arc<Test>]) -> Vec<Arc<Test>> {
     })
 }
 
-/// Secrets stay on the server; pushed results come by themselves.
+/// Secrets and metrics stay on the server; pushed results come by themselves.
 fn can_travel(test: &Test) -> bool {
-    !test.kind.holds_secret() && test.kind != TestKind::Push
+    !test.kind.holds_secret() && !matches!(test.kind, TestKind::Push | TestKind::Metric(_))
 }
 
 fn chosen(tests: &[Arc<Test>], is_meant: impl Fn(&Test) -> bool) -> Vec<Arc<Test>> {

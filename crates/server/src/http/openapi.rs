@@ -4,7 +4,7 @@ use axum::{Json, http::Method};
 use serde_json::{Map, Value, json};
 
 use super::{
-    routes::{self, Gives, Parameter, ParameterKind, Route, Takes},
+    routes::{self, Errors, Gives, Parameter, ParameterKind, Route, Takes},
     schemas,
 };
 
@@ -101,9 +101,17 @@ fn responses(route: &Route) -> Value {
         Gives::Other(media_type) => json!({ media_type: {} }),
     };
     let mut responses = json!({ "200": { "description": route.says, "content": content } });
-    if matches!(route.gives, Gives::Json("PrometheusAnswer")) {
-        responses["default"] = json!({ "$ref": "#/components/responses/PrometheusError" });
-        return responses;
+    match route.errors {
+        Errors::Problem => {}
+        Errors::Prometheus => {
+            responses["default"] = json!({ "$ref": "#/components/responses/PrometheusError" });
+            return responses;
+        }
+        Errors::Text => {
+            let content = json!({ "text/plain": {} });
+            responses["default"] = json!({ "description": "What is wrong.", "content": content });
+            return responses;
+        }
     }
     let mut problems = vec!["default"];
     if route.path.contains("{id}") {

@@ -46,6 +46,17 @@ pub(crate) enum Gives {
     Other(&'static str),
 }
 
+/// How a route says what is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Errors {
+    /// RFC 9457.
+    Problem,
+    /// As Prometheus' own API.
+    Prometheus,
+    /// A line of text.
+    Text,
+}
+
 /// What the document says of a route.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
@@ -56,6 +67,7 @@ pub(crate) struct Route {
     pub(crate) query: &'static [Parameter],
     pub(crate) takes: Option<Takes>,
     pub(crate) gives: Gives,
+    pub(crate) errors: Errors,
     /// Streams and tests end by rules of their own.
     pub(crate) has_deadline: bool,
     service: MethodRouter<Desk>,
@@ -76,6 +88,7 @@ pub(super) fn get<H: Handler<T, Desk>, T: 'static>(
         query: &[],
         takes: None,
         gives: Gives::Json(gives),
+        errors: Errors::Problem,
         has_deadline: true,
         service: on(MethodFilter::GET, handler),
     }
@@ -148,6 +161,17 @@ impl Route {
             takes: Some(Takes::Other(media_type)),
             ..self
         }
+    }
+
+    pub(super) fn takes_nothing(self) -> Self {
+        Self {
+            takes: None,
+            ..self
+        }
+    }
+
+    pub(super) fn errors(self, errors: Errors) -> Self {
+        Self { errors, ..self }
     }
 
     pub(super) fn without_deadline(self) -> Self {

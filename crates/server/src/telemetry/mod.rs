@@ -12,7 +12,7 @@ pub(crate) mod scrape;
 mod troubles;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, PoisonError, RwLock, mpsc},
     thread,
     time::Duration,
@@ -122,6 +122,11 @@ impl Telemetry {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         threads.push(thread);
         Ok(())
+    }
+
+    /// Where backups go: beside the store, so that they share its files.
+    pub(crate) fn backups(&self) -> PathBuf {
+        self.options.directory.with_file_name("metrics-backups")
     }
 
     /// What all queries together may take of the budget of memory.

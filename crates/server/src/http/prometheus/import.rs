@@ -3,8 +3,6 @@
 //! The body is read as it comes and stored piece by piece, so it may be as long as it likes. What can't be read ends the
 //! import and names its line; what came before that line is stored, and sending it again changes nothing.
 
-mod gathered;
-
 use std::time::Duration;
 
 use axum::{
@@ -15,17 +13,18 @@ use axum::{
 };
 use futures_util::StreamExt;
 use pitcrew_ingest::text;
-use pitcrew_tsdb::{Accepted, Refusal};
+use pitcrew_tsdb::{Accepted, Batch, Refusal};
 use serde_json::json;
 
 use super::{
     Prometheus,
     answer::{Answer, Error},
     arguments::Arguments,
+    format::Format,
+    lines,
     queries::Lease,
 };
-use crate::telemetry::{NotTaken, Telemetry};
-use gathered::Gathered;
+use crate::telemetry::{Gathered, NotTaken, Telemetry};
 
 /// What is read and stored at a time.
 const PIECE_BYTES: usize = 1 << 20;
@@ -42,38 +41,40 @@ const PIECE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Between looks whether it has.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// Whom limits are counted for.
+const SOURCE: &str = "import";
+
 /// Refused samples that are named.
 const EXAMPLES_MAX: usize = 10;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    JsonLines,
-    Text(text::Format),
+/// Of the parameter `format`, or else of the body's type.
+fn format_of(arguments: &Arguments, headers: &HeaderMap) -> Result<Format, Error> {
+    let name = arguments.text("format");
+    if !name.is_empty() {
+        return Format::named(name);
+    }
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let kind = kind.unwrap_or_default().to_ascii_lowercase();
+    if kind.contains("json") {
+        return Ok(Format::JsonLines);
+    }
+    if kind.starts_with("text/plain") || kind.contains("openmetrics") {
+        return Ok(Format::Text(text::Format::of_content_type(&kind)));
+    }
+    Err(Error::bad_data(
+        "say what it is: format=jsonl, format=prometheus or format=openmetrics",
+    ))
 }
 
-impl Format {
-    fn of(arguments: &Arguments, headers: &HeaderMap) -> Result<Self, Error> {
-        let kind = headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|kind| kind.to_str().ok());
-        let kind = kind.unwrap_or_default().to_ascii_lowercase();
-        match arguments.text("format") {
-            "jsonl" => Ok(Self::JsonLines),
-            "prometheus" => Ok(Self::Text(text::Format::Prometheus)),
-            "openmetrics" => Ok(Self::Text(text::Format::OpenMetrics)),
-            "" if kind.contains("json") => Ok(Self::JsonLines),
-            "" if kind.starts_with("text/plain") || kind.contains("openmetrics") => {
-                Ok(Self::Text(text::Format::of_content_type(&kind)))
-            }
-            "" => Err(Error::bad_data(
-                "say what it is: format=jsonl, format=prometheus or format=openmetrics",
-            )),
-            other => Err(Error::bad_parameter(
-                "format",
-                format!("{other:?} is none of jsonl, prometheus, openmetrics"),
-            )),
-        }
-    }
+/// The error has the line, from 1, and what is wrong with it.
+fn read_text(
+    format: text::Format,
+    piece: &[u8],
+    gathered: &mut Gathered,
+) -> Result<(), (usize, String)> {
+    text::read(format, piece, gathered).map_err(|error| (error.line, error.why.to_string()))
 }
 
 pub(super) async fn import(
@@ -84,7 +85,7 @@ pub(super) async fn import(
     if parts.headers.contains_key(header::CONTENT_ENCODING) {
         return Err(Error::bad_data("send the body as it is, not compressed"));
     }
-    let format = Format::of(&Arguments::of_query(&parts), &parts.headers)?;
+    let format = format_of(&Arguments::of_query(&parts), &parts.headers)?;
     let taken = take(&api, format, body).await?;
     Ok(taken.answer()?.response(false))
 }
@@ -93,6 +94,8 @@ async fn take(api: &Prometheus, format: Format, body: Body) -> Result<Taken, Err
     let mut chunks = body.into_data_stream();
     let mut taken = Taken::default();
     let mut pending = Vec::new();
+    // Within what is pending, after the last line that is whole.
+    let mut whole = None;
     loop {
         let chunk = tokio::time::timeout(NEXT_BYTES, chunks.next()).await;
         let chunk: Option<Bytes> = match chunk {
@@ -102,13 +105,17 @@ async fn take(api: &Prometheus, format: Format, body: Body) -> Result<Taken, Err
             Err(_elapsed) => return Err(taken.broken("the next bytes did not come within 60 s")),
         };
         let is_last = chunk.is_none();
-        pending.extend_from_slice(&chunk.unwrap_or_default());
+        let chunk = chunk.unwrap_or_default();
+        if let Some(at) = chunk.iter().rposition(|byte| *byte == b'\n') {
+            whole = Some(pending.len() + at + 1);
+        }
+        pending.extend_from_slice(&chunk);
         if !is_last && pending.len() < PIECE_BYTES {
             continue;
         }
-        let end = match pending.iter().rposition(|byte| *byte == b'\n') {
+        let end = match whole.take() {
             _ if is_last => pending.len(),
-            Some(at) => at + 1,
+            Some(end) => end,
             None if pending.len() > LINE_BYTES_MAX => {
                 return Err(taken.broken(format!("line {} is longer than 64 MiB", taken.lines + 1)));
             }
@@ -157,14 +164,13 @@ impl Taken {
         piece: &[u8],
         lease: &Lease,
     ) -> Result<(), Error> {
-        let mut gathered = Gathered::new(telemetry.now_ms());
+        let mut gathered = Gathered::at(telemetry.now_ms());
         let read = match format {
-            Format::JsonLines => gathered.json_lines(piece),
+            Format::JsonLines => lines::read(piece, &mut gathered),
             Format::Text(format) => self.text(format, piece, &mut gathered),
         };
         // Also what came before a line that can't be read.
-        self.store(telemetry, &gathered, lease)?;
-        self.refused += gathered.unreadable;
+        self.store(telemetry, format, &gathered, lease)?;
         let (line, why) = match read {
             Ok(()) => {
                 self.lines += piece.iter().filter(|byte| **byte == b'\n').count();
@@ -184,28 +190,37 @@ impl Taken {
     ) -> Result<(), (usize, String)> {
         let is_blank = piece.trim_ascii().is_empty();
         if format == text::Format::Prometheus || (is_blank && self.is_ended) {
-            return gathered.text(format, piece);
+            return read_text(format, piece, gathered);
         }
         if self.is_ended {
             return Err((1, "there is more after `# EOF`".to_owned()));
         }
         self.is_ended = piece.trim_ascii_end().ends_with(b"# EOF");
         if self.is_ended {
-            return gathered.text(format, piece);
+            return read_text(format, piece, gathered);
         }
         let mut whole = piece.to_vec();
         whole.extend_from_slice(b"\n# EOF\n");
-        gathered.text(format, &whole)
+        read_text(format, &whole, gathered)
     }
 
     fn store(
         &mut self,
         telemetry: &Telemetry,
+        format: Format,
         gathered: &Gathered,
         lease: &Lease,
     ) -> Result<(), Error> {
         loop {
-            match gathered.store(telemetry) {
+            let stored = telemetry.backfill(&Batch {
+                source: SOURCE,
+                scope: format.scope(),
+                labels_of: format.labels_of(),
+                samples: &gathered.samples(),
+                exemplars: &gathered.exemplars(),
+                metadata: &gathered.metadata(),
+            });
+            match stored {
                 Ok(accepted) => {
                     self.count(accepted);
                     return Ok(());

@@ -6,11 +6,13 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use pitcrew_ingest::{Float, RawSeries, Sink};
 use pitcrew_promql::{
     histogram::{Bucket, FloatHistogram, ResetHint},
     labels::Labels,
     storage::{self, Series},
 };
+use pitcrew_tsdb::key_of;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// What `null` stands for: the NaN of Prometheus' own clients.
@@ -24,21 +26,21 @@ const NAN_BITS: &str = "NaN:";
 
 /// One line. Times are milliseconds since the epoch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Line {
     pub(super) metric: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) values: Vec<Number>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) timestamps: Vec<i64>,
     /// When the counter of each value began; empty where none is known.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) starts: Vec<i64>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) histograms: Vec<Histogram>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) histogram_timestamps: Vec<i64>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) histogram_starts: Vec<i64>,
 }
 
@@ -99,6 +101,45 @@ fn pairs(labels: &Labels) -> BTreeMap<String, String> {
     labels
         .map(|label| (label.name.to_string(), label.value.to_string()))
         .collect()
+}
+
+/// Tells the sink all lines of a piece, up to the first that is broken: its number, from 1, and what is wrong with it.
+pub(super) fn read(piece: &[u8], sink: &mut impl Sink) -> Result<(), (usize, String)> {
+    for (number, text) in piece.split(|byte| *byte == b'\n').enumerate() {
+        if text.trim_ascii().is_empty() {
+            continue;
+        }
+        let line: Result<Line, _> = serde_json::from_slice(text);
+        let line = line.map_err(|error| error.to_string());
+        let line = line.and_then(|line| line.check().map(|()| line));
+        tell(line.map_err(|why| (number + 1, why))?, sink);
+    }
+    Ok(())
+}
+
+fn tell(line: Line, sink: &mut impl Sink) {
+    let key = key_of(&Labels::from_pairs(&line.metric));
+    let Some(series) = sink.series(RawSeries::Pairs(&key)) else {
+        return;
+    };
+    let start = |starts: &[i64], index: usize| starts.get(index).copied().unwrap_or(0);
+    for (index, (value, at_ms)) in line.values.iter().zip(&line.timestamps).enumerate() {
+        let sample = Float {
+            at_ms: Some(*at_ms),
+            value: value.0,
+            start_ms: start(&line.starts, index),
+        };
+        sink.float(series, sample);
+    }
+    let histograms = line.histograms.iter().zip(&line.histogram_timestamps);
+    for (index, (value, at_ms)) in histograms.enumerate() {
+        let sample = pitcrew_ingest::Histogram {
+            at_ms: Some(*at_ms),
+            value: value.read(),
+            start_ms: start(&line.histogram_starts, index),
+        };
+        sink.histogram(series, sample);
+    }
 }
 
 /// A float of which every bit counts.
@@ -191,12 +232,12 @@ pub(super) struct Histogram {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     custom_bounds: Vec<Number>,
     #[serde(default, skip_serializing_if = "is_unknown")]
-    reset: Reset,
+    reset: Hint,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Reset {
+enum Hint {
     #[default]
     Unknown,
     Reset,
@@ -204,8 +245,8 @@ enum Reset {
     Gauge,
 }
 
-fn is_unknown(reset: &Reset) -> bool {
-    *reset == Reset::Unknown
+fn is_unknown(hint: &Hint) -> bool {
+    *hint == Hint::Unknown
 }
 
 impl Histogram {
@@ -231,10 +272,10 @@ impl Histogram {
                 .map(Number)
                 .collect(),
             reset: match histogram.reset_hint {
-                ResetHint::Unknown => Reset::Unknown,
-                ResetHint::Reset => Reset::Reset,
-                ResetHint::NotReset => Reset::NotReset,
-                ResetHint::Gauge => Reset::Gauge,
+                ResetHint::Unknown => Hint::Unknown,
+                ResetHint::Reset => Hint::Reset,
+                ResetHint::NotReset => Hint::NotReset,
+                ResetHint::Gauge => Hint::Gauge,
             },
         }
     }
@@ -261,10 +302,10 @@ impl Histogram {
             negative: buckets(&self.negative),
             custom_bounds: Arc::from(bounds),
             reset_hint: match self.reset {
-                Reset::Unknown => ResetHint::Unknown,
-                Reset::Reset => ResetHint::Reset,
-                Reset::NotReset => ResetHint::NotReset,
-                Reset::Gauge => ResetHint::Gauge,
+                Hint::Unknown => ResetHint::Unknown,
+                Hint::Reset => ResetHint::Reset,
+                Hint::NotReset => ResetHint::NotReset,
+                Hint::Gauge => ResetHint::Gauge,
             },
         }
     }
@@ -285,7 +326,7 @@ mod tests {
         assert_eq!(line.check(), Ok(()));
         assert_eq!(
             serde_json::to_string(&line).unwrap(),
-            text.replace("[1,", "[1.0,")
+            text.replace("[1,-", "[1.0,-")
         );
     }
 
@@ -299,6 +340,7 @@ mod tests {
             r#"{"metric":{},"values":[1]}"#,
             r#"{"metric":{},"values":[1],"timestamps":[1],"starts":[1,2]}"#,
             r#"{"metric":{},"value":[1]}"#,
+            r#"{"values":[1],"timestamps":[1]}"#,
             r#"{"metric":{},"values":["NaN:0000000000000000"],"timestamps":[1]}"#,
             r#"{"metric":{},"values":[true],"timestamps":[1]}"#,
             "[]",
@@ -320,10 +362,10 @@ mod tests {
     fn histogram() -> impl Strategy<Value = Histogram> {
         let buckets = || prop::collection::vec((any::<i32>(), number()), 0..4);
         let reset = prop::sample::select(vec![
-            Reset::Unknown,
-            Reset::Reset,
-            Reset::NotReset,
-            Reset::Gauge,
+            Hint::Unknown,
+            Hint::Reset,
+            Hint::NotReset,
+            Hint::Gauge,
         ]);
         let numbers = [number(), number(), number(), number()];
         let bounds = prop::collection::vec(number(), 0..4);
@@ -375,8 +417,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-            let line: Result<Line, _> = serde_json::from_slice(&bytes);
-            line.ok();
+            read(&bytes, &mut crate::telemetry::Gathered::at(0)).ok();
         }
     }
 }

@@ -6,13 +6,16 @@
 
 mod answer;
 mod arguments;
+mod backup;
 mod budget;
 mod export;
 mod exposition;
 mod federate;
+mod format;
 mod import;
 mod labels;
 mod lines;
+mod measure;
 mod metadata;
 mod queries;
 mod query;
@@ -34,6 +37,9 @@ use budget::Budget;
 use queries::Queries;
 pub(crate) use routes::routes;
 
+/// Tests of metrics at once; each takes a part of a query's budget of memory, if it needs it.
+const TESTS_MAX: usize = 2;
+
 /// Imports and exports at once.
 const TRANSFERS_MAX: usize = 2;
 
@@ -42,6 +48,8 @@ const TRANSFERS_MAX: usize = 2;
 pub(crate) struct Prometheus {
     telemetry: Arc<Telemetry>,
     queries: Arc<Queries>,
+    /// For `metric` tests.
+    tests: Arc<Queries>,
     /// For imports and exports, which last as long as their clients take.
     transfers: Arc<Queries>,
     budget: Budget,
@@ -53,6 +61,7 @@ impl Prometheus {
         let budget = Budget::of(&telemetry);
         Self {
             queries: Arc::new(Queries::new(budget.concurrency)),
+            tests: Arc::new(Queries::new(TESTS_MAX)),
             transfers: Arc::new(Queries::new(TRANSFERS_MAX)),
             telemetry,
             budget,

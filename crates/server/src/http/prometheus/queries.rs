@@ -50,10 +50,7 @@ impl Lease {
         if self.is_unwanted.load(Ordering::Relaxed) {
             return Error::canceled("query was canceled in query execution");
         }
-        let timeout = self.timeout;
-        Error::timeout(format!(
-            "query timed out in query execution: it may take {timeout:?} (query.timeout)"
-        ))
+        timed_out(self.timeout)
     }
 
     pub(super) fn check(&self) -> Result<(), Error> {
@@ -62,6 +59,12 @@ impl Lease {
         }
         Ok(())
     }
+}
+
+fn timed_out(timeout: Duration) -> Error {
+    Error::timeout(format!(
+        "query timed out in query execution: it may take {timeout:?} (query.timeout)"
+    ))
 }
 
 /// Dropped with the request, also when the client goes away before its answer.
@@ -84,6 +87,7 @@ impl Queries {
         work: impl FnOnce(&Lease) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let lease = Lease::begin(timeout);
+        let began = lease.began;
         let _wanted = Wanted(Arc::clone(&lease.is_unwanted));
         let permit = tokio::time::timeout(timeout, Arc::clone(&self.0).acquire_owned());
         let permit = match permit.await {
@@ -91,7 +95,7 @@ impl Queries {
             Ok(Err(_closed)) => return Err(Error::unavailable("the server is stopping")),
             Err(_elapsed) => {
                 return Err(Error::timeout(
-                    "query timed out in query queue: too many others run (query.concurrency)",
+                    "query timed out in query queue: as many run as may at once (query.concurrency; two imports and exports)",
                 ));
             }
         };
@@ -110,7 +114,14 @@ impl Queries {
         thread.spawn(on_its_thread).map_err(|error| {
             Error::unavailable(format!("no thread for the query can be started: {error}"))
         })?;
-        let panicked = |_| Error::internal("the query ended badly; the server's log says how");
-        answered.await.map_err(panicked)?
+        // The thread may be in the middle of something that takes longer than what is left.
+        let left = timeout.saturating_sub(began.elapsed());
+        match tokio::time::timeout(left, answered).await {
+            Ok(Ok(worked)) => worked,
+            Ok(Err(_panicked)) => Err(Error::internal(
+                "the query ended badly; the server's log says how",
+            )),
+            Err(_elapsed) => Err(timed_out(timeout)),
+        }
     }
 }

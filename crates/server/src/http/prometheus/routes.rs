@@ -2,10 +2,10 @@
 
 use axum::handler::Handler;
 
-use super::{export, federate, import, labels, metadata, query, read, status};
+use super::{backup, export, federate, import, labels, metadata, query, read, status};
 use crate::http::{
     desk::Desk,
-    routes::{Parameter, Route, get, number, one_of, post, text},
+    routes::{Errors, Parameter, Route, get, number, one_of, post, text},
 };
 
 const QUERY: Parameter = text("query", "PromQL.");
@@ -20,6 +20,7 @@ const STEP: Parameter = text("step", "Seconds, or as `1m`.");
 const METRIC: Parameter = text("metric", "Only this family.");
 const MATCH: Parameter = text("match[]", "A selector; may be given more than once.");
 
+const NAME: Parameter = text("name", "Of the backup: letters, digits, `-`, `_`, `.`.");
 const FORMAT: Parameter = one_of(
     "format",
     &["jsonl", "prometheus", "openmetrics"],
@@ -37,10 +38,7 @@ fn both<H: Handler<T, Desk>, T: 'static>(
     let by_get = get(path, names[0], says, handler.clone(), "PrometheusAnswer");
     let by_post =
         post(path, names[1], says, handler, "").takes_other("application/x-www-form-urlencoded");
-    [
-        by_get.query(parameters).without_deadline(),
-        by_post.gives("PrometheusAnswer").without_deadline(),
-    ]
+    [by_get.query(parameters), by_post.gives("PrometheusAnswer")]
 }
 
 fn one<H: Handler<T, Desk>, T: 'static>(
@@ -49,14 +47,25 @@ fn one<H: Handler<T, Desk>, T: 'static>(
     says: &'static str,
     handler: H,
 ) -> Route {
-    get(path, name, says, handler, "PrometheusAnswer").without_deadline()
+    get(path, name, says, handler, "PrometheusAnswer")
 }
 
 pub(crate) fn routes() -> Vec<Route> {
-    let mut routes = Vec::new();
-    routes.extend(querying_routes());
+    let mut routes = querying_routes();
     routes.extend(describing_routes());
-    routes.extend([
+    routes.extend(moving_routes());
+    let mut routes: Vec<Route> = routes
+        .into_iter()
+        .map(|route| route.errors(Errors::Prometheus))
+        .collect();
+    routes.extend(reading_routes());
+    // Each ends by a deadline of its own.
+    routes.into_iter().map(Route::without_deadline).collect()
+}
+
+/// For a Prometheus, which shows an answer's text in its log.
+fn reading_routes() -> Vec<Route> {
+    vec![
         get(
             "/federate",
             "federate",
@@ -66,28 +75,7 @@ pub(crate) fn routes() -> Vec<Route> {
         )
         .query(&[MATCH])
         .gives_other("text/plain")
-        .without_deadline(),
-        post(
-            "/api/v1/import",
-            "importSamples",
-            "Stores samples of any age: JSON lines, Prometheus' text or OpenMetrics.",
-            import::import,
-            "",
-        )
-        .query(&[FORMAT])
-        .takes_other("application/x-ndjson")
-        .gives("PrometheusAnswer")
-        .without_deadline(),
-        get(
-            "/api/v1/export",
-            "exportSamples",
-            "The samples of the selected series as they are.",
-            export::export,
-            "",
-        )
-        .query(&[MATCH, START, END, FORMAT])
-        .gives_other("application/x-ndjson")
-        .without_deadline(),
+        .errors(Errors::Text),
         post(
             "/api/v1/read",
             "remoteRead",
@@ -97,9 +85,42 @@ pub(crate) fn routes() -> Vec<Route> {
         )
         .takes_other("application/x-protobuf")
         .gives_other("application/x-protobuf")
-        .without_deadline(),
-    ]);
-    routes
+        .errors(Errors::Text),
+    ]
+}
+
+fn moving_routes() -> Vec<Route> {
+    vec![
+        post(
+            "/api/v1/import",
+            "importSamples",
+            "Stores samples of any age: JSON lines, Prometheus' text or OpenMetrics.",
+            import::import,
+            "",
+        )
+        .query(&[FORMAT])
+        .takes_other("application/x-ndjson")
+        .gives("PrometheusAnswer"),
+        get(
+            "/api/v1/export",
+            "exportSamples",
+            "The samples of the selected series as they are.",
+            export::export,
+            "",
+        )
+        .query(&[MATCH, START, END, FORMAT])
+        .gives_other("application/x-ndjson"),
+        post(
+            "/api/v1/metrics/backup",
+            "backupMetrics",
+            "Writes the store as it is now into a directory beside it.",
+            backup::backup,
+            "",
+        )
+        .query(&[NAME])
+        .takes_nothing()
+        .gives("PrometheusAnswer"),
+    ]
 }
 
 fn querying_routes() -> Vec<Route> {

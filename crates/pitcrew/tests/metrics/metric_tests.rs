@@ -1,0 +1,75 @@
+//! Tests that ask the server's own metrics.
+
+use serde_json::{Value, json};
+
+use crate::{
+    message::{VERSION_1, snappy, version_1, write},
+    production::Production,
+    stored::now_ms,
+};
+
+const WELL: &str = "10.9.9.1:80";
+const ILL: &str = "10.9.9.2:80";
+
+/// Verdict and evidence of a test that is asked now.
+fn asked(production: &Production, target: &str, test: &str) -> (String, String) {
+    let answer = production.post(
+        &format!("/api/v1/targets/{target}/test"),
+        &json!({ "tests": [test] }),
+    );
+    let results = answer.json();
+    let result = &results["results"][0];
+    let text = |member: &Value| {
+        member
+            .as_str()
+            .unwrap_or_else(|| panic!("{results}"))
+            .to_owned()
+    };
+    (text(&result["verdict"]), text(&result["evidence"]))
+}
+
+#[test]
+fn a_metric_fails_a_target_and_what_is_not_known_of_it_is_unknown_with_the_reason() {
+    let production = Production::served(&format!(
+        "
+find: [{{ static: [{{ targets: ['{WELL}', '{ILL}'], labels: {{ service: web }} }}] }}]
+metrics: {{ query: {{ samples: 50 }} }}
+services:
+  - name: web
+    select: {{ service: web }}
+    autonomy: observe
+    tests:
+      - {{ name: errors, interval: 300ms, metric: {{ expr: 'errors{{instance=\"{{address}}\"}}', warn_above: 3, fail_above: 5 }} }}
+      - {{ name: mean, interval: 1h, metric: {{ expr: 'errors{{instance=~\"{{host}}:.*\"}}', over: 10s, fail_above: 5 }} }}
+      - {{ name: ready, interval: 1h, metric: {{ expr: 'ready{{instance=\"{{address}}\"}} == 1' }} }}
+      - {{ name: zone, interval: 1h, metric: {{ expr: 'ready{{zone=\"{{zone}}\"}} == 1' }} }}
+      - {{ name: huge, interval: 1h, metric: {{ expr: 'count(count_over_time(pitcrew_engine_event_seconds_bucket[1h:1s]))', fail_above: 0 }} }}
+"
+    ));
+    // A mean over a time begins at a whole second.
+    let now = now_ms() - 5_000;
+    let errors = |target| [("__name__", "errors"), ("instance", target)];
+    let message = version_1(&[
+        (&errors(WELL), 1.0, now),
+        (&errors(ILL), 9.0, now),
+        (&[("__name__", "ready"), ("instance", WELL)], 1.0, now),
+    ]);
+    assert_eq!(write(&production, VERSION_1, snappy(&message)).status, 204);
+    production.wait_for_fact(ILL, "confirmed");
+    for (target, test, verdict, words) in [
+        (WELL, "errors", "pass", "1 {__name__=\"errors\""),
+        (ILL, "errors", "fail", "9 is above 5"),
+        (WELL, "mean", "pass", "1 {instance="),
+        (ILL, "mean", "fail", "9 is above 5"),
+        (WELL, "ready", "pass", "it holds"),
+        (ILL, "ready", "unknown", "no data"),
+        (WELL, "zone", "unknown", "{zone}"),
+        (WELL, "huge", "unknown", "samples"),
+    ] {
+        let (found, evidence) = asked(&production, target, test);
+        assert_eq!(found, verdict, "{test} of {target}: {evidence}");
+        assert!(evidence.contains(words), "{test} of {target}: {evidence}");
+    }
+    let cases = production.get("/api/v1/cases").unwrap();
+    assert_eq!(cases["items"].as_array().map(Vec::len), Some(1), "{cases}");
+}
