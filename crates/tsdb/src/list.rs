@@ -105,7 +105,7 @@ impl Store {
                 part: &part,
                 cache: &self.cache,
             };
-            let found = terms.values(name, &mut |value, _| {
+            let found = terms.values(name, None, &mut |value, _| {
                 values.insert(value.to_owned());
                 Ok(true)
             });
@@ -177,7 +177,7 @@ impl Store {
             match listed.last_mut() {
                 Some((known, _, exemplars)) if *known == number => exemplars.push(exemplar),
                 _ => {
-                    let labels = head.table.labels(head.table.known(number), None);
+                    let labels = head.table.labels(&head.table.known(number).labels);
                     listed.push((number, labels, vec![exemplar]));
                 }
             }

@@ -143,7 +143,7 @@ pub(crate) fn scrape(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<(Arc<Sc
         path: fields.or_default(reader, "path", values::request_path),
         port: fields.whole(reader, "port"),
         interval,
-        timeout: timeout.unwrap_or(TIMEOUT.min(interval)),
+        timeout: timeout.unwrap_or_else(|| TIMEOUT.min(interval)),
         headers,
         ca_file,
         insecure: fields.flag(reader, "insecure"),

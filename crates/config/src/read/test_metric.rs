@@ -113,3 +113,45 @@ fn is_comparison(expr: &Expr) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The one matcher of label `a` after a value was filled into an expression.
+    fn matches(expr: &str, value: &str, candidate: &str) -> bool {
+        let test = MetricTest {
+            expr: expr.to_owned(),
+            over: None,
+            warn_above: None,
+            fail_above: None,
+            warn_below: None,
+            fail_below: None,
+        };
+        let filled = test
+            .fill(|_| Ok::<_, Unquotable>(value.to_owned()))
+            .unwrap();
+        let parsed = parse(&filled).unwrap();
+        let ExprKind::Selector(selector) = parsed.kind else {
+            panic!("`{filled}` is no selector any more");
+        };
+        let [name, matcher] = &selector.matchers[..] else {
+            panic!("`{filled}` has other matchers");
+        };
+        assert_eq!(name.name(), "__name__");
+        matcher.matches(candidate)
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_stays_in_its_string_and_matches_itself_alone(value in any::<String>()) {
+            let other = format!("{value}x");
+            for expr in ["up{a=\"{t}\"}", "up{a='{t}'}", "up{a=~\"{t}\"}", "up{a=~'{t}'}"] {
+                prop_assert!(matches(expr, &value, &value), "{}", expr);
+                prop_assert!(!matches(expr, &value, &other), "{}", expr);
+            }
+        }
+    }
+}

@@ -41,7 +41,7 @@ services:
         });
         (count > Some(200))
             .then_some(())
-            .ok_or(format!("{count:?}"))
+            .ok_or_else(|| format!("{count:?}"))
     });
     assert_eq!(production.stop(), Some(0));
     drop(listener);

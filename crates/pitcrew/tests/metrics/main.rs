@@ -3,6 +3,7 @@
 //! What was stored is read from the files of the stopped server by the query engine, whatever the API says.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod disk_full;
 mod hostile;
 mod loop_series;
 mod message;

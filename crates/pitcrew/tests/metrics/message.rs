@@ -42,8 +42,11 @@ fn sample(value: f64, at_ms: i64) -> Message {
     message.number(2, at_ms.cast_unsigned())
 }
 
-/// Each series with one sample, as version 1.0 has it.
-pub(crate) fn version_1(series: &[(&[(&str, &str)], f64, i64)]) -> Vec<u8> {
+/// Labels, and one sample: value and time.
+pub(crate) type Series<'a> = (&'a [(&'a str, &'a str)], f64, i64);
+
+/// Each series with its sample, as version 1.0 has it.
+pub(crate) fn version_1(series: &[Series<'_>]) -> Vec<u8> {
     let mut request = Message::default();
     for (labels, value, at_ms) in series {
         let mut one = Message::default();
@@ -58,7 +61,7 @@ pub(crate) fn version_1(series: &[(&[(&str, &str)], f64, i64)]) -> Vec<u8> {
 }
 
 /// The same as version 2.0 has it.
-pub(crate) fn version_2(series: &[(&[(&str, &str)], f64, i64)]) -> Vec<u8> {
+pub(crate) fn version_2(series: &[Series<'_>]) -> Vec<u8> {
     let mut numbers: HashMap<&str, u64> = HashMap::from([("", 0)]);
     let mut symbols = vec![""];
     let mut all = Message::default();

@@ -46,7 +46,8 @@ services:
       - {{ name: huge, interval: 1h, metric: {{ expr: 'count(count_over_time(pitcrew_engine_event_seconds_bucket[1h:1s]))', fail_above: 0 }} }}
 "
     ));
-    let now = now_ms();
+    // A mean over a time begins at a whole second.
+    let now = now_ms() - 5_000;
     let errors = |target| [("__name__", "errors"), ("instance", target)];
     let message = version_1(&[
         (&errors(WELL), 1.0, now),

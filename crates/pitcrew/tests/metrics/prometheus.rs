@@ -107,7 +107,9 @@ remote_write:
     );
     wait_for("samples of Prometheus", || {
         let stored = stored_samples(&production)?;
-        (stored > 5_000).then_some(()).ok_or(stored.to_string())
+        (stored > 5_000)
+            .then_some(())
+            .ok_or_else(|| stored.to_string())
     });
     for _ in 0..2 {
         production.kill();
@@ -117,7 +119,7 @@ remote_write:
             let stored = stored_samples(&production)?;
             (stored > before + 2_000)
                 .then_some(())
-                .ok_or(stored.to_string())
+                .ok_or_else(|| stored.to_string())
         });
     }
     let queries = [
@@ -142,7 +144,7 @@ remote_write:
         // It says whole seconds.
         (sent * 1_000.0 > last_ms as f64 + 1_000.0)
             .then_some(())
-            .ok_or(format!("{sent} of {last_ms}"))
+            .ok_or_else(|| format!("{sent} of {last_ms}"))
     });
     assert_eq!(production.stop(), Some(0));
     let stored = Stored::of(&production);

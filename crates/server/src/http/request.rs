@@ -19,8 +19,9 @@ use axum::{
     },
 };
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::problem::Problem;
+use super::{desk::Desk, problem::Problem};
 
 /// Bodies of requests, unless a route says otherwise.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
@@ -59,9 +60,7 @@ async fn read_body(
     body: axum::body::Body,
     bytes_max: usize,
 ) -> Result<Bytes, Problem> {
-    let announced = parts.headers.get(header::CONTENT_LENGTH);
-    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > bytes_max) {
+    if announced(&parts.headers).is_some_and(|length| length > bytes_max) {
         return Err(too_large(bytes_max));
     }
     let reading = parts
@@ -84,6 +83,8 @@ pub(crate) struct Raw<const BYTES_MAX: usize> {
     pub(crate) headers: HeaderMap,
     pub(crate) peer: Peer,
     pub(crate) bytes: Bytes,
+    /// Given back with the body.
+    _room: OwnedSemaphorePermit,
 }
 
 impl<const BYTES_MAX: usize> Raw<BYTES_MAX> {
@@ -94,18 +95,28 @@ impl<const BYTES_MAX: usize> Raw<BYTES_MAX> {
     }
 }
 
-impl<S: Send + Sync, const BYTES_MAX: usize> FromRequest<S> for Raw<BYTES_MAX> {
+impl<const BYTES_MAX: usize> FromRequest<Desk> for Raw<BYTES_MAX> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+    /// Waits for room before it reads anything.
+    async fn from_request(request: Request, desk: &Desk) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let peer = parts.extensions.get::<Peer>().copied();
+        let bytes = announced(&parts.headers).unwrap_or(BYTES_MAX);
+        let room = desk.decoding.room(bytes.min(BYTES_MAX)).await?;
         Ok(Self {
             bytes: read_body(&parts, body, BYTES_MAX).await?,
             peer: peer.expect("every connection says who is at its other end"),
             headers: parts.headers,
+            _room: room,
         })
     }
+}
+
+/// The length of a body, when its sender says it.
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    let length = headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

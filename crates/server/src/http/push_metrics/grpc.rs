@@ -111,3 +111,26 @@ fn percent_encoded(text: &str) -> HeaderValue {
     }
     HeaderValue::try_from(encoded).expect("only printable characters are left")
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn messages_of_errors_are_written_as_grpc_wants_them() {
+        assert_eq!(percent_encoded("50 %: ä\n"), "50 %25: %C3%A4%0A");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_the_framing_and_what_is_framed_is_read_back(bytes: Vec<u8>, encoding in "gzip|identity|br|") {
+            message(&bytes, &encoding).ok();
+            let mut framed = vec![0];
+            framed.extend(u32::try_from(bytes.len()).unwrap().to_be_bytes());
+            framed.extend(&bytes);
+            prop_assert_eq!(message(&framed, &encoding), Ok(bytes));
+        }
+    }
+}

@@ -13,7 +13,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::http::StatusCode;
 use pitcrew_tsdb::{Accepted, Batch, Error};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use grpc::export as otlp_grpc;
 pub(crate) use otlp::export as otlp_http;
@@ -31,24 +31,40 @@ const MESSAGE_BYTES_MAX: usize = 32 << 20;
 /// Messages decompressed and decoded at once: each takes several times its size, and only one writes at a time.
 const DECODING_MAX: usize = 2;
 
-/// Turns of those who decode.
+/// All bodies that are being read or wait to be decoded, in KiB.
+const ROOM_KIB: u32 = 64 << 10;
+
+/// Turns of those who decode, and room for what they are to decode.
 #[derive(Clone)]
-pub(crate) struct Decoding(Arc<Semaphore>);
+pub(crate) struct Decoding {
+    turns: Arc<Semaphore>,
+    room: Arc<Semaphore>,
+}
 
 impl Default for Decoding {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(DECODING_MAX)))
+        Self {
+            turns: Arc::new(Semaphore::new(DECODING_MAX)),
+            room: Arc::new(Semaphore::new(ROOM_KIB as usize)),
+        }
     }
 }
 
 impl Decoding {
+    /// Waits until a body of this length may be read.
+    pub(crate) async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(ROOM_KIB);
+        let room = Arc::clone(&self.room).acquire_many_owned(kib.min(ROOM_KIB));
+        room.await.map_err(|_closed| stopping())
+    }
+
     /// Decodes and stores on a thread that may block. A client that gives up meanwhile changes nothing.
     async fn run<T: Send + 'static>(
         &self,
         decode: impl FnOnce() -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let turn = Arc::clone(&self.0).acquire_owned().await;
-        let turn = turn.map_err(|_closed| Problem::unavailable("the server is stopping"))?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(|_closed| stopping())?;
         let running = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             decode()
@@ -61,6 +77,10 @@ impl Decoding {
             )
         })?
     }
+}
+
+fn stopping() -> Problem {
+    Problem::unavailable("the server is stopping")
 }
 
 /// Stores what a message said. `kind` and who sent it name the source that limits are counted for.

@@ -119,3 +119,112 @@ fn endpoint(labels: &Labels) -> Result<Endpoint, String> {
     let labels = kept.build();
     Ok(Endpoint { url, labels })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pitcrew_model::{Address, Labels as Given, ScrapeLimits, Selector, SourceName, TargetId};
+
+    use super::*;
+
+    fn rule(source: &str, regex: &str, target: &str, replacement: &str) -> RelabelRule {
+        RelabelRule {
+            source_labels: vec![source.to_owned()],
+            separator: ";".to_owned(),
+            target_label: target.to_owned(),
+            regex: regex.to_owned(),
+            modulus: 0,
+            replacement: replacement.to_owned(),
+            action: "replace".to_owned(),
+        }
+    }
+
+    /// The page and the labels of a target at `address` with a label `zone`.
+    fn planned(address: &str, change: impl FnOnce(&mut Scrape)) -> Result<Option<String>, String> {
+        let mut scrape = Scrape {
+            name: "nodes".to_owned(),
+            select: None,
+            tls: false,
+            path: "/metrics".to_owned(),
+            port: None,
+            interval: Duration::from_secs(15),
+            timeout: Duration::from_secs(10),
+            headers: Vec::new(),
+            ca_file: None,
+            insecure: false,
+            honor_labels: false,
+            honor_timestamps: true,
+            relabel: Vec::new(),
+            metric_relabel: Vec::new(),
+            limits: ScrapeLimits {
+                body_bytes_max: 1,
+                samples_max: None,
+                labels_max: None,
+                label_name_bytes_max: None,
+                label_value_bytes_max: None,
+            },
+        };
+        change(&mut scrape);
+        let target = Target {
+            id: TargetId::new("node-1").unwrap(),
+            address: Some(Address(address.into())),
+            labels: Given::new([("zone", "a"), ("__meta_rack", "r1")]).unwrap(),
+            run_on: None,
+            runner: None,
+            source: SourceName::new("tests").unwrap(),
+        };
+        let endpoint = Plan::new(Arc::new(scrape))?.endpoint(&target)?;
+        Ok(endpoint.map(|endpoint| format!("{} {}", endpoint.url, endpoint.labels)))
+    }
+
+    #[test]
+    fn a_target_is_asked_where_it_is_unless_rules_say_otherwise() {
+        let plain = planned("10.0.0.1:9100", |_| {});
+        let labels = r#"{instance="10.0.0.1:9100", job="nodes", zone="a"}"#;
+        let expected = format!("http://10.0.0.1:9100/metrics {labels}");
+        assert_eq!(plain, Ok(Some(expected)));
+        let on_port = planned("[fd00::1]", |scrape| {
+            scrape.port = Some(9100);
+            scrape.tls = true;
+        });
+        let labels = r#"{instance="[fd00::1]:9100", job="nodes", zone="a"}"#;
+        let expected = format!("https://[fd00::1]:9100/metrics {labels}");
+        assert_eq!(on_port, Ok(Some(expected)));
+        let changed = planned("10.0.0.1:9100", |scrape| {
+            scrape.relabel = vec![
+                rule("__address__", "(.*)", "__param_target", "$1"),
+                rule("", "", "__address__", "exporter:9115"),
+                rule("__meta_rack", "(.*)", "rack", "$1"),
+                rule("__meta_pitcrew_target", "(.*)", "instance", "$1"),
+                rule("zone", "a", "job", "probed"),
+            ];
+        });
+        let labels = r#"{instance="node-1", job="probed", rack="r1", zone="a"}"#;
+        let page = "http://exporter:9115/metrics?target=10.0.0.1%3A9100";
+        assert_eq!(changed, Ok(Some(format!("{page} {labels}"))));
+    }
+
+    #[test]
+    fn what_is_not_selected_or_dropped_has_no_page_and_what_has_no_address_left_says_so() {
+        let other = Selector(Given::new([("zone", "b")]).unwrap());
+        let not_selected = planned("10.0.0.1:9100", |scrape| scrape.select = Some(other));
+        assert_eq!(not_selected, Ok(None));
+        let dropped = planned("10.0.0.1:9100", |scrape| {
+            let action = "drop".to_owned();
+            scrape.relabel = vec![RelabelRule {
+                action,
+                ..rule("zone", "a", "", "")
+            }];
+        });
+        assert_eq!(dropped, Ok(None));
+        let without = planned("10.0.0.1:9100", |scrape| {
+            scrape.relabel = vec![rule("zone", "a", "__address__", "")];
+        });
+        assert!(without.unwrap_err().contains("__address__"));
+        let broken = planned("10.0.0.1:9100", |scrape| {
+            scrape.relabel = vec![rule("zone", "a", "__address__", "no host")];
+        });
+        assert!(broken.unwrap_err().contains("no host"));
+    }
+}
