@@ -65,7 +65,7 @@ pub struct TargetStatus {
     /// A person's hand on it.
     pub hold: Option<HoldStatus>,
     /// That it is out of use, or may be.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub drained: Option<DrainStatus>,
 }
 

@@ -50,8 +50,8 @@ fn a_query_over_its_budget_of_memory_fails_and_names_it() {
             "query.memory",
         ),
         (
-            "temperature @ end()",
-            vec![("start", "0"), ("end", "3000"), ("step", "5")],
+            fixed.as_str(),
+            vec![("start", "0"), ("end", "1800"), ("step", "10")],
             "query.memory",
         ),
         (
