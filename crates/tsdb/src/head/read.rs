@@ -15,7 +15,14 @@ use crate::{
 pub(crate) struct RowReader {
     times: Vec<Arc<[i64]>>,
     /// The last rows of a group that a column filled, and their timestamps: mostly its siblings fill them, too.
-    last: Option<((u32, Range<usize>), Arc<[i64]>)>,
+    last: Option<Filled>,
+}
+
+/// Rows of a group that a column filled.
+struct Filled {
+    group: u32,
+    rows: Range<usize>,
+    times: Arc<[i64]>,
 }
 
 /// What a column holds besides plain floats.
@@ -50,12 +57,17 @@ impl RowReader {
         if values.is_empty() {
             return;
         }
-        let these = (group, first..end);
-        let times = match &self.last {
-            Some((last, times)) if *last == these => times.clone(),
-            _ => self.shared(within.iter().map(|row| row.timestamp_ms)),
+        let rows = first..end;
+        let same = |last: &&Filled| last.group == group && last.rows == rows;
+        let times = match self.last.as_ref().filter(same) {
+            Some(last) => last.times.clone(),
+            None => self.shared(within.iter().map(|row| row.timestamp_ms)),
         };
-        self.last = Some((these, times.clone()));
+        self.last = Some(Filled {
+            group,
+            rows,
+            times: times.clone(),
+        });
         pieces.push(Piece {
             times,
             values: PieceValues::Floats {
