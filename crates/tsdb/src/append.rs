@@ -45,13 +45,6 @@ impl Writer {
         }
     }
 
-    /// Puts a catalogue of all series in place of the one there is.
-    pub(crate) fn replace_catalogue(&mut self, records: &[u8]) -> Result<(), Error> {
-        self.wal.replace_catalogue(records)?;
-        self.unwritten.clear();
-        Ok(())
-    }
-
     /// Writes all that was prepared; on failure nothing of it counts.
     fn log(&mut self) -> Result<(), Error> {
         self.segment.clear();

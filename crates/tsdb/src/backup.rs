@@ -21,10 +21,12 @@ impl Store {
             let path = directory.join(folder);
             fs::create_dir(&path).at("create", &path)?;
         }
+        let next = lock(&self.writer).wal.next_segment().create(&[])?;
         let (last, catalogue) = {
             let mut writer = lock(&self.writer);
-            (writer.wal.rotate()?, writer.wal.catalogue_bytes())
+            (writer.wal.rotate(next), writer.wal.catalogue_bytes())
         };
+        self.sync()?;
         let parts = read(&self.parts).clone();
         for part in parts.iter() {
             link(&part.file.path, &directory.join("parts"))?;

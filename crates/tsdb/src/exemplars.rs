@@ -20,6 +20,8 @@ pub struct Exemplar {
 #[derive(Debug, Default)]
 pub(crate) struct Exemplars {
     ring: VecDeque<LoggedExemplar>,
+    /// How many were ever added.
+    pub(crate) added: u64,
 }
 
 impl Exemplars {
@@ -28,6 +30,7 @@ impl Exemplars {
             self.ring.pop_front();
         }
         self.ring.push_back(exemplar);
+        self.added += 1;
     }
 
     /// Whether a series' exemplar of this instant is there already: scrapes repeat them.
@@ -42,6 +45,12 @@ impl Exemplars {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &LoggedExemplar> {
         self.ring.iter()
+    }
+
+    /// Those since so many had been added.
+    pub(crate) fn since(&self, added: u64) -> impl Iterator<Item = &LoggedExemplar> {
+        let new = usize::try_from(self.added - added).unwrap_or(usize::MAX);
+        self.ring.iter().skip(self.ring.len().saturating_sub(new))
     }
 
     pub(crate) fn retain(&mut self, keep: impl Fn(u32) -> bool) {

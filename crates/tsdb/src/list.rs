@@ -105,7 +105,7 @@ impl Store {
                 part: &part,
                 cache: &self.cache,
             };
-            let found = terms.values(name, &mut |value, _| {
+            let found = terms.values(name, None, &mut |value, _| {
                 values.insert(value.to_owned());
                 Ok(true)
             });

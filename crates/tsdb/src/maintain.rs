@@ -14,7 +14,7 @@ use crate::{
     part::{Part, footer::Footer, write::PartWriter},
     seal,
     store::{Store, lock, read, write},
-    wal::record,
+    wal::{self, Log, record, record::LoggedExemplar},
 };
 
 /// What is under way.
@@ -127,30 +127,35 @@ impl Store {
         }
         let part = writer.finish(directory, number)?;
         self.publish(vec![Arc::new(part)], &[]);
-        let idle = read(&self.head).idle();
+        let idle = read(&self.head).table.postings.all() - frozen.reporting();
         upkeep.gone = &idle & &upkeep.idle;
         upkeep.idle = idle;
         write(&self.head).frozen = None;
         upkeep.unsealed = None;
-        lock(&self.writer).wal.remove_through(segment)?;
+        wal::remove_through(directory, segment)?;
         Ok(frozen.filling.samples)
     }
 
-    /// Begins a new segment and takes the rows that the ones before it hold.
+    /// Begins a new segment and takes the rows that the ones before it hold. Appends wait for no disk meanwhile.
     fn freeze(&self, now_ms: i64) -> Result<Option<(Arc<Frozen>, u64)>, Error> {
-        let mut writer = lock(&self.writer);
         if read(&self.head).filling.samples == 0 {
             return Ok(None);
         }
-        let segment = writer.wal.rotate()?;
+        let next = lock(&self.writer).wal.next_segment();
         // Exemplars live in no part: the new segment keeps them for a restart.
-        let mut records = Vec::new();
-        for exemplar in lock(&self.exemplars).iter() {
-            record::put_exemplar(&mut records, exemplar);
-        }
-        writer.wal.append(&[], &records)?;
+        let (mut records, known) = {
+            let exemplars = lock(&self.exemplars);
+            (exemplar_records(exemplars.iter()), exemplars.added)
+        };
+        let next = next.create(&records)?;
+        let mut writer = lock(&self.writer);
+        let segment = writer.wal.rotate(next);
         writer.filling_since_ms = now_ms;
-        Ok(Some((write(&self.head).freeze(), segment)))
+        records = exemplar_records(lock(&self.exemplars).since(known));
+        let frozen = write(&self.head).freeze();
+        // A failure costs a few exemplars, and that only with the next restart.
+        writer.wal.append(&[], &records)?;
+        Ok(Some((frozen, segment)))
     }
 
     /// Changes the list of parts in one step.
@@ -259,41 +264,59 @@ impl Store {
         if upkeep.gone.len() < (series / 10).max(Self::FORGET_LEAST) {
             return Ok(0);
         }
-        // Only the log's owner makes rows, and it is held now: what has no samples gets none.
+        let gone = std::mem::take(&mut upkeep.gone);
+        let mut catalogue = lock(&self.writer).wal.begin_catalogue()?;
+        self.write_catalogue(&mut catalogue.log, &gone)?;
+        catalogue.log.flush()?;
+        // Only the log's owner makes rows, and it is held from now on: what has no samples gets none.
         let mut writer = lock(&self.writer);
-        let gone = std::mem::take(&mut upkeep.gone) & read(&self.head).idle();
-        writer.replace_catalogue(&self.catalogue_without(&gone))?;
-        let mut head = write(&self.head);
-        head.forget(&gone);
-        head.table.give_free();
+        let (back, gone) = {
+            let head = read(&self.head);
+            let (back, gone): (Vec<u32>, Vec<u32>) =
+                gone.iter().partition(|series| head.has_samples(*series));
+            (head.definitions(back.iter().copied()), gone)
+        };
+        writer.wal.replace_catalogue(catalogue, &back)?;
+        let gone = gone.into_iter().collect();
+        {
+            let mut head = write(&self.head);
+            head.forget(&gone);
+            head.table.give_again(&gone);
+        }
         lock(&self.exemplars).retain(|series| !gone.contains(series));
         upkeep.idle -= &gone;
         Ok(gone.len())
     }
 
-    fn catalogue_without(&self, gone: &RoaringBitmap) -> Vec<u8> {
-        let (mut records, mut labels) = (Vec::new(), Vec::new());
-        let head = read(&self.head);
-        for (number, series) in head
-            .table
-            .iter()
-            .filter(|(number, _)| !gone.contains(*number))
-        {
-            labels.clear();
-            head.table.put_labels(series, &mut labels);
-            record::put_series(
-                &mut records,
-                number,
-                head.source_name(series.source),
-                &labels,
-            );
+    /// Definitions of all series but those that are gone, and metadata. The head is looked at a little at a time; what
+    /// is defined meanwhile is in the old catalogue, too.
+    fn write_catalogue(&self, log: &mut Log, gone: &RoaringBitmap) -> Result<(), Error> {
+        const AT_ONCE: usize = 4096;
+        let known = read(&self.head).table.postings.all() - gone;
+        let mut known = known.iter();
+        loop {
+            let some: Vec<u32> = known.by_ref().take(AT_ONCE).collect();
+            if some.is_empty() {
+                break;
+            }
+            let records = read(&self.head).definitions(some.into_iter());
+            log.add(&records)?;
         }
+        let mut records = Vec::new();
         for metadata in lock(&self.families).iter() {
             record::put_metadata(&mut records, metadata);
         }
-        records
+        log.add(&records)
     }
 
     /// Fewer idle series than this aren't worth the work.
     const FORGET_LEAST: u64 = 1000;
+}
+
+fn exemplar_records<'a>(exemplars: impl Iterator<Item = &'a LoggedExemplar>) -> Vec<u8> {
+    let mut records = Vec::new();
+    for exemplar in exemplars {
+        record::put_exemplar(&mut records, exemplar);
+    }
+    records
 }

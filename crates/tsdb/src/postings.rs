@@ -18,10 +18,12 @@ pub(crate) trait Terms {
     /// Those whose label has this value, which isn't empty.
     fn having(&self, name: &str, value: &str) -> Result<RoaringBitmap, Self::Error>;
 
-    /// Those whose label is there and has a value that fulfils a condition.
+    /// Those whose label is there and has a value that fulfils a condition. `pattern`: a regular expression that all such
+    /// values match, if there is one.
     fn having_any(
         &self,
         name: &str,
+        pattern: Option<&str>,
         fits: &dyn Fn(&str) -> bool,
     ) -> Result<RoaringBitmap, Self::Error>;
 }
@@ -47,7 +49,11 @@ pub(crate) fn select<T: Terms>(terms: &T, matchers: &[Matcher]) -> Result<Roarin
     for matcher in matchers.iter().filter(|matcher| matcher.matches("")) {
         let unfit = match matcher.op() {
             MatchOp::NotEqual => terms.having(matcher.name(), matcher.value())?,
-            _ => terms.having_any(matcher.name(), &|value| !matcher.matches(value))?,
+            op => {
+                // What a pattern excludes is what it matches.
+                let pattern = matcher.regex().filter(|_| op == MatchOp::NotMatches);
+                terms.having_any(matcher.name(), pattern, &|value| !matcher.matches(value))?
+            }
         };
         found -= unfit;
     }
@@ -64,7 +70,10 @@ fn fitting<T: Terms>(terms: &T, matcher: &Matcher) -> Result<RoaringBitmap, T::E
             }
             Ok(fitting)
         }
-        _ => terms.having_any(matcher.name(), &|value| matcher.matches(value)),
+        (op, _) => {
+            let pattern = matcher.regex().filter(|_| op == MatchOp::Matches);
+            terms.having_any(matcher.name(), pattern, &|value| matcher.matches(value))
+        }
     }
 }
 
@@ -107,11 +116,11 @@ impl List {
     }
 
     /// False when none is left.
-    fn remove(&mut self, gone: &RoaringBitmap) -> bool {
+    fn remove(&mut self, series: u32) -> bool {
         match self {
-            List::One(one) => !gone.contains(*one),
+            List::One(one) => *one != series,
             List::Many(many) => {
-                **many -= gone;
+                many.remove(series);
                 !many.is_empty()
             }
         }
@@ -131,12 +140,22 @@ impl Postings {
         }
     }
 
-    pub(crate) fn remove(&mut self, gone: &RoaringBitmap) {
-        self.all -= gone;
-        self.names.retain(|_, values| {
-            values.retain(|_, list| list.remove(gone));
-            !values.is_empty()
-        });
+    pub(crate) fn remove(&mut self, series: u32, labels: &[(u32, u32)]) {
+        self.all.remove(series);
+        for (name, value) in labels {
+            let Some(values) = self.names.get_mut(name) else {
+                continue;
+            };
+            if values
+                .get_mut(value)
+                .is_some_and(|list| !list.remove(series))
+            {
+                values.remove(value);
+            }
+            if values.is_empty() {
+                self.names.remove(name);
+            }
+        }
     }
 
     pub(crate) fn all(&self) -> &RoaringBitmap {

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fs, sync::Arc};
 
+use roaring::RoaringBitmap;
+
 use crate::{
     canonical::Canonical,
     error::{At, Error},
@@ -240,13 +242,20 @@ impl Recovery<'_> {
 
 fn define(head: &mut Head, number: u32, source: &str, labels: &Canonical, beside: Option<u32>) {
     let fingerprint = head.table.fingerprint(labels);
-    // A definition may be written twice when a write failed half way.
-    let known =
-        head.table.get(number).is_some() || head.table.of_labels(labels, fingerprint).is_some();
-    if !known {
-        let source = head.source(source);
-        head.define(number, labels, fingerprint, source, beside);
+    let known = head.table.of_labels(labels, fingerprint);
+    if known == Some(number) {
+        // Written twice, since a write failed half way or a catalogue was written anew meanwhile.
+        return;
     }
+    // What was said before of the number or the series is no longer true: it had been forgotten.
+    let untrue = known.into_iter().chain([number]);
+    let untrue = untrue.filter(|number| head.table.get(*number).is_some());
+    let untrue: RoaringBitmap = untrue.collect();
+    if !untrue.is_empty() {
+        head.forget(&untrue);
+    }
+    let source = head.source(source);
+    head.define(number, labels, fingerprint, source, beside);
 }
 
 /// How many samples belong to no series.

@@ -206,41 +206,45 @@ impl SeriesTable {
             });
     }
 
-    /// Forgets series; their numbers stay taken until [`SeriesTable::give_free`].
+    /// Forgets series, in time for them and not for all: appends wait. Their numbers stay taken until
+    /// [`SeriesTable::give_again`].
     pub(crate) fn remove(&mut self, gone: &RoaringBitmap) -> Vec<Series> {
-        self.keys.retain(|series| !gone.contains(*series));
-        self.other_keys.retain(|key| !gone.contains(key.series));
-        for series in gone {
-            self.first_keys[series as usize] = [0; 2];
-        }
-        self.identities.retain(|series| !gone.contains(*series));
-        self.postings.remove(gone);
-        let slots = gone
-            .iter()
-            .filter_map(|series| self.slots[series as usize].take());
-        let removed: Vec<Series> = slots.collect();
-        for series in &removed {
+        let mut removed = Vec::new();
+        for number in gone {
+            let Some(series) = self.slots[number as usize].take() else {
+                continue;
+            };
+            let key = std::mem::take(&mut self.first_keys[number as usize]);
+            for (table, hash) in [
+                (&mut self.keys, key[0]),
+                (&mut self.identities, halves(series.fingerprint)[0]),
+            ] {
+                if let Ok(entry) = table.find_entry(hash, |known| *known == number) {
+                    entry.remove();
+                }
+            }
+            self.postings.remove(number, &series.labels);
+            for (name, value) in &series.labels {
+                self.symbols.release(*name);
+                self.symbols.release(*value);
+            }
             self.bytes -= Self::bytes_of(series.labels.len());
+            removed.push(series);
         }
-        let mut used = RoaringBitmap::new();
-        for (name, value) in self.iter().flat_map(|(_, series)| series.labels.iter()) {
-            used.insert(*name);
-            used.insert(*value);
-        }
-        self.symbols.retain(|symbol| used.contains(symbol));
+        self.other_keys.retain(|key| !gone.contains(key.series));
         removed
     }
 
-    /// Numbers that nothing on disk speaks of any more.
+    /// Nothing on disk speaks of these numbers any more.
+    pub(crate) fn give_again(&mut self, numbers: &RoaringBitmap) {
+        self.free.extend(numbers);
+    }
+
+    /// Nothing on disk speaks of numbers without a series.
     pub(crate) fn give_free(&mut self) {
         let slots = self.slots.iter().enumerate();
         let free = slots.filter(|(_, slot)| slot.is_none());
         self.free = free.map(|(number, _)| as_u32(number)).rev().collect();
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Series)> {
-        let slots = self.slots.iter().enumerate();
-        slots.filter_map(|(number, slot)| Some((as_u32(number), slot.as_ref()?)))
     }
 
     /// Those of the labels that are asked for, or all.
@@ -286,6 +290,7 @@ impl Terms for SeriesTable {
     fn having_any(
         &self,
         name: &str,
+        _pattern: Option<&str>,
         fits: &dyn Fn(&str) -> bool,
     ) -> Result<RoaringBitmap, Self::Error> {
         let Some(name) = self.symbols.find(name) else {

@@ -109,10 +109,10 @@ impl Store {
     /// Makes everything that was appended survive a power cut. Appending goes on meanwhile.
     pub fn sync(&self) -> Result<(), Error> {
         let files = lock(&self.writer).wal.take_unsynced();
-        for (path, file) in files {
+        for (index, (path, file)) in files.iter().enumerate() {
             if let Err(source) = file.sync_data() {
-                lock(&self.writer).wal.not_flushed();
-                return Err(source).at("flush", &path);
+                lock(&self.writer).wal.not_flushed(&files[index..]);
+                return Err(source).at("flush", path);
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Symbols: each label name and value is kept once, as a number.
 //!
-//! A number is only ever given up by [`Symbols::retain`], when no series uses it any more.
+//! A number is given up when it was released as often as it was interned.
 
 use std::sync::Arc;
 
@@ -14,6 +14,8 @@ use crate::bytes::as_u32;
 pub(crate) struct Symbols {
     seed: u64,
     texts: Vec<Arc<str>>,
+    /// How often each was interned and not released.
+    uses: Vec<u32>,
     numbers: HashTable<u32>,
     free: Vec<u32>,
     bytes: usize,
@@ -25,6 +27,7 @@ impl Symbols {
         Symbols {
             seed,
             texts: Vec::new(),
+            uses: Vec::new(),
             numbers: HashTable::new(),
             free: Vec::new(),
             bytes: 0,
@@ -38,18 +41,22 @@ impl Symbols {
             .copied()
     }
 
+    /// The number of a text, until it was released as often as it was interned.
     pub(crate) fn intern(&mut self, text: &str) -> u32 {
         if let Some(symbol) = self.find(text) {
+            self.uses[symbol as usize] += 1;
             return symbol;
         }
         self.bytes += text.len() + Self::OVERHEAD_BYTES;
         let symbol = match self.free.pop() {
             Some(symbol) => {
                 self.texts[symbol as usize] = Arc::from(text);
+                self.uses[symbol as usize] = 1;
                 symbol
             }
             None => {
                 self.texts.push(Arc::from(text));
+                self.uses.push(1);
                 as_u32(self.texts.len() - 1)
             }
         };
@@ -70,29 +77,25 @@ impl Symbols {
         &self.texts[symbol as usize]
     }
 
-    /// Forgets all texts but those that are used.
-    pub(crate) fn retain(&mut self, is_used: impl Fn(u32) -> bool) {
-        let Symbols {
-            texts,
-            numbers,
-            free,
-            bytes,
-            ..
-        } = self;
-        numbers.retain(|symbol| {
-            let used = is_used(*symbol);
-            if !used {
-                let text = &mut texts[*symbol as usize];
-                *bytes -= text.len() + Self::OVERHEAD_BYTES;
-                *text = Arc::from("");
-                free.push(*symbol);
-            }
-            used
-        });
+    pub(crate) fn release(&mut self, symbol: u32) {
+        let uses = &mut self.uses[symbol as usize];
+        *uses -= 1;
+        if *uses > 0 {
+            return;
+        }
+        let text = std::mem::replace(&mut self.texts[symbol as usize], Arc::from(""));
+        self.bytes -= text.len() + Self::OVERHEAD_BYTES;
+        let found = self
+            .numbers
+            .find_entry(hash(self.seed, &text), |known| *known == symbol);
+        if let Ok(entry) = found {
+            entry.remove();
+        }
+        self.free.push(symbol);
     }
 
-    /// Pointer, counts and the place in the table, beside the text.
-    const OVERHEAD_BYTES: usize = 48;
+    /// Pointer, counts, uses and the place in the table, beside the text.
+    const OVERHEAD_BYTES: usize = 52;
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -112,7 +115,12 @@ mod tests {
         let mut symbols = Symbols::new(7);
         let (job, zone) = (symbols.intern("job"), symbols.intern("zone"));
         assert_eq!(symbols.intern("job"), job);
-        symbols.retain(|symbol| symbol == zone);
+        symbols.intern("zone");
+        symbols.release(zone);
+        for left in [Some(job), None] {
+            symbols.release(job);
+            assert_eq!(symbols.find("job"), left);
+        }
         assert_eq!(
             (symbols.find("job"), symbols.find("zone")),
             (None, Some(zone))

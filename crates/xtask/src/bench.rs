@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     if wanted(Section::Agents) {
         println!("== agents: 10,000 simulated hosts over TLS around one server, and a real agent");
-        let program = build(&["--package", "pitcrew"])?;
+        let program = build("dist", &["--package", "pitcrew"])?;
         let program = program
             .to_str()
             .context("where the program is, is no text")?;
@@ -113,7 +113,7 @@ fn show(text: &str) {
 
 /// Builds and runs an example in release; what it prints.
 fn example(package: &str, name: &str, arguments: &[&str]) -> anyhow::Result<String> {
-    let program = build(&["--package", package, "--example", name])?;
+    let program = build("release", &["--package", package, "--example", name])?;
     println!(
         "   $ cargo run --release -p {package} --example {name} -- {}",
         arguments.join(" ")
@@ -130,12 +130,13 @@ fn example(package: &str, name: &str, arguments: &[&str]) -> anyhow::Result<Stri
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Builds one program in release; where it is.
-fn build(what: &[&str]) -> anyhow::Result<PathBuf> {
+/// Builds one program; where it is. Profile `dist` is what packages have.
+fn build(profile: &str, what: &[&str]) -> anyhow::Result<PathBuf> {
     let output = Command::new(env!("CARGO"))
         .args([
             "build",
-            "--release",
+            "--profile",
+            profile,
             "--locked",
             "--message-format",
             "json-render-diagnostics",

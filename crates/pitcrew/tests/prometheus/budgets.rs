@@ -16,7 +16,7 @@ fn endless() -> String {
 fn served(query: &str) -> Production {
     let production = Production::served(&format!("{QUIET}metrics: {{ query: {query} }}\n"));
     let file = History::until_now().file(&production);
-    production.says(&["metrics", "import", file.to_str().unwrap()], 0);
+    production.says(&["metrics", "import", file.to_str().expect("a path")], 0);
     production
 }
 

@@ -23,8 +23,8 @@ impl Prometheus {
     fn start(directory: &Path, configuration: &str) -> Self {
         let port = free_port();
         let file = directory.join("prometheus.yml");
-        fs::write(&file, configuration).unwrap();
-        let log = fs::File::create(directory.join("prometheus.log")).unwrap();
+        fs::write(&file, configuration).expect("the configuration is written");
+        let log = fs::File::create(directory.join("prometheus.log")).expect("a log");
         let mut command = Command::new("prometheus");
         command
             .arg(format!("--config.file={}", file.display()))
@@ -142,7 +142,7 @@ fn with_history(directory: &Path, production: &Production, history: &History) {
         .arg(history.file(production))
         .arg(directory.join("tsdb"))
         .output()
-        .unwrap();
+        .expect("promtool runs");
     assert!(
         created.status.success(),
         "{}",

@@ -65,11 +65,31 @@ impl Hook {
         fs::write(self.directory.join("nginx.conf"), text).expect("nginx's configuration");
     }
 
+    /// Returns when nobody serves by the former configuration any more.
+    fn reload(&self) {
+        let before = self.workers();
+        let reload = nginx(&self.directory).args(["-s", "reload"]).status();
+        assert!(reload.expect("nginx runs").success());
+        wait_for("nginx to have reloaded", || {
+            let now = self.workers();
+            let reloaded = !now.is_empty() && now.is_disjoint(&before);
+            reloaded.then_some(()).ok_or_else(|| format!("{now:?}"))
+        });
+    }
+
+    fn workers(&self) -> BTreeSet<String> {
+        let pid = fs::read_to_string(self.directory.join("nginx.pid")).expect("nginx's pid");
+        let pid = pid.trim();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.expect("its children");
+        children.split_whitespace().map(str::to_owned).collect()
+    }
+
     fn obey(&self, order: &Value) {
         let target = &order["target"];
         let (id, address) = (target["id"].as_str(), target["address"].as_str());
         let (id, address) = (id.expect("an id"), address.expect("an address"));
-        assert!(order["lease"]["until"].is_string(), "{order}");
+        assert!(order["lease"]["until"].is_u64(), "{order}");
         let mut drained = self.drained.lock().expect("who is drained");
         let drains = order["action"].get("drain").is_some();
         let verb = match drains {
@@ -84,8 +104,7 @@ impl Hook {
             }
         };
         self.configure(&drained);
-        let reload = nginx(&self.directory).args(["-s", "reload"]).status();
-        assert!(reload.expect("nginx runs").success());
+        self.reload();
         self.told
             .lock()
             .expect("what was told")

@@ -230,6 +230,44 @@ impl Size {
         self.samples = self.samples.saturating_sub(less.samples);
         self.bytes = self.bytes.saturating_sub(less.bytes);
     }
+
+    fn plus(mut self, more: Self) -> Self {
+        self.add(more);
+        self
+    }
+
+    fn times(self, factor: usize) -> Self {
+        Size {
+            samples: self.samples.saturating_mul(factor),
+            bytes: self.bytes.saturating_mul(factor),
+        }
+    }
+}
+
+/// What is left of the budgets, for those who make rows and don't have the evaluator at hand.
+#[derive(Clone, Copy)]
+struct Room<'q> {
+    options: &'q Options<'q>,
+    held: Size,
+}
+
+impl Room<'_> {
+    /// Whether there is room for `more`, and anybody who wants it.
+    fn check(&self, more: Size) -> Result<(), EvalError> {
+        if (self.options.cancelled)() {
+            return Err(EvalError::Cancelled);
+        }
+        let wanted = self.held.plus(more);
+        if wanted.samples > self.options.samples_max {
+            let budget = self.options.samples_max;
+            return Err(EvalError::TooManySamples { budget });
+        }
+        if wanted.bytes > self.options.bytes_max {
+            let budget = self.options.bytes_max;
+            return Err(EvalError::TooMuchMemory { budget });
+        }
+        Ok(())
+    }
 }
 
 impl Evaluator<'_> {
@@ -248,6 +286,7 @@ impl Evaluator<'_> {
             }
             NodeKind::Fixed(inner) => {
                 let values = self.eval(inner, &grid.first())?;
+                self.hold(values.size().times(grid.steps))?;
                 values.repeated(grid.steps)
             }
             NodeKind::Call { function, args } => self.call(function.name, args, node.span, grid)?,
@@ -278,28 +317,23 @@ impl Evaluator<'_> {
         }
     }
 
-    /// Counts what is held from now on.
+    /// Counts what is held from now on, until the node that is being evaluated has its value.
     fn hold(&mut self, size: Size) -> Result<(), EvalError> {
-        let held = &mut self.held;
-        held.add(size);
+        self.held = self.held.plus(size);
         let peak = &mut self.statistics.samples_peak;
-        *peak = held.samples.max(*peak);
-        if held.samples > self.options.samples_max {
-            let budget = self.options.samples_max;
-            return Err(EvalError::TooManySamples { budget });
+        *peak = self.held.samples.max(*peak);
+        self.room().check(Size::default())
+    }
+
+    fn room(&self) -> Room<'_> {
+        Room {
+            options: self.options,
+            held: self.held,
         }
-        if held.bytes > self.options.bytes_max {
-            let budget = self.options.bytes_max;
-            return Err(EvalError::TooMuchMemory { budget });
-        }
-        Ok(())
     }
 
     fn check_cancelled(&self) -> Result<(), EvalError> {
-        if (self.options.cancelled)() {
-            return Err(EvalError::Cancelled);
-        }
-        Ok(())
+        self.room().check(Size::default())
     }
 
     fn note(&mut self, span: Span, note: Note) {

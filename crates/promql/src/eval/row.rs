@@ -64,6 +64,14 @@ impl Row {
         Row::of_floats(labels, vec![stale(); steps])
     }
 
+    /// What a row takes before there is one.
+    pub(crate) fn empty_size(steps: usize) -> Size {
+        Size {
+            samples: steps,
+            bytes: size_of::<Self>().saturating_add(size_of::<f64>().saturating_mul(steps)),
+        }
+    }
+
     pub(crate) fn of_floats(labels: Labels, floats: Vec<f64>) -> Self {
         Row {
             labels,
@@ -153,10 +161,14 @@ impl Row {
         self.name_dropped = true;
     }
 
-    /// How many samples it stands for.
-    pub(crate) fn samples(&self) -> usize {
+    /// What it takes of a budget.
+    pub(crate) fn size(&self) -> Size {
         let sizes = self.histograms().map(|histogram| size(histogram));
-        self.floats.len() + sizes.sum::<usize>()
+        let samples = self.floats.len() + sizes.sum::<usize>();
+        Size {
+            samples,
+            bytes: size_of::<Self>() + size_of::<f64>() * samples,
+        }
     }
 
     /// Takes over the values of a row with the same labels; no step may have two.
@@ -213,11 +225,8 @@ impl Values {
         match self {
             Values::Scalar(values) => Size::of_floats(values),
             Values::Vector(rows) => {
-                let samples = rows.iter().map(Row::samples).sum();
-                Size {
-                    samples,
-                    bytes: size_of_val(&rows[..]) + size_of::<f64>() * samples,
-                }
+                let sizes = rows.iter().map(Row::size);
+                sizes.fold(Size::default(), Size::plus)
             }
         }
     }

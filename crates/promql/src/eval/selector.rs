@@ -89,11 +89,12 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Row>, EvalError> {
         let lookback = self.options.lookback_ms;
         let series = self.select(selector, span, grid, lookback.saturating_sub(1), 0)?;
-        let mut rows = Vec::with_capacity(series.len());
+        let mut rows = Vec::new();
         for series in series {
             self.check_cancelled()?;
             let row = current_row(&series, selector.when, grid, lookback, wanted);
             if !row.is_empty() {
+                self.hold(row.size())?;
                 rows.push(row);
             }
         }

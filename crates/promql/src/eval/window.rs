@@ -9,7 +9,7 @@ mod source;
 use std::sync::Arc;
 
 use super::{
-    EvalError, Grid, Row,
+    EvalError, Grid, Room, Row, Size,
     plan::When,
     row::Cell,
     selector::{Columns, advance},
@@ -138,16 +138,15 @@ impl RangeSource {
         &self,
         grid: &Grid,
         keeps_name: bool,
-        cancelled: &dyn Fn() -> bool,
+        room: &Room<'_>,
         mut each: impl FnMut(&Columns, &Windows<'_>, &mut Row) -> Result<(), EvalError>,
     ) -> Result<Vec<Row>, EvalError> {
-        let mut rows = Vec::with_capacity(self.series.len());
+        let mut rows = Vec::new();
+        let mut made = Size::default();
         let mut shared: Option<(Arc<[i64]>, Bounds)> = None;
         let none: Bounds = vec![(0, 0); grid.steps].into();
         for series in &self.series {
-            if cancelled() {
-                return Err(EvalError::Cancelled);
-            }
+            room.check(made)?;
             let timestamps = &series.floats.timestamps;
             let floats = match &shared {
                 Some((column, bounds)) if Arc::ptr_eq(column, timestamps) => bounds.clone(),
@@ -173,6 +172,7 @@ impl RangeSource {
             };
             each(series, &windows, &mut row)?;
             if !row.is_empty() {
+                made = made.plus(row.size());
                 rows.push(row);
             }
         }

@@ -44,7 +44,11 @@ pub struct Matcher {
 
 #[derive(Debug, Clone)]
 enum Pattern {
+    /// In order.
     Words(Vec<String>),
+    Everything,
+    /// Everything but the empty value.
+    Something,
     Regex(Regex),
 }
 
@@ -91,7 +95,7 @@ impl Matcher {
             name: name.into(),
             op: MatchOp::Matches,
             value: escaped.join("|"),
-            pattern: Some(Pattern::Words(words)),
+            pattern: Some(Pattern::words(words)),
         }
     }
 
@@ -114,7 +118,15 @@ impl Matcher {
     pub fn words(&self) -> Option<&[String]> {
         match &self.pattern {
             Some(Pattern::Words(words)) => Some(words),
-            Some(Pattern::Regex(_)) | None => None,
+            Some(Pattern::Regex(_) | Pattern::Everything | Pattern::Something) | None => None,
+        }
+    }
+
+    /// The pattern as the crate `regex` spells it, where it is one that can tell more values from others than words.
+    pub fn regex(&self) -> Option<&str> {
+        match &self.pattern {
+            Some(Pattern::Regex(regex)) => Some(regex.as_str()),
+            Some(Pattern::Words(_) | Pattern::Everything | Pattern::Something) | None => None,
         }
     }
 
@@ -130,7 +142,12 @@ impl Matcher {
 
     fn fits_pattern(&self, value: &str) -> bool {
         match &self.pattern {
-            Some(Pattern::Words(words)) => words.iter().any(|word| word == value),
+            Some(Pattern::Words(words)) => {
+                let found = words.binary_search_by(|word| word.as_str().cmp(value));
+                found.is_ok()
+            }
+            Some(Pattern::Everything) => true,
+            Some(Pattern::Something) => !value.is_empty(),
             Some(Pattern::Regex(regex)) => regex.is_match(value),
             None => false,
         }
@@ -138,15 +155,26 @@ impl Matcher {
 }
 
 impl Pattern {
+    fn words(mut words: Vec<String>) -> Self {
+        words.sort_unstable();
+        words.dedup();
+        Pattern::Words(words)
+    }
+
     fn compile(pattern: &str) -> Result<Self, MatcherError> {
         let plain = |word: &str| {
             word.chars()
                 .all(|c| c.is_alphanumeric() || "_-:/ ".contains(c))
         };
         if pattern.split('|').all(plain) {
-            return Ok(Pattern::Words(
+            return Ok(Pattern::words(
                 pattern.split('|').map(str::to_owned).collect(),
             ));
+        }
+        match pattern {
+            ".*" => return Ok(Pattern::Everything),
+            ".+" => return Ok(Pattern::Something),
+            _ => {}
         }
         anchored(pattern).map(Pattern::Regex)
     }
@@ -176,7 +204,9 @@ mod tests {
         assert!(matches("a.b", "a\nb"));
         assert!(matches("(?i:PRO).*", "production"));
         assert!(matches("", ""));
-        assert!(matches("a||b", ""));
+        assert!(matches("a||b", "") && matches("b|a|c|a", "a") && !matches("c|a", "b"));
+        assert!(matches(".*", "") && matches(".*", "a\nb"));
+        assert!(!matches(".+", "") && matches(".+", "\n"));
     }
 
     #[test]

@@ -98,7 +98,9 @@ impl Roster {
             .any(|(position, test)| {
                 let (mut all, mut failing) = (0, 0);
                 for answer in self.fresh(now, entry, position, test, by) {
-                    all += usize::from(self.is_surely_fresh(now, answer, test));
+                    // What was asked before something was done to it says nothing of now, either way.
+                    let is_of_now = answer.asked_at >= entry.landed_at;
+                    all += usize::from(is_of_now && self.is_surely_fresh(now, answer, test));
                     failing += usize::from(answer.fails >= u16::from(test.failure_threshold));
                 }
                 failing * 2 > all

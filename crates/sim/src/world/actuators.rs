@@ -87,6 +87,7 @@ impl World<'_> {
         }
         let Some(target) = self.fleet.find(&order.target.id) else {
             if matches!(order.action, Action::Undrain(_)) {
+                self.drain_or_undrain(&order, None);
                 let outcome = self.outcome(&order, OutcomeKind::Done, "there is no such target");
                 return self.answer(run, outcome);
             }
@@ -205,7 +206,7 @@ impl World<'_> {
         );
         if action.is_drain() {
             let order = operation.order.clone();
-            return self.drain_or_undrain(&order, target);
+            return self.drain_or_undrain(&order, Some(target));
         }
         if action.is_disruptive() {
             self.bring_back(target);

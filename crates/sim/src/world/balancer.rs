@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pitcrew_model::{Action, Order};
+use pitcrew_model::{Action, Order, TargetId};
 
 use super::{
     World,
@@ -16,8 +16,8 @@ use crate::TargetIndex;
 
 #[derive(Default)]
 pub(super) struct Balancer {
-    /// Until when; a hook knows no end.
-    drained: BTreeMap<TargetIndex, Option<Millis>>,
+    /// By name, which is all that a hook knows, and until when; a hook knows no end.
+    drained: BTreeMap<TargetId, Option<Millis>>,
 }
 
 /// Whether the target's own host drains it.
@@ -26,16 +26,20 @@ pub(super) fn is_by_host(target: TargetIndex) -> bool {
 }
 
 impl World<'_> {
-    pub(super) fn drain_or_undrain(&mut self, order: &Order, target: TargetIndex) {
+    /// `target`: where it is, if it is there still.
+    pub(super) fn drain_or_undrain(&mut self, order: &Order, target: Option<TargetIndex>) {
+        let id = &order.target.id;
         match (&order.action, &order.lease) {
             (Action::Undrain(_), _) => {
-                self.balancer.drained.remove(&target);
+                self.balancer.drained.remove(id);
             }
             (Action::Drain(drain), Some(_)) => {
                 let lease = u64::try_from(drain.lease.as_millis()).unwrap_or(u64::MAX);
-                let until = is_by_host(target).then(|| self.now + lease);
-                self.balancer.drained.insert(target, until);
+                let is_by_host = target.is_some_and(is_by_host);
+                let until = is_by_host.then(|| self.now + lease);
+                self.balancer.drained.insert(id.clone(), until);
                 if let Some(until) = until {
+                    let target = id.clone();
                     self.queue.push(until, Happening::LeaseEnds { target });
                 }
             }
@@ -44,10 +48,10 @@ impl World<'_> {
     }
 
     /// Unless it was renewed meanwhile.
-    pub(super) fn lease_ends(&mut self, target: TargetIndex) {
-        let until = self.balancer.drained.get(&target).copied().flatten();
+    pub(super) fn lease_ends(&mut self, target: &TargetId) {
+        let until = self.balancer.drained.get(target).copied().flatten();
         if until.is_some_and(|until| until <= self.now) {
-            self.balancer.drained.remove(&target);
+            self.balancer.drained.remove(target);
         }
     }
 
@@ -58,8 +62,7 @@ impl World<'_> {
         };
         let known: BTreeSet<_> = engine.drained().map(|(target, _)| target).collect();
         let drained = self.balancer.drained.keys();
-        let targets = drained.map(|target| &self.fleet.targets()[*target as usize].id);
-        let forgotten = targets.filter(|target| !known.contains(target));
+        let forgotten = drained.filter(|target| !known.contains(target));
         let told: Vec<String> = forgotten
             .map(|target| format!("{target} is drained, and the server doesn't know"))
             .collect();

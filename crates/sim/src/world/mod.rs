@@ -201,7 +201,7 @@ impl<'a> World<'a> {
             Happening::OrderEnds { operation } => self.order_ends(operation),
             Happening::TakesEffect { operation } => self.take_effect(operation),
             Happening::Reconcile { run, order } => self.reconcile(run, *order),
-            Happening::LeaseEnds { target } => self.lease_ends(target),
+            Happening::LeaseEnds { target } => self.lease_ends(&target),
             Happening::Person(errand) => self.run_errand(*errand),
             Happening::Step => {
                 self.nobody_is_forgotten();

@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 
-use pitcrew_model::{Event, Order, TestName};
+use pitcrew_model::{Event, Order, TargetId, TestName};
 
 use super::people::Errand;
 use crate::TargetIndex;
@@ -99,7 +99,7 @@ pub(super) enum Happening {
     },
     /// A host gives back what it drained.
     LeaseEnds {
-        target: TargetIndex,
+        target: TargetId,
     },
     Person(Box<Errand>),
     /// The timeline's next point.

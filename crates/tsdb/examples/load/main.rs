@@ -10,7 +10,12 @@
 mod measure;
 mod target;
 
-use std::{ops::ControlFlow, path::Path, process::Command};
+use std::{
+    ops::ControlFlow,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use measure::{Meter, resident_bytes, row};
@@ -132,6 +137,12 @@ fn load(directory: &Path, series: usize, scrapes: usize, rounded: bool) -> anyho
     );
     println!("  {merged:?}");
     query(&store, now_ms, series, scrapes)?;
+    now_ms += SCRAPE_MS;
+    for target in &mut targets {
+        target.advance();
+        scrape_target(&store, &target.samples(now_ms), now_ms)?;
+    }
+    pauses(&store, &targets[0], now_ms)?;
     // Something for the log: a head that isn't sealed.
     for _ in 0..20 {
         now_ms += SCRAPE_MS;
@@ -140,6 +151,30 @@ fn load(directory: &Path, series: usize, scrapes: usize, rounded: bool) -> anyho
             scrape_target(&store, &target.samples(now_ms), now_ms)?;
         }
     }
+    Ok(())
+}
+
+/// How long appends wait while all series are sealed.
+fn pauses(store: &Store, target: &Target, now_ms: i64) -> anyhow::Result<()> {
+    let mut longest = Duration::ZERO;
+    let mut count = 0;
+    std::thread::scope(|scope| {
+        let sealing = scope.spawn(|| store.seal(now_ms));
+        while !sealing.is_finished() {
+            count += 1;
+            let begun = Instant::now();
+            scrape_target(store, &target.samples(now_ms + 10 * count), now_ms)?;
+            longest = longest.max(begun.elapsed());
+        }
+        sealing
+            .join()
+            .map_err(|_| anyhow::anyhow!("the seal panicked"))??;
+        anyhow::Ok(())
+    })?;
+    println!(
+        "  {count} appends while all was sealed; the longest took {:.1} ms",
+        longest.as_secs_f64() * 1000.0
+    );
     Ok(())
 }
 

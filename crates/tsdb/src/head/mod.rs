@@ -16,6 +16,7 @@ use crate::{
     canonical::Canonical,
     series::{Series, SeriesTable},
     symbols::Symbols,
+    wal::record,
 };
 use group::Group;
 pub(crate) use group::NO_SERIES;
@@ -68,6 +69,18 @@ impl Default for Filling {
 pub(crate) struct Frozen {
     pub(crate) groups: Vec<FrozenGroup>,
     pub(crate) filling: Filling,
+}
+
+impl Frozen {
+    /// Series that have a sample.
+    pub(crate) fn reporting(&self) -> RoaringBitmap {
+        let columns = self.groups.iter().flat_map(|group| {
+            let columns = (0..).zip(&group.columns);
+            let has_samples = |column| group.rows.iter().any(|row| row.bits(column).is_some());
+            columns.filter(move |(column, _)| has_samples(*column))
+        });
+        columns.map(|(_, series)| *series).collect()
+    }
 }
 
 #[derive(Debug)]
@@ -183,22 +196,27 @@ impl Head {
         frozen
     }
 
-    /// Series without any sample, neither in rows nor in frozen ones.
-    pub(crate) fn idle(&self) -> RoaringBitmap {
-        let mut idle = self.table.postings.all().clone();
-        let frozen = self.frozen.iter().flat_map(|frozen| &frozen.groups);
-        let rows = self
-            .groups
-            .iter()
-            .map(|group| (&group.columns, &group.rows));
-        for (columns, rows) in rows.chain(frozen.map(|group| (&group.columns, &group.rows))) {
-            for (column, series) in (0..).zip(columns) {
-                if rows.iter().any(|row| row.bits(column).is_some()) {
-                    idle.remove(*series);
-                }
-            }
+    /// Whether a series has a sample in its rows; frozen ones aren't looked at.
+    pub(crate) fn has_samples(&self, series: u32) -> bool {
+        self.table.get(series).is_some_and(|series| {
+            let mut rows = self.rows(series.group).iter();
+            rows.any(|row| row.bits(series.column).is_some())
+        })
+    }
+
+    /// Records that define series.
+    pub(crate) fn definitions(&self, series: impl Iterator<Item = u32>) -> Vec<u8> {
+        let (mut records, mut labels) = (Vec::new(), Vec::new());
+        for number in series {
+            let Some(series) = self.table.get(number) else {
+                continue;
+            };
+            labels.clear();
+            self.table.put_labels(series, &mut labels);
+            let source = self.source_name(series.source);
+            record::put_series(&mut records, number, source, &labels);
         }
-        idle
+        records
     }
 
     /// Forgets series that have no samples.

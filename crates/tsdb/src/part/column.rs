@@ -1,6 +1,6 @@
 //! How the values of one column are kept: by a kind, chosen by what they are, as a header and numbers for streams.
 //!
-//! A column that never changes takes nine bytes. One whose values are all decimal numbers of a few digits is kept as
+//! A column that never changes takes two to nine bytes. One whose values are all decimal numbers of a few digits is kept as
 //! whole numbers; what doesn't fit (a marker of staleness) is listed beside it. A sum of decimals is one but for its
 //! last bits, which are kept apart. Numbers go into streams of numbers of about their size, since a code that fits
 //! numbers of three bits and of twenty fits neither.
@@ -24,6 +24,8 @@ const LIKE_BEFORE: u8 = 3;
 const FLOATS: u8 = 4;
 /// Floats of which many are the one before: which ones, and the others.
 const REPEATS: u8 = 5;
+/// A constant that is a whole number.
+const WHOLE: u8 = 7;
 /// Before the header of whole numbers: each value is so many floats from its decimal.
 const NEARLY: u8 = 6;
 
@@ -32,7 +34,7 @@ const KIND_BITS: u8 = 4;
 
 /// Streams of integers: by the mean bits of a column's numbers.
 pub(super) const STREAMS: usize = 4;
-const STREAM_BITS: [u64; STREAMS - 1] = [1, 4, 10];
+const STREAM_BITS: [u64; STREAMS - 1] = [0, 4, 12];
 
 /// Numbers of all columns of a chunk.
 #[derive(Default)]
@@ -71,8 +73,16 @@ fn size(numbers: &[i64]) -> u64 {
 pub(super) fn put(out: &mut Vec<u8>, column: &[f64], before: &mut Vec<i64>, streams: &mut Streams) {
     let first = column[0].to_bits();
     if column.iter().all(|value| value.to_bits() == first) {
-        out.put(&[CONSTANT]);
-        out.put(&first.to_le_bytes());
+        match Decimals::of(&column[..1]) {
+            Some(decimals) if decimals.digits == 0 => {
+                out.put(&[WHOLE]);
+                out.put_zigzag(decimals.wholes[0]);
+            }
+            _ => {
+                out.put(&[CONSTANT]);
+                out.put(&first.to_le_bytes());
+            }
+        }
         before.fill(0);
         return;
     }
@@ -187,7 +197,7 @@ impl Numbers {
     /// `cells`: columns times rows.
     pub(super) fn read(reader: &mut Reader<'_>, cells: usize) -> Result<Self, Malformed> {
         // Of a cell a value, its distance from its decimal, and when its counter began.
-        let mut integers = || numbers::numbers(reader, 3 * cells).map(Taken::of);
+        let mut integers = || numbers::integers(reader, 3 * cells).map(Taken::of);
         Ok(Numbers {
             integers: [integers()?, integers()?, integers()?, integers()?],
             floats: Taken::of(numbers::numbers(reader, cells)?),
@@ -230,6 +240,7 @@ impl<'a> Header<'a> {
         let stream = byte >> KIND_BITS;
         Ok(match byte & ((1 << KIND_BITS) - 1) {
             CONSTANT => Header::Constant(reader.f64()?),
+            WHOLE => Header::Constant(decimals::float(reader.zigzag()?, 0)),
             FLOATS => Header::Floats,
             REPEATS => Header::Repeats(reader.bytes(rows.div_ceil(8))?),
             NEARLY => {

@@ -12,6 +12,7 @@ mod decimals;
 pub(crate) mod footer;
 mod numbers;
 mod packed;
+mod pattern;
 pub(crate) mod read;
 pub(crate) mod terms;
 pub(crate) mod write;

@@ -15,13 +15,42 @@ const LEVEL: usize = 8;
 /// No cluster has more rows, whatever it says.
 const TIMES_MAX: usize = 1 << 26;
 
-/// Whole numbers whose neighbours have no relation left.
+/// Whole numbers whose neighbours have no relation left, as narrow as all of them fit: a code spells out a few of its
+/// numbers in full.
 pub(crate) fn put_integers(out: &mut Vec<u8>, numbers: &[i64]) {
     let config = ChunkConfig::default()
         .with_compression_level(LEVEL)
         .with_mode_spec(ModeSpec::Classic)
         .with_delta_spec(DeltaSpec::NoOp);
-    put(out, numbers, &config);
+    if let Some(narrow) = narrowed::<i16>(numbers) {
+        out.put(&[16]);
+        put(out, &narrow, &config);
+    } else if let Some(narrow) = narrowed::<i32>(numbers) {
+        out.put(&[32]);
+        put(out, &narrow, &config);
+    } else {
+        out.put(&[64]);
+        put(out, numbers, &config);
+    }
+}
+
+fn narrowed<T: TryFrom<i64>>(numbers: &[i64]) -> Option<Vec<T>> {
+    let narrowed = numbers.iter().map(|number| T::try_from(*number).ok());
+    narrowed.collect()
+}
+
+/// What [`put_integers`] wrote, at most `most` of them.
+pub(crate) fn integers(reader: &mut Reader<'_>, most: usize) -> Result<Vec<i64>, Malformed> {
+    match reader.u8()? {
+        16 => Ok(widened(&numbers::<i16>(reader, most)?)),
+        32 => Ok(widened(&numbers::<i32>(reader, most)?)),
+        64 => numbers(reader, most),
+        _ => Err(Malformed::at("width of integers")),
+    }
+}
+
+fn widened<T: Copy + Into<i64>>(numbers: &[T]) -> Vec<i64> {
+    numbers.iter().map(|number| (*number).into()).collect()
 }
 
 /// Values of gauges.
@@ -112,7 +141,7 @@ pub(crate) fn times(reader: &mut Reader<'_>, count: usize) -> Result<Vec<i64>, M
     let wanted = count - 1;
     let steps = match reader.u8()? {
         0 => vec![reader.zigzag()?; wanted],
-        _ => numbers(reader, wanted)?,
+        _ => integers(reader, wanted)?,
     };
     if steps.len() != wanted {
         return Err(Malformed::at("timestamps"));

@@ -12,7 +12,7 @@ use crate::{
     bytes::{Malformed, as_u32},
     cache::{Cache, Decoded},
     error::Error,
-    part::{Part, block::BlockWriter},
+    part::{Part, block::BlockWriter, pattern::PatternSearch},
     postings::Terms,
     symbols::Symbols,
 };
@@ -112,10 +112,11 @@ impl PartTerms<'_> {
         Ok(list.0.clone())
     }
 
-    /// Each value of a label, ascending, until `each` says no more.
+    /// Each value of a label, ascending, until `each` says no more; with a pattern at least those that match it.
     pub(crate) fn values(
         &self,
         name: &str,
+        pattern: Option<&str>,
         each: &mut dyn FnMut(&str, u64) -> Result<bool, Error>,
     ) -> Result<(), Error> {
         let map = self.map()?;
@@ -123,9 +124,23 @@ impl PartTerms<'_> {
             term(name, ""),
             [name.as_bytes(), &[SEPARATOR, SEPARATOR]].concat(),
         );
-        let mut stream = map.0.range().ge(&from).lt(&to).into_stream();
+        if let Some(search) = pattern.and_then(|pattern| PatternSearch::new(&from, pattern)) {
+            let stream = map.0.search(search).ge(&from).lt(&to).into_stream();
+            return self.each_value(from.len(), stream, each);
+        }
+        let stream = map.0.range().ge(&from).lt(&to).into_stream();
+        self.each_value(from.len(), stream, each)
+    }
+
+    /// `from`: where values begin in their terms.
+    fn each_value<A: fst::Automaton>(
+        &self,
+        from: usize,
+        mut stream: fst::map::Stream<'_, A>,
+        each: &mut dyn FnMut(&str, u64) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
         while let Some((term, place)) = stream.next() {
-            let value = std::str::from_utf8(&term[from.len()..]);
+            let value = std::str::from_utf8(&term[from..]);
             let damaged = |_| {
                 let terms = self.part.footer.places.terms;
                 self.part
@@ -173,9 +188,14 @@ impl Terms for PartTerms<'_> {
         }
     }
 
-    fn having_any(&self, name: &str, fits: &dyn Fn(&str) -> bool) -> Result<RoaringBitmap, Error> {
+    fn having_any(
+        &self,
+        name: &str,
+        pattern: Option<&str>,
+        fits: &dyn Fn(&str) -> bool,
+    ) -> Result<RoaringBitmap, Error> {
         let mut found = RoaringBitmap::new();
-        self.values(name, &mut |value, place| {
+        self.values(name, pattern, &mut |value, place| {
             if fits(value) {
                 found |= self.list(place)?;
             }

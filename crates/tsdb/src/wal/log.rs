@@ -65,6 +65,28 @@ impl Log {
         Ok(())
     }
 
+    /// As [`Log::append`].
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.append(bytes).at("write", &self.path)
+    }
+
+    /// Makes all of it survive a power cut.
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
+        self.file.sync_all().at("flush", &self.path)?;
+        self.unsynced = false;
+        Ok(())
+    }
+
+    /// What was added from an offset on.
+    pub(crate) fn read_from(&self, offset: u64) -> Result<Vec<u8>, Error> {
+        let length = usize::try_from(self.length - offset).expect("a log fits the memory");
+        let mut bytes = vec![0; length];
+        let file = File::open(&self.path).at("open", &self.path)?;
+        file.read_exact_at(&mut bytes, offset)
+            .at("read", &self.path)?;
+        Ok(bytes)
+    }
+
     /// The file, if it has bytes that a power cut would lose. They count as flushed from now on; whoever takes
     /// it and fails says so by [`Log::not_flushed`].
     pub(crate) fn take_unsynced(&mut self) -> Option<Arc<File>> {

@@ -26,6 +26,8 @@ pub(crate) struct Wal {
     directory: PathBuf,
     catalogue: Log,
     segment: Log,
+    /// Segments before it that aren't flushed yet.
+    unflushed: Vec<(PathBuf, Arc<File>)>,
     number: u64,
     secret: u64,
 }
@@ -70,10 +72,13 @@ impl Wal {
             directory: directory.to_owned(),
             catalogue,
             segment,
+            unflushed: Vec::new(),
             number,
             secret,
         };
-        wal.sync()?;
+        for (path, file) in wal.take_unsynced() {
+            file.sync_data().at("flush", &path)?;
+        }
         sync_directory(&directory.join("log"))?;
         sync_directory(directory)?;
         Ok(wal)
@@ -93,38 +98,46 @@ impl Wal {
         Ok(())
     }
 
-    /// Goes on in a new segment. The number of the last one before it.
-    pub(crate) fn rotate(&mut self) -> Result<u64, Error> {
-        self.sync()?;
-        let number = self.number + 1;
-        let path = segment_path(&self.directory, number);
-        self.segment = Log::create(&path, SEGMENT_MAGIC, number)?;
-        let before = std::mem::replace(&mut self.number, number);
-        sync_directory(&self.directory.join("log"))?;
-        Ok(before)
-    }
-
-    /// Deletes the segments up to a number: a part holds what they say.
-    pub(crate) fn remove_through(&self, last: u64) -> Result<(), Error> {
-        for number in segments(&self.directory)? {
-            if number <= last {
-                let path = segment_path(&self.directory, number);
-                fs::remove_file(&path).at("remove", &path)?;
-            }
+    /// What the next segment will be; it may be made while this one is still written.
+    pub(crate) fn next_segment(&self) -> NextSegment {
+        NextSegment {
+            directory: self.directory.clone(),
+            number: self.number + 1,
         }
-        Ok(())
     }
 
-    /// Puts a new catalogue in place of the old one, in one step.
-    pub(crate) fn replace_catalogue(&mut self, records: &[u8]) -> Result<(), Error> {
+    /// Goes on in a segment that was made. The number of the last one before it, which the next sync flushes.
+    pub(crate) fn rotate(&mut self, next: Log) -> u64 {
+        let mut last = std::mem::replace(&mut self.segment, next);
+        let path = last.path.clone();
+        self.unflushed
+            .extend(last.take_unsynced().map(|file| (path, file)));
+        self.number += 1;
+        self.number - 1
+    }
+
+    /// A catalogue beside the one there is, to be filled and put in its place.
+    pub(crate) fn begin_catalogue(&self) -> Result<NewCatalogue, Error> {
         let path = catalogue_path(&self.directory);
-        let aside = path.with_extension("tmp");
-        let mut log = Log::create(&aside, CATALOGUE_MAGIC, self.secret)?;
-        log.append(records).at("write", &aside)?;
-        if let Some(file) = log.take_unsynced() {
-            file.sync_all().at("flush", &aside)?;
-        }
-        fs::rename(&aside, &path).at("rename", &aside)?;
+        Ok(NewCatalogue {
+            log: Log::create(&path.with_extension("tmp"), CATALOGUE_MAGIC, self.secret)?,
+            taken: self.catalogue.length(),
+        })
+    }
+
+    /// Puts a new catalogue in place of the old one, in one step, with what the old one got meanwhile and `more`.
+    pub(crate) fn replace_catalogue(
+        &mut self,
+        new: NewCatalogue,
+        more: &[u8],
+    ) -> Result<(), Error> {
+        let NewCatalogue { mut log, taken } = new;
+        let meanwhile = self.catalogue.read_from(taken)?;
+        log.add(&meanwhile)?;
+        log.add(more)?;
+        log.flush()?;
+        let path = catalogue_path(&self.directory);
+        fs::rename(&log.path, &path).at("rename", &log.path)?;
         sync_directory(&self.directory)?;
         log.path = path;
         self.catalogue = log;
@@ -133,30 +146,67 @@ impl Wal {
 
     /// Files with bytes that a power cut would lose; the catalogue first.
     pub(crate) fn take_unsynced(&mut self) -> Vec<(PathBuf, Arc<File>)> {
-        [&mut self.catalogue, &mut self.segment]
+        let log = |log: &mut Log| Some((log.path.clone(), log.take_unsynced()?));
+        let catalogue = log(&mut self.catalogue);
+        let segment = log(&mut self.segment);
+        let unflushed = std::mem::take(&mut self.unflushed);
+        catalogue
             .into_iter()
-            .filter_map(|log| Some((log.path.clone(), log.take_unsynced()?)))
+            .chain(unflushed)
+            .chain(segment)
             .collect()
     }
 
-    pub(crate) fn not_flushed(&mut self) {
-        self.catalogue.not_flushed();
-        self.segment.not_flushed();
-    }
-
-    fn sync(&mut self) -> Result<(), Error> {
-        for (path, file) in self.take_unsynced() {
-            if let Err(source) = file.sync_data() {
-                self.not_flushed();
-                return Err(source).at("flush", &path);
+    /// Files that were taken and couldn't be flushed.
+    pub(crate) fn not_flushed(&mut self, files: &[(PathBuf, Arc<File>)]) {
+        for (path, file) in files {
+            let current = [&mut self.catalogue, &mut self.segment];
+            match current.into_iter().find(|log| log.path == *path) {
+                Some(log) => log.not_flushed(),
+                None => self.unflushed.push((path.clone(), file.clone())),
             }
         }
-        Ok(())
     }
 
     pub(crate) fn catalogue_bytes(&self) -> u64 {
         self.catalogue.length()
     }
+}
+
+/// A segment that isn't written to yet.
+pub(crate) struct NextSegment {
+    directory: PathBuf,
+    number: u64,
+}
+
+impl NextSegment {
+    /// Makes the file, with these records, and flushes it.
+    pub(crate) fn create(&self, records: &[u8]) -> Result<Log, Error> {
+        let path = segment_path(&self.directory, self.number);
+        let mut log = Log::create(&path, SEGMENT_MAGIC, self.number)?;
+        log.add(records)?;
+        log.flush()?;
+        sync_directory(&self.directory.join("log"))?;
+        Ok(log)
+    }
+}
+
+/// A catalogue that isn't used yet.
+pub(crate) struct NewCatalogue {
+    pub(crate) log: Log,
+    /// How much of the old one it knows.
+    taken: u64,
+}
+
+/// Deletes the segments up to a number: a part holds what they say.
+pub(crate) fn remove_through(directory: &Path, last: u64) -> Result<(), Error> {
+    for number in segments(directory)? {
+        if number <= last {
+            let path = segment_path(directory, number);
+            fs::remove_file(&path).at("remove", &path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes names in a directory survive a power cut.

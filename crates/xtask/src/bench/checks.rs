@@ -63,7 +63,10 @@ fn measure(directory: &Path, seconds: u64) -> anyhow::Result<()> {
 
 /// 4,000 targets each second; the example prints its figures as one line.
 fn pitcrew(url: &str, seconds: u64) -> anyhow::Result<f64> {
-    let program = build(&["--package", "pitcrew-probe", "--example", "http_checks"])?;
+    let program = build(
+        "release",
+        &["--package", "pitcrew-probe", "--example", "http_checks"],
+    )?;
     let arguments = [url, "4000", "1s", &seconds.to_string()];
     println!(
         "   $ cargo run --release -p pitcrew-probe --example http_checks -- {}",

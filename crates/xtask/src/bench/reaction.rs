@@ -47,7 +47,7 @@ pub(super) fn run() -> anyhow::Result<()> {
 }
 
 fn measure(directory: &Path) -> anyhow::Result<()> {
-    let program = build(&["--package", "pitcrew"])?;
+    let program = build("release", &["--package", "pitcrew"])?;
     let (nginx_port, api) = (free_port()?, free_port()?);
     let _nginx = start_nginx(directory, nginx_port)?;
     let first = 21_000 + u16::try_from(std::process::id() % 5_000)?;

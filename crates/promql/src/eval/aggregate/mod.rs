@@ -149,6 +149,9 @@ impl Evaluator<'_> {
                     Cell::Histogram(histogram) => histogram.to_string(),
                 };
                 let labels = LabelsBuilder::from_labels(&group).set(name, &value).build();
+                if !counts.contains_key(&labels) {
+                    self.hold(Row::empty_size(grid.steps))?;
+                }
                 let counted = counts.entry(labels.clone()).or_insert_with(|| {
                     order.push(labels.clone());
                     Row::empty(labels, grid.steps)

@@ -15,7 +15,7 @@ mod sort;
 pub(super) use sort::nan_last;
 
 use super::{
-    EvalError, Evaluator, Grid, Node, NodeKind, Row, Values,
+    EvalError, Evaluator, Grid, Node, NodeKind, Room, Row, Values,
     plan::SelectorPlan,
     row::Cell,
     window::{RangeSource, Window},
@@ -207,7 +207,10 @@ impl Evaluator<'_> {
             scalars: &ready.scalars,
             // Where a parameter is said to be out of range, its place is that of the first argument.
             first_span: ready.first_span,
-            cancelled: self.options.cancelled,
+            room: Room {
+                options: self.options,
+                held: self.held,
+            },
             type_labels: self.options.type_labels,
         };
         match name {
@@ -258,7 +261,7 @@ struct RangeCall<'a> {
     /// The other arguments at each step.
     scalars: &'a [Vec<f64>],
     first_span: Span,
-    cancelled: &'a dyn Fn() -> bool,
+    room: Room<'a>,
     type_labels: bool,
 }
 
@@ -269,19 +272,15 @@ impl RangeCall<'_> {
         keeps_name: bool,
         mut compute: impl FnMut(&Labels, &Window<'_>) -> Result<Option<V>, EvalError>,
     ) -> Result<Vec<Row>, EvalError> {
-        self.source.rows(
-            self.grid,
-            keeps_name,
-            self.cancelled,
-            |series, windows, row| {
+        self.source
+            .rows(self.grid, keeps_name, &self.room, |series, windows, row| {
                 for window in windows.iter() {
                     if let Some(value) = compute(&series.labels, &window)? {
                         row.set(window.step, value.into());
                     }
                 }
                 Ok(())
-            },
-        )
+            })
     }
 
     fn note(&self, notes: &mut Annotations, note: Note) {

@@ -60,7 +60,7 @@ pub(super) fn rate(
     let extended = call.source.extension.is_some();
     let source = call.source;
     let mut shared: Option<(Bounds, Vec<PlainWindow>)> = None;
-    source.rows(call.grid, false, call.cancelled, |series, windows, row| {
+    source.rows(call.grid, false, &call.room, |series, windows, row| {
         // Found once for the whole column: a window only looks at those that lie in it.
         let resets = if kind.counter {
             float_resets(

@@ -67,6 +67,7 @@ impl Evaluator<'_> {
                 self.smoothed_at(&series, span, at, step, &mut row);
             }
             if !row.is_empty() {
+                self.hold(row.size())?;
                 rows.push(row);
             }
         }

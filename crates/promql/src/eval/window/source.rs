@@ -99,7 +99,7 @@ impl Evaluator<'_> {
     ) -> Result<Value, EvalError> {
         let source = self.range_source(node, grid)?;
         let mut points = Vec::new();
-        source.rows(grid, true, self.options.cancelled, |series, windows, _| {
+        source.rows(grid, true, &self.room(), |series, windows, _| {
             for window in windows.iter() {
                 let samples = window.mixed();
                 points.push(Points {

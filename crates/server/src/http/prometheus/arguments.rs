@@ -1,10 +1,10 @@
 //! What a request asks, from its query string and, of a POST, its form: the same names in both. Names that Prometheus
 //! doesn't know are ignored, as it does.
 
-use std::{str::FromStr, sync::atomic::Ordering, time::Duration};
+use std::{str::FromStr, time::Duration};
 
 use axum::{
-    body::to_bytes,
+    body::{Body, Bytes, to_bytes},
     extract::{FromRequest, Request},
     http::{HeaderMap, header, request::Parts},
 };
@@ -14,7 +14,7 @@ use super::{
     answer::Error,
     syntax::{self, LONG_AGO_MS, NEVER_MS},
 };
-use crate::http::request::{BODY_BYTES_MAX, ReadingBody};
+use crate::http::{guard::DEADLINE, request::BODY_BYTES_MAX};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Arguments {
@@ -31,16 +31,7 @@ impl<S: Send + Sync> FromRequest<S> for Arguments {
         let (parts, body) = request.into_parts();
         let mut pairs = Vec::new();
         if is_form(&parts.headers) {
-            let reading = parts
-                .extensions
-                .get::<ReadingBody>()
-                .cloned()
-                .unwrap_or_default();
-            reading.0.store(true, Ordering::Relaxed);
-            let bytes = to_bytes(body, BODY_BYTES_MAX).await;
-            reading.0.store(false, Ordering::Relaxed);
-            let bytes = bytes
-                .map_err(|error| Error::bad_data(format!("error parsing form values: {error}")))?;
+            let bytes = read_whole(body).await?;
             pairs.extend(decoded(&bytes));
         }
         let Self {
@@ -49,6 +40,16 @@ impl<S: Send + Sync> FromRequest<S> for Arguments {
         } = Self::of_query(&parts);
         pairs.extend(of_query);
         Ok(Self { pairs, gzip })
+    }
+}
+
+/// A body that has nothing but a question in it.
+pub(super) async fn read_whole(body: Body) -> Result<Bytes, Error> {
+    match tokio::time::timeout(DEADLINE, to_bytes(body, BODY_BYTES_MAX)).await {
+        Ok(read) => {
+            read.map_err(|error| Error::bad_data(format!("failed to read the body: {error}")))
+        }
+        Err(_elapsed) => Err(Error::timeout("the body was not complete within 10 s")),
     }
 }
 

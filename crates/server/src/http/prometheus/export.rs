@@ -28,6 +28,7 @@ use super::{
     answer::Error,
     arguments::{Arguments, Range},
     exposition::{self, Names},
+    format::Format,
     lines::Line,
     queries::Lease,
 };
@@ -41,42 +42,15 @@ const LINE_SAMPLES_MAX: usize = 10_000;
 /// Whoever reads slower than that has gone.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    JsonLines,
-    Text(text::Format),
-}
-
-impl Format {
-    fn of(name: &str) -> Result<Self, Error> {
-        match name {
-            "" | "jsonl" => Ok(Self::JsonLines),
-            "prometheus" => Ok(Self::Text(text::Format::Prometheus)),
-            "openmetrics" => Ok(Self::Text(text::Format::OpenMetrics)),
-            other => Err(Error::bad_parameter(
-                "format",
-                format!("{other:?} is none of jsonl, prometheus, openmetrics"),
-            )),
-        }
-    }
-
-    fn media_type(self) -> &'static str {
-        match self {
-            Self::JsonLines => "application/x-ndjson",
-            Self::Text(text::Format::Prometheus) => "text/plain; version=0.0.4; charset=utf-8",
-            Self::Text(text::Format::OpenMetrics) => {
-                "application/openmetrics-text; version=1.0.0; charset=utf-8"
-            }
-        }
-    }
-}
-
 /// An error within the first chunk is the answer; a later one breaks the answer off.
 pub(super) async fn export(
     State(api): State<Prometheus>,
     arguments: Arguments,
 ) -> Result<Response, Error> {
-    let format = Format::of(arguments.text("format"))?;
+    let format = match arguments.text("format") {
+        "" => Format::JsonLines,
+        name => Format::named(name)?,
+    };
     let (matches, range) = (arguments.required_matches()?, arguments.range()?);
     let store = api.store()?;
     let (chunks, mut sent) = mpsc::channel(4);

@@ -12,14 +12,15 @@ use axum::{
     response::Response,
 };
 use futures_util::StreamExt;
-use pitcrew_ingest::{RawSeries, text};
-use pitcrew_tsdb::{Accepted, Batch, LabelsOf, RawLabels, Refusal, labels_of_key};
+use pitcrew_ingest::text;
+use pitcrew_tsdb::{Accepted, Batch, Refusal};
 use serde_json::json;
 
 use super::{
     Prometheus,
     answer::{Answer, Error},
     arguments::Arguments,
+    format::Format,
     lines,
     queries::Lease,
 };
@@ -46,55 +47,25 @@ const SOURCE: &str = "import";
 /// Refused samples that are named.
 const EXAMPLES_MAX: usize = 10;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    JsonLines,
-    Text(text::Format),
-}
-
-impl Format {
-    /// What tells the same bytes of the two apart.
-    fn scope(self) -> &'static [u8] {
-        match self {
-            Self::JsonLines => b"labels",
-            Self::Text(_) => b"text",
-        }
+/// Of the parameter `format`, or else of the body's type.
+fn format_of(arguments: &Arguments, headers: &HeaderMap) -> Result<Format, Error> {
+    let name = arguments.text("format");
+    if !name.is_empty() {
+        return Format::named(name);
     }
-
-    fn labels_of(self) -> &'static LabelsOf<'static> {
-        match self {
-            Self::JsonLines => &labels_of_key,
-            Self::Text(_) => &labels_of_text,
-        }
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let kind = kind.unwrap_or_default().to_ascii_lowercase();
+    if kind.contains("json") {
+        return Ok(Format::JsonLines);
     }
-
-    fn of(arguments: &Arguments, headers: &HeaderMap) -> Result<Self, Error> {
-        let kind = headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|kind| kind.to_str().ok());
-        let kind = kind.unwrap_or_default().to_ascii_lowercase();
-        match arguments.text("format") {
-            "jsonl" => Ok(Self::JsonLines),
-            "prometheus" => Ok(Self::Text(text::Format::Prometheus)),
-            "openmetrics" => Ok(Self::Text(text::Format::OpenMetrics)),
-            "" if kind.contains("json") => Ok(Self::JsonLines),
-            "" if kind.starts_with("text/plain") || kind.contains("openmetrics") => {
-                Ok(Self::Text(text::Format::of_content_type(&kind)))
-            }
-            "" => Err(Error::bad_data(
-                "say what it is: format=jsonl, format=prometheus or format=openmetrics",
-            )),
-            other => Err(Error::bad_parameter(
-                "format",
-                format!("{other:?} is none of jsonl, prometheus, openmetrics"),
-            )),
-        }
+    if kind.starts_with("text/plain") || kind.contains("openmetrics") {
+        return Ok(Format::Text(text::Format::of_content_type(&kind)));
     }
-}
-
-fn labels_of_text(key: &[u8], out: &mut RawLabels) -> Result<(), String> {
-    let read = RawSeries::Text(key).each_label(|name, value| out.push(name, value));
-    read.map_err(|error| error.to_string())
+    Err(Error::bad_data(
+        "say what it is: format=jsonl, format=prometheus or format=openmetrics",
+    ))
 }
 
 /// The error has the line, from 1, and what is wrong with it.
@@ -114,7 +85,7 @@ pub(super) async fn import(
     if parts.headers.contains_key(header::CONTENT_ENCODING) {
         return Err(Error::bad_data("send the body as it is, not compressed"));
     }
-    let format = Format::of(&Arguments::of_query(&parts), &parts.headers)?;
+    let format = format_of(&Arguments::of_query(&parts), &parts.headers)?;
     let taken = take(&api, format, body).await?;
     Ok(taken.answer()?.response(false))
 }
@@ -123,6 +94,8 @@ async fn take(api: &Prometheus, format: Format, body: Body) -> Result<Taken, Err
     let mut chunks = body.into_data_stream();
     let mut taken = Taken::default();
     let mut pending = Vec::new();
+    // Within what is pending, after the last line that is whole.
+    let mut whole = None;
     loop {
         let chunk = tokio::time::timeout(NEXT_BYTES, chunks.next()).await;
         let chunk: Option<Bytes> = match chunk {
@@ -132,13 +105,17 @@ async fn take(api: &Prometheus, format: Format, body: Body) -> Result<Taken, Err
             Err(_elapsed) => return Err(taken.broken("the next bytes did not come within 60 s")),
         };
         let is_last = chunk.is_none();
-        pending.extend_from_slice(&chunk.unwrap_or_default());
+        let chunk = chunk.unwrap_or_default();
+        if let Some(at) = chunk.iter().rposition(|byte| *byte == b'\n') {
+            whole = Some(pending.len() + at + 1);
+        }
+        pending.extend_from_slice(&chunk);
         if !is_last && pending.len() < PIECE_BYTES {
             continue;
         }
-        let end = match pending.iter().rposition(|byte| *byte == b'\n') {
+        let end = match whole.take() {
             _ if is_last => pending.len(),
-            Some(at) => at + 1,
+            Some(end) => end,
             None if pending.len() > LINE_BYTES_MAX => {
                 return Err(taken.broken(format!("line {} is longer than 64 MiB", taken.lines + 1)));
             }

@@ -26,21 +26,21 @@ const NAN_BITS: &str = "NaN:";
 
 /// One line. Times are milliseconds since the epoch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Line {
     pub(super) metric: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) values: Vec<Number>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) timestamps: Vec<i64>,
     /// When the counter of each value began; empty where none is known.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) starts: Vec<i64>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) histograms: Vec<Histogram>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) histogram_timestamps: Vec<i64>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) histogram_starts: Vec<i64>,
 }
 
@@ -326,7 +326,7 @@ mod tests {
         assert_eq!(line.check(), Ok(()));
         assert_eq!(
             serde_json::to_string(&line).unwrap(),
-            text.replace("[1,", "[1.0,")
+            text.replace("[1,-", "[1.0,-")
         );
     }
 
@@ -340,6 +340,7 @@ mod tests {
             r#"{"metric":{},"values":[1]}"#,
             r#"{"metric":{},"values":[1],"timestamps":[1],"starts":[1,2]}"#,
             r#"{"metric":{},"value":[1]}"#,
+            r#"{"values":[1],"timestamps":[1]}"#,
             r#"{"metric":{},"values":["NaN:0000000000000000"],"timestamps":[1]}"#,
             r#"{"metric":{},"values":[true],"timestamps":[1]}"#,
             "[]",

@@ -11,6 +11,7 @@ mod budget;
 mod export;
 mod exposition;
 mod federate;
+mod format;
 mod import;
 mod labels;
 mod lines;

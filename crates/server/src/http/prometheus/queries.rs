@@ -95,7 +95,7 @@ impl Queries {
             Ok(Err(_closed)) => return Err(Error::unavailable("the server is stopping")),
             Err(_elapsed) => {
                 return Err(Error::timeout(
-                    "query timed out in query queue: too many others run (query.concurrency)",
+                    "query timed out in query queue: as many run as may at once (query.concurrency; two imports and exports)",
                 ));
             }
         };

@@ -23,6 +23,9 @@ use super::{
 /// As in Prometheus: a screen has fewer pixels.
 const STEPS_MAX: i64 = 11_000;
 
+/// What a step of a query or subquery takes, whatever it selects.
+const STEP_BYTES: usize = 64;
+
 /// Of each severity; the rest is counted.
 const NOTES_MAX: usize = 10;
 
@@ -113,6 +116,8 @@ impl Asked {
             lookback_ms: lookback_ms.unwrap_or_else(|| super::millis(budget.lookback)),
             samples_max: budget.samples,
             bytes_max: budget.memory,
+            // Each step costs that much by itself: bounds of windows, times, values.
+            steps_max: (budget.memory / STEP_BYTES).min(11_000_000),
             cancelled: &cancelled,
             ..Options::default()
         };

@@ -7,7 +7,7 @@ mod message;
 use std::ops::ControlFlow;
 
 use axum::{
-    body::{Body, to_bytes},
+    body::Body,
     extract::{Request, State},
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
@@ -19,10 +19,16 @@ use pitcrew_promql::{
 use pitcrew_tsdb::Store;
 use prost::Message;
 
-use super::{Prometheus, answer::Error, arguments::Range, budget::Budget, queries::Lease};
+use super::{
+    Prometheus,
+    answer::Error,
+    arguments::{Range, read_whole},
+    budget::Budget,
+    queries::Lease,
+};
 use message::{ReadRequest, Wanted};
 
-/// Of a request, compressed and not: it has nothing but matchers.
+/// Of a request once it is decompressed: it has nothing but matchers.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
 
 pub(super) async fn read(State(api): State<Prometheus>, request: Request) -> Response {
@@ -32,9 +38,7 @@ pub(super) async fn read(State(api): State<Prometheus>, request: Request) -> Res
 }
 
 async fn answer(api: Prometheus, body: Body) -> Result<Response, Error> {
-    let bytes = to_bytes(body, REQUEST_BYTES_MAX).await;
-    let bytes =
-        bytes.map_err(|error| Error::bad_data(format!("failed to read the request: {error}")))?;
+    let bytes = read_whole(body).await?;
     let request = decoded(&bytes)?;
     let (store, budget) = (api.store()?, api.budget);
     let work = move |lease: &Lease| {
