@@ -1,6 +1,6 @@
 //! Reading columns out of the head's rows.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use pitcrew_promql::storage::Selection;
 
@@ -14,6 +14,8 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct RowReader {
     times: Vec<Arc<[i64]>>,
+    /// The last rows of a group that a column filled, and their timestamps: mostly its siblings fill them, too.
+    last: Option<((u32, Range<usize>), Arc<[i64]>)>,
 }
 
 /// What a column holds besides plain floats.
@@ -26,8 +28,10 @@ struct Rare {
 }
 
 impl RowReader {
+    /// `group`: a number for these rows, never for others.
     pub(crate) fn read(
         &mut self,
+        group: u32,
         rows: &[Row],
         column: u32,
         selection: &Selection<'_>,
@@ -43,15 +47,22 @@ impl RowReader {
                 None => return self.read_rare(rows, first, end, column, pieces),
             }
         }
-        if !values.is_empty() {
-            pieces.push(Piece {
-                times: self.shared(within.iter().map(|row| row.timestamp_ms)),
-                values: PieceValues::Floats {
-                    values,
-                    starts: Vec::new(),
-                },
-            });
+        if values.is_empty() {
+            return;
         }
+        let these = (group, first..end);
+        let times = match &self.last {
+            Some((last, times)) if *last == these => times.clone(),
+            _ => self.shared(within.iter().map(|row| row.timestamp_ms)),
+        };
+        self.last = Some((these, times.clone()));
+        pieces.push(Piece {
+            times,
+            values: PieceValues::Floats {
+                values,
+                starts: Vec::new(),
+            },
+        });
     }
 
     /// A column that isn't simply full of floats.
