@@ -153,8 +153,9 @@ impl Store {
         writer.filling_since_ms = now_ms;
         records = exemplar_records(lock(&self.exemplars).since(known));
         let frozen = write(&self.head).freeze();
-        // A failure costs a few exemplars, and that only with the next restart.
-        writer.wal.append(&[], &records)?;
+        // What was taken out of the head has to become a part, whatever the disk says now: the log before it goes
+        // away with the next one. A failure here costs a few exemplars, and that only with the next restart.
+        writer.wal.append(&[], &records).ok();
         Ok(Some((frozen, segment)))
     }
 

@@ -41,6 +41,8 @@ pub enum RequestError {
     },
     #[error("series {series} has a label's name without a value")]
     OddLabels { series: usize },
+    #[error("the labels of series {series} are longer than 16 MiB")]
+    LongLabels { series: usize },
 }
 
 impl Version {

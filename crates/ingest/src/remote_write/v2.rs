@@ -12,6 +12,9 @@ use crate::{
     series::{RawSeries, put_counted},
 };
 
+/// Of one series. A label may be refused by itself; these bytes are there before anybody looks at them.
+const LABELS_BYTES_MAX: usize = 16 << 20;
+
 /// The request's texts.
 struct Symbols<'a>(Vec<&'a [u8]>);
 
@@ -51,6 +54,9 @@ impl<'a> Symbols<'a> {
         }
         for reference in references {
             put_counted(out, self.get(series, *reference)?);
+            if out.len() > LABELS_BYTES_MAX {
+                return Err(RequestError::LongLabels { series });
+            }
         }
         Ok(())
     }

@@ -19,6 +19,17 @@ const FOLLOWS: HeaderName = HeaderName::from_static("pitcrew-follows");
 /// Who is connected, and what is recorded at this moment.
 const LIVE: [&str; 2] = ["/api/v1/hosts", "/api/v1/events"];
 
+/// Questions that come by POST because they may be long; Grafana asks no other way.
+const ASKED_BY_POST: [&str; 7] = [
+    "/api/v1/query",
+    "/api/v1/query_range",
+    "/api/v1/query_exemplars",
+    "/api/v1/format_query",
+    "/api/v1/series",
+    "/api/v1/labels",
+    "/api/v1/read",
+];
+
 pub(crate) async fn refer(
     State(standing): State<Arc<Standing>>,
     request: Request,
@@ -27,7 +38,8 @@ pub(crate) async fn refer(
     if standing.role() == Role::Leads {
         return next.run(request).await;
     }
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD)
+        || ASKED_BY_POST.contains(&request.uri().path());
     let leader = standing.leader();
     let mut response = match is_read && !LIVE.contains(&request.uri().path()) {
         true => next.run(request).await,

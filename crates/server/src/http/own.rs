@@ -1,6 +1,6 @@
 //! How the server itself does: `/healthz`, `/readyz`, `/metrics`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -60,7 +60,13 @@ pub(super) async fn metrics_text(desk: &Desk) -> Result<String, Problem> {
         ready: desk.standing.status().ready,
     };
     // They are registered already; this reads what is a state.
-    desk.telemetry.counts();
+    let telemetry = Arc::clone(&desk.telemetry);
+    let refreshed = tokio::task::spawn_blocking(move || telemetry.refresh_counts());
+    if let Err(error) = refreshed.await {
+        return Err(Problem::unavailable(format!(
+            "the store's state can't be read: {error}"
+        )));
+    }
     let text = desk.metrics.text(&scraped);
     text.map_err(|_error| Problem::unavailable("the metrics can't be written"))
 }

@@ -18,6 +18,7 @@ use axum::{
         request::Parts,
     },
 };
+use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -32,6 +33,13 @@ pub(crate) const PUSH_BYTES_MAX: usize = 8 << 20;
 /// Set while the body is being read, so that a deadline knows whose fault it is.
 #[derive(Clone, Default)]
 pub(crate) struct ReadingBody(pub(crate) Arc<AtomicBool>);
+
+impl ReadingBody {
+    fn of(parts: &Parts) -> Self {
+        let reading = parts.extensions.get::<Self>();
+        reading.cloned().unwrap_or_default()
+    }
+}
 
 /// A JSON body of at most `BYTES_MAX` bytes.
 pub(crate) struct Body<T, const BYTES_MAX: usize = BODY_BYTES_MAX>(pub(crate) T);
@@ -63,11 +71,7 @@ async fn read_body(
     if announced(&parts.headers).is_some_and(|length| length > bytes_max) {
         return Err(too_large(bytes_max));
     }
-    let reading = parts
-        .extensions
-        .get::<ReadingBody>()
-        .cloned()
-        .unwrap_or_default();
+    let reading = ReadingBody::of(parts);
     reading.0.store(true, Ordering::Relaxed);
     let bytes = to_bytes(body, bytes_max).await;
     reading.0.store(false, Ordering::Relaxed);
@@ -98,14 +102,29 @@ impl<const BYTES_MAX: usize> Raw<BYTES_MAX> {
 impl<const BYTES_MAX: usize> FromRequest<Desk> for Raw<BYTES_MAX> {
     type Rejection = Problem;
 
-    /// Waits for room before it reads anything.
+    /// Takes room as bytes come.
     async fn from_request(request: Request, desk: &Desk) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let peer = parts.extensions.get::<Peer>().copied();
-        let bytes = announced(&parts.headers).unwrap_or(BYTES_MAX);
-        let room = desk.decoding.room(bytes.min(BYTES_MAX)).await?;
+        if announced(&parts.headers).is_some_and(|length| length > BYTES_MAX) {
+            return Err(too_large(BYTES_MAX));
+        }
+        let reading = ReadingBody::of(&parts);
+        reading.0.store(true, Ordering::Relaxed);
+        let mut chunks = body.into_data_stream();
+        let mut bytes = Vec::new();
+        let mut room = desk.decoding.room(0)?;
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| body_problem(&error, BYTES_MAX))?;
+            if bytes.len() + chunk.len() > BYTES_MAX {
+                return Err(too_large(BYTES_MAX));
+            }
+            room.merge(desk.decoding.room(chunk.len())?);
+            bytes.extend_from_slice(&chunk);
+        }
+        reading.0.store(false, Ordering::Relaxed);
         Ok(Self {
-            bytes: read_body(&parts, body, BYTES_MAX).await?,
+            bytes: bytes.into(),
             peer: peer.expect("every connection says who is at its other end"),
             headers: parts.headers,
             _room: room,

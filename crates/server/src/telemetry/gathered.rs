@@ -9,6 +9,9 @@ use pitcrew_ingest::{
 use pitcrew_promql::{histogram::FloatHistogram, labels::Labels};
 use pitcrew_tsdb::{IncomingExemplar, RawLabels, Sample, Value};
 
+/// What one message may take: a short one can say the same long label for a million series.
+const BYTES_MAX: usize = 256 << 20;
+
 /// Series as they came, in their order.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Keys {
@@ -71,6 +74,8 @@ pub(crate) struct Gathered {
     /// The time of samples that have none.
     pub(crate) now_ms: i64,
     pub(crate) keys: Keys,
+    /// Of all that was gathered.
+    bytes: usize,
     samples: Vec<Found>,
     histograms: Vec<FloatHistogram>,
     exemplars: Vec<FoundExemplar>,
@@ -78,6 +83,8 @@ pub(crate) struct Gathered {
     /// Histograms that contradict themselves, and what is wrong with the last one.
     pub(crate) bad_histograms: u64,
     pub(crate) why_bad: Option<String>,
+    /// It says more than [`BYTES_MAX`]: what is here is not all of it.
+    pub(crate) is_too_much: bool,
 }
 
 impl Gathered {
@@ -86,6 +93,13 @@ impl Gathered {
             now_ms,
             ..Self::default()
         }
+    }
+
+    /// Whether there is room for so many bytes more.
+    fn takes(&mut self, bytes: usize) -> bool {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.is_too_much |= self.bytes > BYTES_MAX;
+        !self.is_too_much
     }
 
     /// How many samples there are.
@@ -131,10 +145,15 @@ impl Sink for Gathered {
     type Series = u32;
 
     fn series(&mut self, series: RawSeries<'_>) -> Option<u32> {
-        Some(self.keys.push(series.bytes()))
+        let key = series.bytes();
+        let takes = self.takes(key.len() + size_of::<usize>());
+        takes.then(|| self.keys.push(key))
     }
 
     fn float(&mut self, series: u32, sample: Float) {
+        if !self.takes(size_of::<Found>() + size_of::<Sample<'_>>()) {
+            return;
+        }
         self.samples.push(Found {
             series,
             at_ms: sample.at_ms.unwrap_or(self.now_ms),
@@ -144,6 +163,11 @@ impl Sink for Gathered {
     }
 
     fn histogram(&mut self, series: u32, sample: Histogram) {
+        let buckets = sample.value.positive.len() + sample.value.negative.len();
+        let bytes = size_of::<Found>() + size_of::<Sample<'_>>() + size_of::<FloatHistogram>();
+        if !self.takes(bytes + 2 * size_of::<f64>() * buckets) {
+            return;
+        }
         self.samples.push(Found {
             series,
             at_ms: sample.at_ms.unwrap_or(self.now_ms),
@@ -159,6 +183,9 @@ impl Sink for Gathered {
     }
 
     fn exemplar(&mut self, series: u32, exemplar: Exemplar<'_>) {
+        if !self.takes(size_of::<FoundExemplar>() + exemplar.labels.bytes().len()) {
+            return;
+        }
         let mut pairs: Vec<(String, String)> = Vec::new();
         let read = exemplar
             .labels

@@ -173,11 +173,14 @@ impl Telemetry {
         Ok(appended?)
     }
 
-    /// As they are now.
     pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Reads what is a state from the store, which may wait for whoever writes into it.
+    pub(crate) fn refresh_counts(&self) {
         self.counts
             .set(self.store().ok().map(|store| store.statistics()));
-        &self.counts
     }
 
     pub(crate) fn settings(&self) -> &MetricsSettings {

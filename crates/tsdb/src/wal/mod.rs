@@ -138,10 +138,10 @@ impl Wal {
         log.flush()?;
         let path = catalogue_path(&self.directory);
         fs::rename(&log.path, &path).at("rename", &log.path)?;
-        sync_directory(&self.directory)?;
         log.path = path;
+        // The old one has no name any more: whatever follows belongs into this one.
         self.catalogue = log;
-        Ok(())
+        sync_directory(&self.directory)
     }
 
     /// Files with bytes that a power cut would lose; the catalogue first.

@@ -87,7 +87,7 @@ fn succeeded(message: &[u8]) -> Response {
 fn failed(problem: &Problem) -> Response {
     let code = match problem.status() {
         StatusCode::BAD_REQUEST => Code::InvalidArgument,
-        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::TOO_MANY_REQUESTS => Code::ResourceExhausted,
+        StatusCode::PAYLOAD_TOO_LARGE => Code::ResourceExhausted,
         StatusCode::UNSUPPORTED_MEDIA_TYPE => Code::Unimplemented,
         StatusCode::INTERNAL_SERVER_ERROR => Code::Internal,
         _ => Code::Unavailable,

@@ -12,7 +12,7 @@ mod remote_write;
 use std::{net::IpAddr, sync::Arc};
 
 use axum::http::StatusCode;
-use pitcrew_tsdb::{Accepted, Batch, Error};
+use pitcrew_tsdb::{Accepted, Batch};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use grpc::export as otlp_grpc;
@@ -32,7 +32,7 @@ const MESSAGE_BYTES_MAX: usize = 32 << 20;
 const DECODING_MAX: usize = 2;
 
 /// All bodies that are being read or wait to be decoded, in KiB.
-const ROOM_KIB: u32 = 64 << 10;
+const ROOM_KIB: usize = 64 << 10;
 
 /// Turns of those who decode, and room for what they are to decode.
 #[derive(Clone)]
@@ -45,17 +45,17 @@ impl Default for Decoding {
     fn default() -> Self {
         Self {
             turns: Arc::new(Semaphore::new(DECODING_MAX)),
-            room: Arc::new(Semaphore::new(ROOM_KIB as usize)),
+            room: Arc::new(Semaphore::new(ROOM_KIB)),
         }
     }
 }
 
 impl Decoding {
-    /// Waits until a body of this length may be read.
-    pub(crate) async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
-        let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(ROOM_KIB);
-        let room = Arc::clone(&self.room).acquire_many_owned(kib.min(ROOM_KIB));
-        room.await.map_err(|_closed| stopping())
+    /// For so many bytes that have come. Nobody waits for it, or whoever sends slowly would keep all others waiting.
+    pub(crate) fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(kib);
+        room.map_err(|_full| Problem::unavailable("too many bodies come at once; try again"))
     }
 
     /// Decodes and stores on a thread that may block. A client that gives up meanwhile changes nothing.
@@ -90,6 +90,12 @@ fn store(
     form: Form,
     (kind, peer): (&str, IpAddr),
 ) -> Result<Accepted, Problem> {
+    if gathered.is_too_much {
+        return Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "what the message says takes more than 256 MiB; send it in parts",
+        ));
+    }
     let source = format!("{kind} from {}", peer.to_canonical());
     let appended = telemetry.append(&Batch {
         source: &source,
@@ -113,11 +119,7 @@ fn refused(accepted: &Accepted, gathered: &Gathered) -> Option<(u64, String)> {
 impl From<NotTaken> for Problem {
     fn from(not_taken: NotTaken) -> Self {
         let detail = not_taken.to_string();
-        match not_taken {
-            NotTaken::Store(Error::Overloaded { .. }) => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
-            }
-            NotTaken::NoStore(_) | NotTaken::Store(_) => Self::unavailable(detail),
-        }
+        // Also of an overload: senders give up at a 429 unless they are told not to.
+        Self::unavailable(detail)
     }
 }

@@ -101,11 +101,11 @@ impl Pages {
         let (page, timed) = now.unwrap_or_default();
         let is_up = error.is_none();
         let stored = self.store(plan, telemetry, &page, &scraped, is_up);
+        let refused = stored.map_err(|error| error.to_string())?.refused;
         self.seen = Seen {
             keys: page.keys,
             timed,
         };
-        let refused = stored.map_err(|error| error.to_string())?.refused;
         match (error, refused.examples.first()) {
             (Some(error), _) => Err(error),
             (None, Some(first)) => Err(format!(
