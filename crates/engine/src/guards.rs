@@ -159,6 +159,8 @@ guards! {
     DrainSettles "drain_settles" "connections get their time to end before the next step";
     UndrainedStops "undrained_stops" "what can't be drained and is not down is not disrupted";
     LapsedDrainsAgain "lapsed_drains_again" "a ladder whose lease ran out drains before it goes on";
+    DrainedForSure "drained_for_sure" "a drain that may have had no effect is no leave to go on";
+    DrainsEnd "drains_end" "a target is not drained again and again for a step that never comes";
     OneAtTheHook "one_at_the_hook" "no drain while a renewal or an undrain of that target is with its hook";
     Renewed "renewed" "a lease is renewed while its target is repaired";
     RenewedForWork "renewed_for_work" "and not while nothing is done for long";
@@ -169,6 +171,8 @@ guards! {
     GivenBackAtClose "given_back_at_close" "a target is given back when its case is closed";
     GivenBackToPerson "given_back_to_person" "and when a person has its case";
     LapsedIsGivenBack "lapsed_is_given_back" "and when its lease ran out";
+    UndoWaitsForNoRenewal "undo_waits_for_no_renewal" "a renewal that failed does not put off an undrain";
+    FormerHookIsOutlived "former_hook_is_outlived" "an undrain is repeated after what a former run may have left with the hook";
     UndrainedAgain "undrained_again" "an undrain that failed is tried again";
     UndrainTold "undrain_told" "a person is told of a target that can't be given back";
 
@@ -203,6 +207,7 @@ guards! {
     RestoredHold "restored_hold" "a person's hold";
     RestoredPause "restored_pause" "a pause";
     RestoredLease "restored_lease" "a target that is out of use";
+    RestoredLeaseEnds "restored_lease_ends" "and for no longer than a lease from then, whatever the clock was";
     RestoredBreaker "restored_breaker" "a tripped breaker";
     RestoredFailing "restored_failing" "what newly failed, for the breakers";
     RestoredBrake "restored_brake" "the fleet brake";

@@ -22,6 +22,8 @@ use crate::{
 const UNDO_AGAIN_MAX: Duration = Duration::from_secs(300);
 /// Failures after which a person is told.
 const TOLD_AFTER: u32 = 3;
+/// Nothing is begun under a lease of which less than this part is left.
+const BEGUN_WITHIN: u32 = 4;
 /// Where the interlock refuses: what it knows changes slowly.
 const REFUSED_AGAIN: Duration = Duration::from_secs(10);
 
@@ -31,15 +33,21 @@ pub(crate) struct Leased {
     pub(crate) lease: Lease,
     /// The order that is with its hook.
     pub(crate) out: Option<OrderId>,
+    /// An order of a former run may reach the hook until then, after whatever is asked now.
+    former_busy_until: Option<Timestamp>,
 }
 
 impl Leased {
-    /// The repair may go on: it is out of use for sure, as far as anybody can tell, and for long enough to begin something.
-    fn is_drained(&self, now: Timestamp) -> bool {
-        let drain_is_out = self.out == Some(self.lease.term.id);
-        self.lease.undo.is_none()
+    /// The repair of this case may go on: it was told that the target is out of use, for long enough to begin something.
+    fn is_drained(&self, now: Timestamp, case: CaseId) -> bool {
+        let lease = &self.lease;
+        let drain_is_out = self.out == Some(lease.term.id);
+        let begins_until = lease.term.until - lease.drain.lease / BEGUN_WITHIN;
+        lease.case == Some(case)
+            && lease.undo.is_none()
             && !drain_is_out
-            && (now < self.lease.term.until || !holds(Guard::LapsedDrainsAgain))
+            && (lease.is_sure || !holds(Guard::DrainedForSure))
+            && (now < begins_until || !holds(Guard::LapsedDrainsAgain))
     }
 
     pub(crate) fn status(&self) -> DrainStatus {
@@ -66,9 +74,9 @@ impl Engine {
         leased.map(|leased| &leased.lease.drain.by)
     }
 
-    pub(crate) fn is_drained(&self, now: Timestamp, target: &TargetId) -> bool {
+    pub(crate) fn is_drained(&self, now: Timestamp, target: &TargetId, case: CaseId) -> bool {
         let leased = self.leases.get(target);
-        leased.is_some_and(|leased| leased.is_drained(now))
+        leased.is_some_and(|leased| leased.is_drained(now, case))
     }
 
     /// Nobody may count on it, from the first drain until the undrain is done.
@@ -103,9 +111,12 @@ impl Engine {
                 term: term.clone(),
                 needed_at: now,
                 follows_another: self.leases.contains_key(&target),
+                is_sure: false,
+                busy_until: Some(order.overdue_at()),
                 undo: None,
             },
             out: Some(order.id),
+            former_busy_until: None,
         };
         self.timers
             .set(Timer::Lease(target.clone()), leased.renew_at());
@@ -161,7 +172,7 @@ impl Engine {
         self.save_lease(target, out);
     }
 
-    /// A person wants it back, by the way that its service has now, else as it was drained.
+    /// A person wants it back: the way it was drained or, once that has failed, the way that its service has now.
     pub(crate) fn undrain_by_person(
         &mut self,
         now: Timestamp,
@@ -175,7 +186,8 @@ impl Engine {
         let Some(leased) = self.leases.get_mut(target) else {
             return Err(format!("`{target}` is not drained"));
         };
-        if let Some(current) = current {
+        let has_failed = (leased.lease.undo.as_ref()).is_some_and(|undo| undo.failures > 0);
+        if let Some(current) = current.filter(|_| has_failed) {
             leased.lease.drain.by = current.by;
         }
         let waits_for = leased.out;
@@ -223,8 +235,7 @@ impl Engine {
         } else if self.may_renew(now, target) {
             self.renew(now, target, judge, out);
         } else {
-            let again = (now + self.renew_again(target)).min(until);
-            self.timers.set(Timer::Lease(target.clone()), again);
+            self.look_again(now, target);
         }
     }
 
@@ -263,9 +274,15 @@ impl Engine {
         is_needed && ledger && free && holds(Guard::Renewed)
     }
 
-    fn renew_again(&self, target: &TargetId) -> Duration {
-        let lease = self.leases[target].lease.drain.lease;
-        (lease / 20).max(Duration::from_secs(1))
+    /// A renewal that could not be is tried again; what is to be given back waits for nothing.
+    fn look_again(&mut self, now: Timestamp, target: &TargetId) {
+        let lease = &self.leases[target].lease;
+        let again = now + (lease.drain.lease / 20).max(Duration::from_secs(1));
+        let again = match lease.undo.is_some() && holds(Guard::UndoWaitsForNoRenewal) {
+            true => now,
+            false => again.min(lease.term.until),
+        };
+        self.timers.set(Timer::Lease(target.clone()), again);
     }
 
     fn renew(&mut self, now: Timestamp, target: &TargetId, judge: &mut Judge<'_>, out: &mut Out) {
@@ -277,8 +294,7 @@ impl Engine {
         let action = Action::Drain(lease.drain.clone());
         let order = self.upkeep(now, lease, action, term, Authority::Policy);
         if self.give_upkeep(now, order, judge, out).is_err() {
-            let again = now + self.renew_again(target);
-            self.timers.set(Timer::Lease(target.clone()), again);
+            self.look_again(now, target);
         }
     }
 
@@ -350,6 +366,8 @@ impl Engine {
         }
         if let Some(leased) = self.leases.get_mut(&order.target.id) {
             leased.out = Some(order.id);
+            leased.lease.busy_until = Some(order.overdue_at());
+            self.save_lease(&order.target.id, out);
         }
         self.birth.last_order = self.birth.last_order.max(order.id.0);
         self.timers.set(Timer::Order(order.id), order.overdue_at());
@@ -395,7 +413,11 @@ impl Engine {
         self.timers.set(Timer::Lease(target.clone()), now);
         match &order.action {
             Action::Undrain(_) if is_done || !holds(Guard::UndrainedAgain) => {
-                self.end_lease(target, out);
+                let former = leased.former_busy_until.filter(|until| now < *until);
+                match former.filter(|_| holds(Guard::FormerHookIsOutlived)) {
+                    Some(until) => self.timers.set(Timer::Lease(target.clone()), until),
+                    None => self.end_lease(target, out),
+                }
             }
             Action::Undrain(_) => {
                 let failures = self.undrain_failed(now, target, &outcome.detail, out);
@@ -406,11 +428,15 @@ impl Engine {
             _ if order.is_upkeep() => {
                 if let Some(term) = order.lease.as_ref().filter(|_| is_done) {
                     leased.lease.term = term.clone();
+                    leased.lease.is_sure = true;
                     self.save_lease(target, out);
                 } else {
-                    let again = now + self.renew_again(target);
-                    self.timers.set(Timer::Lease(target.clone()), again);
+                    self.look_again(now, target);
                 }
+            }
+            _ if is_done => {
+                leased.lease.is_sure = true;
+                self.save_lease(target, out);
             }
             _ => {
                 let unknown = outcome.kind == OutcomeKind::Unknown;
@@ -488,18 +514,27 @@ impl Engine {
         self.note_lease_outcome(now, &order, &outcome, out);
     }
 
-    /// A lease of a former run goes on or ends; what was with its hook then is not known any more, and hooks are idempotent.
-    /// Only the drain that began it is asked for like every order.
+    /// A lease of a former run goes on or ends, not later than if it began now: the clock may have been set back. What was
+    /// with its hook then may still arrive; only the drain that began it is asked for like every order.
     pub(crate) fn restore_leases(&mut self, now: Timestamp) {
         for (target, leased) in &mut self.leases {
             let began = self.orders.get(&leased.lease.term.id);
             let is_out = began.is_some_and(|state| state.given && state.outcome.is_none());
             leased.out = is_out.then_some(leased.lease.term.id);
+            let lease = &mut leased.lease;
+            if holds(Guard::RestoredLeaseEnds) {
+                lease.term.until = lease.term.until.min(now + lease.drain.lease);
+            }
             self.timers.set(Timer::Lease(target.clone()), now);
         }
     }
 
     pub(crate) fn restore_lease(&mut self, target: TargetId, lease: Lease) {
-        self.leases.insert(target, Leased { lease, out: None });
+        let leased = Leased {
+            former_busy_until: lease.busy_until,
+            lease,
+            out: None,
+        };
+        self.leases.insert(target, leased);
     }
 }

@@ -65,7 +65,7 @@ pub struct TargetStatus {
     /// A person's hand on it.
     pub hold: Option<HoldStatus>,
     /// That it is out of use, or may be.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub drained: Option<DrainStatus>,
 }
 
@@ -78,7 +78,7 @@ pub struct DrainStatus {
     /// It is given back then, unless its lease is renewed.
     pub until: Timestamp,
     /// Why it is being given back, once it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub ending: Option<String>,
 }
 

@@ -124,7 +124,10 @@ impl Engine {
         judge: &mut Judge<'_>,
         out: &mut Out,
     ) {
-        let has_failed = outcome.kind == OutcomeKind::Failed;
+        let has_failed = match holds(Guard::DrainedForSure) {
+            true => outcome.kind != OutcomeKind::Done,
+            false => outcome.kind == OutcomeKind::Failed,
+        };
         let settle = self.orders[&outcome.order].order.settle;
         if let Some(progress) = &mut self.open_case_mut(id).progress {
             progress.drains_failed = match has_failed {
@@ -134,7 +137,7 @@ impl Engine {
         }
         self.save_case(id, out);
         match at {
-            Some(at) if has_failed || !holds(Guard::DrainSettles) => {
+            Some(at) if outcome.kind == OutcomeKind::Failed || !holds(Guard::DrainSettles) => {
                 self.after_drain(now, at, id, outcome.order, judge, out);
             }
             // After a restart its target may be found later.

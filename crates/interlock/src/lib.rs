@@ -148,7 +148,7 @@ impl Interlock {
                 }
                 Saved::Lease {
                     lease: Some(lease), ..
-                } if holds(Guard::RestoredLease) => self.leases.restore(lease),
+                } if holds(Guard::RestoredLease) => self.leases.restore(now, lease),
                 Saved::Order(_)
                 | Saved::Lease { .. }
                 | Saved::Hold { .. }

@@ -99,6 +99,9 @@ pub struct Progress {
     /// Drains that failed, since the last that did not.
     #[serde(default)]
     pub drains_failed: u8,
+    /// Drains given since the last order of another kind.
+    #[serde(default)]
+    pub drains: u8,
 }
 
 /// One open case per target and cause; findings of the same target join it.
@@ -118,6 +121,20 @@ pub struct Case {
     /// Why a person has it, once one does. The case closes as handed over when its target recovers
     /// or the person closes it; a person's order through Pitcrew that helps closes it as cured.
     pub handed_over: Option<String>,
+}
+
+impl Progress {
+    /// Nothing was done yet.
+    #[must_use]
+    pub fn of(repair: RepairName) -> Self {
+        Self {
+            repair,
+            step: 0,
+            tries: 0,
+            drains_failed: 0,
+            drains: 0,
+        }
+    }
 }
 
 impl Case {

@@ -87,6 +87,12 @@ pub struct Lease {
     /// An earlier one may be in effect, too, so that a drain without effect doesn't mean that the target is in use.
     #[serde(default)]
     pub follows_another: bool,
+    /// A hook has said that it is out of use.
+    #[serde(default)]
+    pub is_sure: bool,
+    /// Until when an order may be with the hook without anybody knowing.
+    #[serde(default)]
+    pub busy_until: Option<Timestamp>,
     pub undo: Option<Undo>,
 }
 

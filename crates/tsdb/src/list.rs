@@ -177,7 +177,7 @@ impl Store {
             match listed.last_mut() {
                 Some((known, _, exemplars)) if *known == number => exemplars.push(exemplar),
                 _ => {
-                    let labels = head.table.labels(head.table.known(number), None);
+                    let labels = head.table.labels(&head.table.known(number).labels);
                     listed.push((number, labels, vec![exemplar]));
                 }
             }

@@ -50,7 +50,7 @@ pub(crate) fn identities(head: &Head, group: &FrozenGroup) -> Vec<Option<(Labels
             let series = (*number != NO_SERIES)
                 .then(|| head.table.get(*number))
                 .flatten()?;
-            Some((head.table.labels(series, None), series.fingerprint))
+            Some((head.table.labels(&series.labels), series.fingerprint))
         })
         .collect()
 }

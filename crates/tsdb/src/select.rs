@@ -266,7 +266,10 @@ fn hash(fingerprint: u128) -> u64 {
 
 fn from_head(head: &Head, selection: &Selection<'_>, labels: Option<&[&str]>) -> Vec<Entry> {
     let Ok(found) = postings::select(&head.table, selection.matchers);
-    let mut reader = RowReader::default();
+    // Frozen rows and those that fill now.
+    let mut readers = [RowReader::default(), RowReader::default()];
+    let names = labels.map(|names| head.table.symbols_of(names));
+    let mut last_labels = (Vec::new(), Labels::default());
     let mut entries = Vec::new();
     for number in &found {
         let series = head.table.known(number);
@@ -275,16 +278,18 @@ fn from_head(head: &Head, selection: &Selection<'_>, labels: Option<&[&str]>) ->
             .frozen
             .iter()
             .filter_map(|frozen| frozen.groups.get(series.group as usize));
-        for rows in frozen
-            .map(|group| group.rows.as_slice())
-            .chain([head.rows(series.group)])
-        {
-            reader.read(rows, series.column, selection, &mut pieces);
+        let frozen = frozen.map(|group| group.rows.as_slice()).next();
+        let rows = [frozen.unwrap_or_default(), head.rows(series.group)];
+        for (reader, rows) in readers.iter_mut().zip(rows) {
+            reader.read(series.group, rows, series.column, selection, &mut pieces);
         }
         if !pieces.is_empty() {
             entries.push(Entry {
                 fingerprint: series.fingerprint,
-                labels: Some(head.table.labels(series, labels)),
+                labels: Some(match &names {
+                    None => head.table.labels(&series.labels),
+                    Some(names) => chosen_labels(head, series, names, &mut last_labels),
+                }),
                 first_place: None,
                 other_places: Vec::new(),
                 head: pieces,
@@ -292,4 +297,24 @@ fn from_head(head: &Head, selection: &Selection<'_>, labels: Option<&[&str]>) ->
         }
     }
     entries
+}
+
+/// Those of the labels whose names are asked for. `last`: the symbols and labels of the series before, which are mostly the
+/// same.
+fn chosen_labels(
+    head: &Head,
+    series: &crate::series::Series,
+    names: &[u32],
+    last: &mut (Vec<(u32, u32)>, Labels),
+) -> Labels {
+    let chosen = || {
+        let pairs = series.labels.iter().copied();
+        pairs.filter(|(name, _)| names.contains(name))
+    };
+    if !chosen().eq(last.0.iter().copied()) {
+        let pairs: Vec<(u32, u32)> = chosen().collect();
+        let labels = head.table.labels(&pairs);
+        *last = (pairs, labels);
+    }
+    last.1.clone()
 }

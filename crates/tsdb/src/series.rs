@@ -247,20 +247,19 @@ impl SeriesTable {
         self.free = free.map(|(number, _)| as_u32(number)).rev().collect();
     }
 
-    /// Those of the labels that are asked for, or all.
-    pub(crate) fn labels(&self, series: &Series, names: Option<&[&str]>) -> Labels {
-        let is_wanted =
-            |name: &u32| names.is_none_or(|names| names.contains(&&**self.symbols.text(*name)));
-        let pairs = series.labels.iter();
-        Labels::from_sorted(
-            pairs
-                .filter(|(name, _)| is_wanted(name))
-                .map(|(name, value)| Label {
-                    name: self.symbols.text(*name).clone(),
-                    value: self.symbols.text(*value).clone(),
-                })
-                .collect(),
-        )
+    /// Symbols of those of the names that there are.
+    pub(crate) fn symbols_of(&self, names: &[&str]) -> Vec<u32> {
+        let symbols = names.iter().filter_map(|name| self.symbols.find(name));
+        symbols.collect()
+    }
+
+    /// `pairs`: symbols of names and values, ascending by name.
+    pub(crate) fn labels(&self, pairs: &[(u32, u32)]) -> Labels {
+        let labels = pairs.iter().map(|(name, value)| Label {
+            name: self.symbols.text(*name).clone(),
+            value: self.symbols.text(*value).clone(),
+        });
+        Labels::from_sorted(labels.collect())
     }
 
     /// Labels in the form of [`Canonical::bytes`].

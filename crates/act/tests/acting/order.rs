@@ -9,7 +9,9 @@ use axum::{
     routing::post,
 };
 use pitcrew_act::Actuators;
-use pitcrew_model::{Action, OperationId, Order, OutcomeKind, Runner};
+use pitcrew_model::{
+    Action, Drain, DrainBy, LeaseTerm, OperationId, Order, OrderId, OutcomeKind, Runner,
+};
 use tokio::sync::Mutex;
 
 use crate::support::{Home, free_port, given, now, order, run, wait_for};
@@ -250,4 +252,54 @@ async fn a_webhook_s_answer_says_whether_it_may_have_taken_effect() {
         seen.iter()
             .all(|(key, operation)| key == operation.as_str())
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_tells_its_command_how_long_and_an_undrain_is_the_other_one() {
+    let home = Home::new();
+    let actuators = home.actuators();
+    let echo = |verb: &str| {
+        let words = ["echo", verb, "{target}", "{lease_seconds}", "{until}"];
+        words.map(str::to_owned).to_vec()
+    };
+    let by = DrainBy::Command {
+        drain: echo("out"),
+        undrain: echo("in"),
+        timeout: Duration::from_secs(20),
+    };
+    let until = now() + Duration::from_secs(3_600);
+    let lease = Some(LeaseTerm {
+        id: OrderId(7),
+        until,
+    });
+    let drain = Drain {
+        by: by.clone(),
+        lease: Duration::from_secs(3_600),
+    };
+    for (operation, action, verb) in [
+        ("op-1", Action::Drain(drain), "out"),
+        ("op-2", Action::Undrain(by), "in"),
+    ] {
+        let order = Order {
+            lease: lease.clone(),
+            ..order(operation, "web-1", action, Runner::Supervised)
+        };
+        let done = actuators.carry_out(&order).await;
+        assert_eq!(done.kind, OutcomeKind::Done, "{done:?}");
+        let said = done.detail.rsplit(": ").next().unwrap_or_default();
+        let words: Vec<&str> = said.split(' ').collect();
+        assert_eq!(words[..2], [verb, "web-1"], "{done:?}");
+        let seconds: u64 = words[2].parse().unwrap();
+        assert!((3_000..=3_600).contains(&seconds), "{done:?}");
+        assert!(done.detail.contains(&until.to_string()), "{done:?}");
+    }
+    let by_host = Action::Undrain(DrainBy::HostCommand {
+        drain: "out".into(),
+        undrain: "in".into(),
+    });
+    assert!(actuators.can(&by_host, None).is_err());
+    let refused = actuators
+        .carry_out(&order("op-3", "web-1", by_host, Runner::Supervised))
+        .await;
+    assert_eq!(refused.kind, OutcomeKind::Failed, "{refused:?}");
 }

@@ -284,8 +284,8 @@ fn steps(reader: &mut Reader<'_>, fields: &Fields<'_>, drain: &ReadDrain) -> Vec
             "nothing can follow `hand_over`: from there on a person decides",
         );
     }
-    let acts = steps.iter().filter(|step| !step.is_hand_over);
-    if let Some(last) = acts.last().filter(|step| step.is_drain()) {
+    let mut acts = steps.iter().filter(|step| !step.is_hand_over);
+    if let Some(last) = acts.next_back().filter(|step| step.is_drain()) {
         reader.warn(
             last.at,
             "no step follows this `drain`",

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use pitcrew_model::{
     Action, Authority, Autonomy, CaseId, Effect, Ending, Fact, Hold, LeaseTerm, Notice, Objection,
-    Order, OrderId, OrderState, Phase, Progress, Proves, ReceiverName, Repair, Runner, Saved,
+    Order, OrderId, OrderState, Phase, Progress, Proves, ReceiverName, Repair, Runner, Saved, Step,
     Target, Timestamp, Urgency,
 };
 use sha2::{Digest, Sha256};
@@ -28,6 +28,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const SLOW_RETRY: Duration = Duration::from_secs(10);
 /// How long discovery has to find a target again after a restart, before its case is given up.
 const TARGET_MISSING: Duration = Duration::from_secs(15 * 60);
+/// Drains of a target, each for a step that was then held up until the lease ran out.
+const DRAINS_IN_VAIN: u8 = 3;
 /// Held cases of a service that are asked again at once when one of its orders ends.
 const WOKEN_AT_ONCE: usize = 8;
 
@@ -102,7 +104,16 @@ impl Engine {
             };
         }
         if wanted.is_undrained && !self.is_proven_down(now, at) && holds(Guard::UndrainedStops) {
-            let why = format!("it could not be drained before `{}`", wanted.action);
+            let progress = self.open_case(id).progress.as_ref();
+            let why = match progress.filter(|progress| progress.drains_failed == 0) {
+                Some(Progress { drains, .. }) => {
+                    format!(
+                        "drained {drains} times, and never could `{}` begin",
+                        wanted.action
+                    )
+                }
+                None => format!("it could not be drained before `{}`", wanted.action),
+            };
             return match self.may_escalate(now, at, id) {
                 Err(hold) => self.hold(now, at, id, Some(&wanted), hold, out),
                 Ok(()) => self.hand_over(now, id, None, why, out),
@@ -146,7 +157,7 @@ impl Engine {
                 .iter()
                 .find_map(|finding| service.repair_for(&finding.test))
         })?;
-        let drained = self.is_drained(now, &case.target);
+        let drained = self.is_drained(now, &case.target, id);
         let progress = case.progress.as_ref();
         let progress = progress.filter(|progress| progress.repair == repair.name);
         let (step, tries, is_undrained) = next_rung(repair, progress, drained);
@@ -338,20 +349,15 @@ impl Engine {
             case.orders.push(id);
             let before = case.progress.take();
             let before = before.filter(|progress| progress.repair == wanted.repair.name);
-            let (before, drains_failed) = match before {
-                Some(progress) => ((progress.step, progress.tries), progress.drains_failed),
-                None => ((0, 0), 0),
-            };
-            let (step, tries) = match order.action.is_drain() {
-                true => before,
-                false => (wanted.step, wanted.attempt),
-            };
-            case.progress = Some(Progress {
-                repair: wanted.repair.name.clone(),
-                step,
-                tries,
-                drains_failed,
-            });
+            let repair = wanted.repair.name.clone();
+            let mut progress = before.unwrap_or_else(|| Progress::of(repair));
+            if order.action.is_drain() {
+                progress.drains = progress.drains.saturating_add(1);
+            } else {
+                (progress.step, progress.tries) = (wanted.step, wanted.attempt);
+                progress.drains = 0;
+            }
+            case.progress = Some(progress);
             self.save_case(case_id, out);
         }
         out.push(Effect::Give(order));
@@ -709,12 +715,17 @@ impl Engine {
 fn next_rung(repair: &Repair, progress: Option<&Progress>, drained: bool) -> (u8, u8, bool) {
     let (mut step, mut tries) = progress.map_or((0, 0), |progress| (progress.step, progress.tries));
     let drains_failed = progress.map_or(0, |progress| progress.drains_failed);
+    let drains = progress.map_or(0, |progress| progress.drains);
+    let drains_again = |drain: &Step| {
+        let in_vain = drains >= drain.tries.max(DRAINS_IN_VAIN) && holds(Guard::DrainsEnd);
+        drains_failed < drain.tries && !in_vain
+    };
     let current = |step: u8| repair.steps.get(usize::from(step));
     if current(step).is_some_and(|step| tries >= step.tries) && holds(Guard::LadderClimbs) {
         (step, tries) = (step.saturating_add(1), 0);
     }
     while let Some(drain) = current(step).filter(|step| step.action.is_drain()) {
-        if !drained && drains_failed < drain.tries {
+        if !drained && drains_again(drain) {
             return (step, drains_failed, false);
         }
         (step, tries) = (step.saturating_add(1), 0);
@@ -724,7 +735,7 @@ fn next_rung(repair: &Repair, progress: Option<&Progress>, drained: bool) -> (u8
     let drain = before.rposition(|step| step.action.is_drain());
     match drain.filter(|_| acts && !drained) {
         None => (step, tries, false),
-        Some(drain) if drains_failed < repair.steps[drain].tries => {
+        Some(drain) if drains_again(&repair.steps[drain]) => {
             (u8::try_from(drain).unwrap_or(u8::MAX), drains_failed, false)
         }
         Some(_) => (step, tries, true),

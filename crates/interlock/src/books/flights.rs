@@ -244,7 +244,7 @@ impl Interlock {
     }
 
     pub(crate) fn note_outcome(&mut self, now: Timestamp, outcome: &Outcome) {
-        self.leases.note_outcome(outcome);
+        self.leases.note_outcome(now, outcome);
         match outcome.kind {
             OutcomeKind::Failed => {
                 if let Some(order) = self.end_flight(outcome.order)

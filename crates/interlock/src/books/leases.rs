@@ -31,6 +31,8 @@ struct Leased {
 #[derive(Debug)]
 struct Out {
     target: TargetId,
+    /// The order that began the lease.
+    lease: Option<OrderId>,
     /// Of a renewal.
     until: Option<Timestamp>,
     overdue_at: Timestamp,
@@ -40,16 +42,25 @@ struct Out {
 pub(crate) struct Leases {
     on: BTreeMap<TargetId, Leased>,
     out: BTreeMap<OrderId, Out>,
+    /// The last lease of each target that was given back lately: an undrain may have to be repeated, and hurts nobody.
+    ended: BTreeMap<TargetId, (OrderId, Timestamp)>,
 }
 
+/// How long an undrain may be repeated.
+const REPEATED_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl Leases {
-    pub(crate) fn restore(&mut self, lease: &Lease) {
+    pub(crate) fn restore(&mut self, now: Timestamp, lease: &Lease) {
+        let lasts = now + lease.drain.lease;
         let leased = Leased {
             id: lease.term.id,
             case: lease.case,
             lasts: lease.drain.lease,
-            until: lease.term.until,
-            worked_at: lease.needed_at,
+            until: match holds(Guard::RestoredLeaseEnds) {
+                true => lease.term.until.min(lasts),
+                false => lease.term.until,
+            },
+            worked_at: lease.needed_at.min(now),
             is_ending: lease.undo.is_some(),
             follows_another: lease.follows_another,
         };
@@ -94,7 +105,15 @@ impl Leases {
         if leased.follows_another {
             leased.is_ending = true;
         } else {
-            self.on.remove(target);
+            self.end(order.given_at, target);
+        }
+    }
+
+    fn end(&mut self, now: Timestamp, target: &TargetId) {
+        if let Some(leased) = self.on.remove(target) {
+            self.ended
+                .retain(|_, (_, at)| now.since(*at) < REPEATED_WITHIN);
+            self.ended.insert(target.clone(), (leased.id, now));
         }
     }
 
@@ -108,6 +127,7 @@ impl Leases {
         let until = order.lease.as_ref().map(|term| term.until);
         let out = Out {
             target,
+            lease: order.lease.as_ref().map(|term| term.id),
             until: until.filter(|_| !undrains),
             overdue_at: order.overdue_at(),
         };
@@ -115,22 +135,21 @@ impl Leases {
         self.out.insert(order.id, out);
     }
 
-    pub(crate) fn note_outcome(&mut self, outcome: &Outcome) {
+    pub(crate) fn note_outcome(&mut self, now: Timestamp, outcome: &Outcome) {
         let Some(out) = self.out.remove(&outcome.order) else {
             return;
         };
         if outcome.kind != OutcomeKind::Done {
             return;
         }
+        // Another drain may have begun since.
+        let leased = self.on.get_mut(&out.target);
+        let Some(leased) = leased.filter(|leased| out.lease == Some(leased.id)) else {
+            return;
+        };
         match out.until {
-            None => {
-                self.on.remove(&out.target);
-            }
-            Some(until) => {
-                if let Some(leased) = self.on.get_mut(&out.target) {
-                    leased.until = until;
-                }
-            }
+            None => self.end(now, &out.target),
+            Some(until) => leased.until = until,
         }
     }
 
@@ -169,7 +188,10 @@ impl Interlock {
     /// 7: only what was drained is given back.
     fn is_drained(&self, order: &Order) -> Option<Objection> {
         let id = &order.target.id;
-        if self.leases.on.contains_key(id) || !holds(Guard::UndrainsDrained) {
+        let lease = order.lease.as_ref().map(|term| term.id);
+        let was_drained =
+            (self.leases.ended.get(id)).is_some_and(|(ended, _)| lease == Some(*ended));
+        if self.leases.on.contains_key(id) || was_drained || !holds(Guard::UndrainsDrained) {
             return None;
         }
         object(7, format!("{id} was not drained"))

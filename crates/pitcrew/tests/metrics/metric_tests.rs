@@ -43,17 +43,26 @@ services:
       - {{ name: mean, interval: 1h, metric: {{ expr: 'errors{{instance=~\"{{host}}:.*\"}}', over: 10s, fail_above: 5 }} }}
       - {{ name: ready, interval: 1h, metric: {{ expr: 'ready{{instance=\"{{address}}\"}} == 1' }} }}
       - {{ name: zone, interval: 1h, metric: {{ expr: 'ready{{zone=\"{{zone}}\"}} == 1' }} }}
-      - {{ name: huge, interval: 1h, metric: {{ expr: 'count(count_over_time(pitcrew_engine_event_seconds_bucket[1h:1s]))', fail_above: 0 }} }}
+      - {{ name: huge, interval: 1h, metric: {{ expr: 'count(count_over_time(many[1h:1s]))', fail_above: 0 }} }}
 "
     ));
     // A mean over a time begins at a whole second.
     let now = now_ms() - 5_000;
     let errors = |target| [("__name__", "errors"), ("instance", target)];
-    let message = version_1(&[
-        (&errors(WELL), 1.0, now),
-        (&errors(ILL), 9.0, now),
-        (&[("__name__", "ready"), ("instance", WELL)], 1.0, now),
-    ]);
+    let numbers: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    let many = numbers
+        .iter()
+        .map(|number| [("__name__", "many"), ("n", number.as_str())]);
+    let many: Vec<[(&str, &str); 2]> = many.collect();
+    let (well, ill) = (errors(WELL), errors(ILL));
+    let ready = [("__name__", "ready"), ("instance", WELL)];
+    let mut series = vec![
+        (&well[..], 1.0, now),
+        (&ill[..], 9.0, now),
+        (&ready[..], 1.0, now),
+    ];
+    series.extend(many.iter().map(|labels| (&labels[..], 1.0, now)));
+    let message = version_1(&series);
     assert_eq!(write(&production, VERSION_1, snappy(&message)).status, 204);
     production.wait_for_fact(ILL, "confirmed");
     for (target, test, verdict, words) in [

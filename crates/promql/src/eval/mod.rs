@@ -249,6 +249,8 @@ impl Size {
 struct Room<'q> {
     options: &'q Options<'q>,
     held: Size,
+    /// Whether rows that are made take of it.
+    counts_rows: bool,
 }
 
 impl Room<'_> {
@@ -329,6 +331,7 @@ impl Evaluator<'_> {
         Room {
             options: self.options,
             held: self.held,
+            counts_rows: true,
         }
     }
 

@@ -172,7 +172,9 @@ impl RangeSource {
             };
             each(series, &windows, &mut row)?;
             if !row.is_empty() {
-                made = made.plus(row.size());
+                if room.counts_rows {
+                    made.add(row.size());
+                }
                 rows.push(row);
             }
         }

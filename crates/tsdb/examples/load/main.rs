@@ -143,6 +143,8 @@ fn load(directory: &Path, series: usize, scrapes: usize, rounded: bool) -> anyho
         scrape_target(&store, &target.samples(now_ms), now_ms)?;
     }
     pauses(&store, &targets[0], now_ms)?;
+    // Those appends are a millisecond apart.
+    now_ms += 10 * SCRAPE_MS;
     // Something for the log: a head that isn't sealed.
     for _ in 0..20 {
         now_ms += SCRAPE_MS;
@@ -163,7 +165,7 @@ fn pauses(store: &Store, target: &Target, now_ms: i64) -> anyhow::Result<()> {
         while !sealing.is_finished() {
             count += 1;
             let begun = Instant::now();
-            scrape_target(store, &target.samples(now_ms + 10 * count), now_ms)?;
+            scrape_target(store, &target.samples(now_ms + count), now_ms)?;
             longest = longest.max(begun.elapsed());
         }
         sealing

@@ -1,6 +1,6 @@
 //! Reading columns out of the head's rows.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use pitcrew_promql::storage::Selection;
 
@@ -14,6 +14,15 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct RowReader {
     times: Vec<Arc<[i64]>>,
+    /// The last rows of a group that a column filled, and their timestamps: mostly its siblings fill them, too.
+    last: Option<Filled>,
+}
+
+/// Rows of a group that a column filled.
+struct Filled {
+    group: u32,
+    rows: Range<usize>,
+    times: Arc<[i64]>,
 }
 
 /// What a column holds besides plain floats.
@@ -26,8 +35,10 @@ struct Rare {
 }
 
 impl RowReader {
+    /// `group`: a number for these rows, never for others.
     pub(crate) fn read(
         &mut self,
+        group: u32,
         rows: &[Row],
         column: u32,
         selection: &Selection<'_>,
@@ -43,15 +54,27 @@ impl RowReader {
                 None => return self.read_rare(rows, first, end, column, pieces),
             }
         }
-        if !values.is_empty() {
-            pieces.push(Piece {
-                times: self.shared(within.iter().map(|row| row.timestamp_ms)),
-                values: PieceValues::Floats {
-                    values,
-                    starts: Vec::new(),
-                },
-            });
+        if values.is_empty() {
+            return;
         }
+        let rows = first..end;
+        let same = |last: &&Filled| last.group == group && last.rows == rows;
+        let times = match self.last.as_ref().filter(same) {
+            Some(last) => last.times.clone(),
+            None => self.shared(within.iter().map(|row| row.timestamp_ms)),
+        };
+        self.last = Some(Filled {
+            group,
+            rows,
+            times: times.clone(),
+        });
+        pieces.push(Piece {
+            times,
+            values: PieceValues::Floats {
+                values,
+                starts: Vec::new(),
+            },
+        });
     }
 
     /// A column that isn't simply full of floats.

@@ -159,3 +159,38 @@ pub(crate) fn times(reader: &mut Reader<'_>, count: usize) -> Result<Vec<i64>, M
         Err(Malformed::at("timestamps"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::{collection::vec, prelude::*};
+
+    proptest! {
+        #[test]
+        fn integers_are_read_as_they_were_written(
+            numbers in prop_oneof![
+                vec(-3i64..3, 0..600),
+                vec(i64::from(i16::MIN)..=i64::from(i16::MAX), 0..300),
+                vec(i64::from(i32::MIN)..=i64::from(i32::MAX), 0..300),
+                any::<Vec<i64>>(),
+            ],
+        ) {
+            let mut bytes = Vec::new();
+            put_integers(&mut bytes, &numbers);
+            let mut reader = Reader::new(&bytes);
+            prop_assert_eq!(integers(&mut reader, numbers.len()).unwrap(), numbers);
+            prop_assert!(reader.is_empty());
+        }
+
+        #[test]
+        fn random_bytes_are_at_most_malformed(bytes: Vec<u8>, width in prop_oneof![Just(16u8), Just(32), Just(64)]) {
+            let bytes = [&[width][..], &bytes].concat();
+            if let Ok(found) = integers(&mut Reader::new(&bytes), 1000) {
+                prop_assert!(found.len() <= 1000);
+            }
+            if let Ok(found) = times(&mut Reader::new(&bytes), 1000) {
+                prop_assert_eq!(found.len(), 1000);
+            }
+        }
+    }
+}

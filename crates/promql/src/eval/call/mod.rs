@@ -182,6 +182,10 @@ impl Evaluator<'_> {
         let scalars = self.other_arguments(args, range, grid)?;
         let source = self.unread_source(selector, *range_ms, args[range].span);
         let call = ReadyCall::new(name, args, range, source, scalars)?;
+        let call = ReadyCall {
+            keeps_rows: false,
+            ..call
+        };
         Ok(Some((call, selector)))
     }
 
@@ -210,6 +214,7 @@ impl Evaluator<'_> {
             room: Room {
                 options: self.options,
                 held: self.held,
+                counts_rows: ready.keeps_rows,
             },
             type_labels: self.options.type_labels,
         };
@@ -233,6 +238,8 @@ pub(super) struct ReadyCall<'n> {
     first_span: Span,
     pub(super) source: RangeSource,
     scalars: Vec<Vec<f64>>,
+    /// Whether its rows are held; otherwise they are a few at a time, added up and forgotten.
+    keeps_rows: bool,
 }
 
 impl<'n> ReadyCall<'n> {
@@ -250,6 +257,7 @@ impl<'n> ReadyCall<'n> {
             first_span: args[0].span,
             source,
             scalars,
+            keeps_rows: true,
         })
     }
 }

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pitcrew_model::{Event, Production, Scrape, Target, TargetId};
+use pitcrew_model::{Event, Scrape, Target, TargetId};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
     task::JoinSet,
@@ -49,10 +49,7 @@ impl Heard {
     /// What of an event is news for scrapes.
     pub(crate) fn of(event: &Event) -> Option<Self> {
         match event {
-            Event::Production(production) => {
-                let production: &Production = production;
-                Some(Self::Scrapes(production.scrapes.clone()))
-            }
+            Event::Production(production) => Some(Self::Scrapes(production.scrapes.clone())),
             Event::Targets { upserted, removed } => Some(Self::Targets {
                 upserted: upserted.clone(),
                 removed: removed.clone(),
@@ -276,6 +273,13 @@ impl PageReader {
             self.entry.note(taken, at_ms);
             self
         });
-        taking.await.ok()
+        let taken = taking.await;
+        let told = taken.inspect_err(|error| {
+            // Otherwise the server stops.
+            if error.is_panic() {
+                tracing::error!(%error, "a page is not read any more: this is a bug, please report it");
+            }
+        });
+        told.ok()
     }
 }
