@@ -1,7 +1,8 @@
 //! What this host took out of use, and until when: given back by itself when no renewal came.
 //!
 //! The server may be dead and the network cut; a drained target comes back all the same, also after a restart of the agent or
-//! of the host. `leases.json` in the agent's data holds each lease from before its drain begins until an undrain is done.
+//! of the host. `leases.json` in the agent's data holds each lease from before its drain begins until an undrain that the
+//! server ordered is done, so that its undrain of what was given back here is known for one and costs nothing.
 //!
 //! Ends are by boot time, which nobody sets. After a reboot only the wall clock is left, and it can prolong a lease by no
 //! more than its whole length.
@@ -15,37 +16,26 @@ use std::{
 };
 
 use pitcrew_act::{Actuators, write_durably};
-use pitcrew_model::{Action, OperationId, Order, Outcome, OutcomeKind, TargetId, Timestamp};
-use serde::{Deserialize, Serialize};
-use tokio::{sync::Notify, task::AbortHandle};
-
-use crate::{
-    AgentError,
-    clock::{boot_ms, wall_now},
+use pitcrew_model::{Action, Drain, Order, Outcome, OutcomeKind, TargetId, Timestamp};
+use tokio::{
+    sync::{Notify, OwnedMutexGuard},
+    task::{AbortHandle, JoinSet},
 };
+
+use crate::{AgentError, clock::boot_ms};
+use kept::{Kept, bound};
+
+mod kept;
 
 /// A failed undrain is tried again after a second, then two, four, and so on up to this.
 const AGAIN_MAX: Duration = Duration::from_secs(300);
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Kept {
-    /// As this host understands it: with its own command for the way back.
-    order: Order,
-    boot_id: String,
-    ends_boot_ms: u64,
-    ends_wall: Timestamp,
-    /// Undrains of its own that failed.
-    #[serde(skip)]
-    failures: u32,
-}
 
 pub(crate) struct Leases {
     file: PathBuf,
     boot_id: String,
     kept: Mutex<BTreeMap<TargetId, Kept>>,
     changed: Notify,
-    /// One drain or undrain at a time, so that none overtakes another.
-    turn: tokio::sync::Mutex<()>,
+    turns: Mutex<BTreeMap<TargetId, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 /// Ends what it watches with itself.
@@ -74,62 +64,105 @@ impl Leases {
                 });
             }
         };
+        let mut is_new_boot = false;
         for lease in kept.values_mut() {
-            lease.begin_boot(boot_id);
+            is_new_boot |= lease.begin_boot(boot_id);
         }
-        Ok(Self {
+        let leases = Self {
             file,
             boot_id: boot_id.to_owned(),
             kept: Mutex::new(kept),
             changed: Notify::new(),
-            turn: tokio::sync::Mutex::default(),
-        })
+            turns: Mutex::default(),
+        };
+        // Or each restart of the agent would grant as much again. A full disk keeps nobody from being given back.
+        if is_new_boot && let Err(why) = leases.change(|_| ()) {
+            tracing::warn!("what is drained may be given back late: {why}");
+        }
+        Ok(leases)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<TargetId, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The drain that `target` is kept by.
-    pub(crate) fn order_of(&self, target: &TargetId) -> Option<Order> {
-        self.lock().get(target).map(|kept| kept.order.clone())
+    /// To be held while one drain or undrain of `target` is judged and done, so that none overtakes another.
+    pub(crate) async fn turn(&self, target: &TargetId) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(turns.entry(target.clone()).or_default())
+        };
+        turn.lock_owned().await
     }
 
-    /// Why a renewal can't be: nothing is left to be renewed.
+    /// A renewal or an undrain as its target was taken out of use, whatever the configuration says by now. Nothing
+    /// when nothing is kept.
+    pub(crate) fn as_kept(&self, order: &Order) -> Option<Order> {
+        let known = self.lock();
+        let kept = known.get(&order.target.id)?;
+        let Action::Drain(Drain { by, .. }) = &kept.order.action else {
+            return None;
+        };
+        let by = by.clone();
+        let action = match &order.action {
+            Action::Undrain(_) => Action::Undrain(by),
+            Action::Drain(Drain { lease, .. }) if order.is_upkeep() => {
+                Action::Drain(Drain { by, lease: *lease })
+            }
+            _ => return None,
+        };
+        Some(Order {
+            target: Arc::clone(&kept.order.target),
+            action,
+            ..order.clone()
+        })
+    }
+
+    /// Why a renewal can't be: nothing is left to be renewed, or it is no renewal of that. `order` is as the server gave it.
     pub(crate) fn may_renew(&self, order: &Order) -> Result<(), String> {
         let id = order.lease.as_ref().map(|term| term.id);
         let known = self.lock();
-        let kept = known.get(&order.target.id);
-        match kept.and_then(|kept| kept.order.lease.as_ref()) {
-            Some(term) if Some(term.id) == id => Ok(()),
-            Some(_) | None => Err("its lease has run out here".to_owned()),
+        let kept = known.get(&order.target.id).filter(|kept| {
+            kept.order.lease.as_ref().map(|term| term.id) == id && boot_ms() < kept.ends_boot_ms
+        });
+        let kept = kept.ok_or("its lease has run out here")?;
+        match &order.action {
+            Action::Drain(drain) if drain.by != kept.asked => {
+                Err("it names other commands than the drain that it renews".to_owned())
+            }
+            _ => Ok(()),
         }
     }
 
-    /// Carries a drain or an undrain out, with its lease on disk before the act and after it. `now` is the latest that
-    /// the server's clock can show.
+    /// Carries a drain or an undrain out, with its lease on disk before the act and after it, in its target's turn. `asked` is
+    /// the order as the server gave it, `now` the latest that the server's clock can show.
     pub(crate) async fn carry_out(
         &self,
         actuators: &Actuators,
-        order: &Order,
+        mut order: Order,
+        asked: &Order,
         now: Timestamp,
     ) -> Result<Outcome, String> {
-        let _turn = self.turn.lock().await;
-        if order.is_upkeep() && matches!(order.action, Action::Drain(_)) {
-            self.may_renew(order)?;
-        }
-        let target = &order.target.id;
-        let before = self.lock().get(target).cloned();
-        if let (Action::Drain(drain), Some(term)) = (&order.action, &order.lease) {
-            let left = term.until.since(now).min(drain.lease);
-            let kept = Kept::new(order, &self.boot_id, left);
+        let target = order.target.id.clone();
+        let before = self.lock().get(&target).cloned();
+        if let Action::Drain(Drain { by: asked, .. }) = &asked.action {
+            let left = bound(&mut order, now)?;
+            let kept = Kept::new(&order, asked, &self.boot_id, left)?;
             self.change(|all| {
                 all.insert(target.clone(), kept);
             })?;
         }
-        let outcome = actuators.carry_out(order).await;
+        let outcome = actuators.carry_out(&order).await;
         match (&order.action, outcome.kind) {
-            (Action::Undrain(_), OutcomeKind::Done) => self.forget(target),
+            (Action::Undrain(_), OutcomeKind::Done) => {
+                let forgotten = self.change(|all| {
+                    all.remove(&target);
+                });
+                if let Err(why) = forgotten {
+                    tracing::warn!(%target, "it will be given back once more: {why}");
+                }
+            }
             // Certainly without effect: what was before still is.
             (Action::Drain(_), OutcomeKind::Failed) => {
                 let put_back = self.change(|all| match before {
@@ -137,7 +170,7 @@ impl Leases {
                         all.insert(target.clone(), before);
                     }
                     None => {
-                        all.remove(target);
+                        all.remove(&target);
                     }
                 });
                 if let Err(why) = put_back {
@@ -147,15 +180,6 @@ impl Leases {
             _ => {}
         }
         Ok(outcome)
-    }
-
-    fn forget(&self, target: &TargetId) {
-        let forgotten = self.change(|all| {
-            all.remove(target);
-        });
-        if let Err(why) = forgotten {
-            tracing::warn!(%target, "it will be given back once more: {why}");
-        }
     }
 
     /// On disk first, then here.
@@ -172,96 +196,78 @@ impl Leases {
         Ok(())
     }
 
-    /// Gives back whatever nobody renews, until the watch is dropped.
+    /// Gives back whatever nobody renews, until the watch is dropped. A hook that hangs holds up its own target alone.
     pub(crate) fn watch(self: &Arc<Self>, actuators: &Actuators) -> Watch {
         let (leases, actuators) = (Arc::clone(self), actuators.clone());
         let watching = tokio::spawn(async move {
+            let mut giving = JoinSet::new();
             loop {
-                let next = leases.lock().values().map(|kept| kept.ends_boot_ms).min();
-                let left = next.map(|next| next.saturating_sub(boot_ms()));
-                match left {
-                    Some(0) => leases.give_back_overdue(&actuators).await,
-                    // Boot time goes on while the host sleeps, and timers may not: it is looked at again soon.
-                    Some(left) => {
-                        let left = Duration::from_millis(left.min(1_000));
-                        tokio::time::timeout(left, leases.changed.notified())
-                            .await
-                            .ok();
-                    }
-                    None => leases.changed.notified().await,
+                while giving.try_join_next().is_some() {}
+                for target in leases.claim_overdue() {
+                    let (leases, actuators) = (Arc::clone(&leases), actuators.clone());
+                    giving.spawn(async move { leases.give_back(&actuators, &target).await });
                 }
+                let next = leases.lock().values().filter_map(Kept::due_boot_ms).min();
+                let Some(next) = next else {
+                    leases.changed.notified().await;
+                    continue;
+                };
+                // Boot time goes on while the host sleeps, and timers may not: it is looked at again soon.
+                let left = Duration::from_millis(next.saturating_sub(boot_ms()).min(1_000));
+                tokio::time::timeout(left, leases.changed.notified())
+                    .await
+                    .ok();
             }
         });
         Watch(watching.abort_handle())
     }
 
-    async fn give_back_overdue(&self, actuators: &Actuators) {
-        let _turn = self.turn.lock().await;
+    /// What is to be given back now. It is due again later, so that nothing is begun twice.
+    fn claim_overdue(&self) -> Vec<TargetId> {
         let now = boot_ms();
-        let overdue: Vec<Kept> = {
-            let kept = self.lock();
-            let overdue = kept.values().filter(|kept| kept.ends_boot_ms <= now);
-            overdue.cloned().collect()
-        };
-        for kept in overdue {
-            let Some(undrain) = kept.undrain() else {
-                continue;
-            };
-            let target = &undrain.target.id;
-            tracing::warn!(%target, "its lease ran out, and no renewal came: it is given back");
-            let outcome = actuators.give_back(&undrain).await;
-            if outcome.kind == OutcomeKind::Done {
-                self.forget(target);
-            } else {
-                tracing::error!(%target, outcome = %outcome.kind, "it can't be given back: {}", outcome.detail);
-                self.try_later(target);
+        let mut claimed = Vec::new();
+        for (target, kept) in &mut *self.lock() {
+            if kept.due_boot_ms().is_some_and(|due| due <= now) {
+                kept.again_boot_ms = Some(now + millis(AGAIN_MAX));
+                claimed.push(target.clone());
             }
         }
+        claimed
+    }
+
+    async fn give_back(&self, actuators: &Actuators, target: &TargetId) {
+        let _turn = self.turn(target).await;
+        // The order before may have ended it or begun another one.
+        let kept = self.lock().get(target).cloned();
+        let Some(kept) = kept.filter(Kept::is_over) else {
+            return;
+        };
+        tracing::warn!(%target, "its lease ran out, and no renewal came: it is given back");
+        if let Err(why) = self.try_to_give_back(actuators, &kept).await {
+            tracing::error!(%target, "it can't be given back: {why}");
+            self.try_later(target);
+        }
+    }
+
+    async fn try_to_give_back(&self, actuators: &Actuators, kept: &Kept) -> Result<(), String> {
+        let undrain = kept.undrain()?;
+        let Outcome { kind, detail, .. } = actuators.give_back(&undrain).await;
+        if kind != OutcomeKind::Done {
+            return Err(format!("{kind}: {detail}"));
+        }
+        self.change(|all| {
+            if let Some(kept) = all.get_mut(&undrain.target.id) {
+                kept.given_back = true;
+            }
+        })
     }
 
     fn try_later(&self, target: &TargetId) {
         if let Some(kept) = self.lock().get_mut(target) {
             let again = Duration::from_secs(1 << kept.failures.min(16)).min(AGAIN_MAX);
             kept.failures = kept.failures.saturating_add(1);
-            kept.ends_boot_ms = boot_ms() + millis(again);
+            kept.again_boot_ms = Some(boot_ms() + millis(again));
         }
-    }
-}
-
-impl Kept {
-    fn new(order: &Order, boot_id: &str, left: Duration) -> Self {
-        Self {
-            order: order.clone(),
-            boot_id: boot_id.to_owned(),
-            ends_boot_ms: boot_ms() + millis(left),
-            ends_wall: wall_now() + left,
-            failures: 0,
-        }
-    }
-
-    fn begin_boot(&mut self, boot_id: &str) {
-        if self.boot_id == boot_id {
-            return;
-        }
-        let whole = match &self.order.action {
-            Action::Drain(drain) => drain.lease,
-            _ => Duration::ZERO,
-        };
-        let left = self.ends_wall.since(wall_now()).min(whole);
-        self.ends_boot_ms = boot_ms() + millis(left);
-        boot_id.clone_into(&mut self.boot_id);
-    }
-
-    fn undrain(&self) -> Option<Order> {
-        let Action::Drain(drain) = &self.order.action else {
-            return None;
-        };
-        let operation = format!("{}-lapsed", self.order.operation);
-        Some(Order {
-            operation: OperationId::new(operation).ok()?,
-            action: Action::Undrain(drain.by.clone()),
-            ..self.order.clone()
-        })
     }
 }
 

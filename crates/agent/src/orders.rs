@@ -92,8 +92,12 @@ impl Orders {
     ) -> Result<(OperationId, Outcome), Forged> {
         let addressed = self.verify(signed)?;
         let operation = addressed.order.operation.clone();
+        let _turn = match self.leases_for(&addressed.order) {
+            Some(leases) => Some(leases.turn(&addressed.order.target.id).await),
+            None => None,
+        };
         let admitted = match self.admit(&addressed) {
-            Ok(order) => self.act(&order).await,
+            Ok(order) => self.act(order, &addressed.order).await,
             Err(why) => Err(why),
         };
         let outcome = match admitted {
@@ -106,15 +110,20 @@ impl Orders {
         Ok((operation, outcome))
     }
 
-    async fn act(&self, order: &Order) -> Result<Outcome, String> {
-        match &self.leases {
-            Some((leases, _)) if order.action.is_drain() => {
-                let now = self.time.latest(boot_ms());
-                let now = now.ok_or("the server's time is not known yet")?;
-                leases.carry_out(&self.actuators, order, now).await
-            }
-            _ => Ok(self.actuators.carry_out(order).await),
-        }
+    /// `asked` is the same order as the server gave it.
+    async fn act(&self, order: Order, asked: &Order) -> Result<Outcome, String> {
+        let Some(leases) = self.leases_for(&order) else {
+            return Ok(self.actuators.carry_out(&order).await);
+        };
+        let now = self.time.latest(boot_ms());
+        let now = now.ok_or("the server's time is not known yet")?;
+        leases.carry_out(&self.actuators, order, asked, now).await
+    }
+
+    /// That keep what the order drains or gives back; nothing for other orders, and where the server keeps them.
+    fn leases_for(&self, order: &Order) -> Option<&Leases> {
+        let (leases, _) = self.leases.as_ref()?;
+        order.action.is_drain().then_some(leases)
     }
 
     /// What became of it, without doing anything: also when it has expired, or was for an earlier boot.
@@ -158,17 +167,24 @@ impl Orders {
             return Err(format!("the order expired at {}", order.expires_at));
         }
         self.actuators.admit(order.fence)?;
+        let counts = self.counts(order)?;
         let order = self.local(order)?;
-        let disrupts = order.action.is_disruptive() && !order.is_upkeep();
-        if order.is_upkeep() && matches!(order.action, Action::Drain(_)) {
-            // Before it counts as nothing: only what was drained here and counted then is renewed.
-            let leases = self.leases.as_ref();
-            leases.map_or(Ok(()), |(leases, _)| leases.may_renew(&order))?;
-        }
-        if let Some(caps) = self.caps.as_ref().filter(|_| disrupts) {
+        if let Some(caps) = self.caps.as_ref().filter(|_| counts) {
             caps.take(&order.operation, &order.action, wall_now())?;
         }
         Ok(order)
+    }
+
+    /// Whether the host's limits do: not what keeps or ends what was drained here and counted then. Any other undrain is a
+    /// command like all others. The error: it is no renewal.
+    fn counts(&self, order: &Order) -> Result<bool, String> {
+        match (&order.action, self.leases_for(order)) {
+            (Action::Drain(_), Some(leases)) if order.is_upkeep() => {
+                leases.may_renew(order).map(|()| false)
+            }
+            (Action::Undrain(_), Some(leases)) => Ok(leases.as_kept(order).is_none()),
+            _ => Ok(order.action.is_disruptive()),
+        }
     }
 
     fn for_this_host(&self, addressed: &Addressed) -> Result<(), String> {
@@ -186,18 +202,8 @@ impl Orders {
         if matches!(*self.inventory, Inventory::Servers) {
             return Ok(order.clone());
         }
-        // What was taken out of use comes back as it went, whatever the configuration says by now.
-        let kept = self.leases.as_ref().filter(|_| order.action.is_drain());
-        if let (Action::Undrain(_), Some(kept)) = (
-            &order.action,
-            kept.and_then(|(leases, _)| leases.order_of(&order.target.id)),
-        ) && let Action::Drain(drain) = kept.action
-        {
-            return Ok(Order {
-                action: Action::Undrain(drain.by),
-                target: kept.target,
-                ..order.clone()
-            });
+        if let Some(kept) = self.leases_for(order).and_then(|it| it.as_kept(order)) {
+            return Ok(kept);
         }
         let target = self
             .inventory
@@ -242,7 +248,8 @@ impl Orders {
         found.ok_or_else(|| format!("the host's configuration has no command `{name}`"))
     }
 
-    /// The host's own two commands. One that can't be undone is not begun.
+    /// The host's own two commands. One that can't be undone is not begun, and a hook that takes longer than any may is as
+    /// good as away.
     fn drain_by(&self, by: &DrainBy) -> Result<DrainBy, String> {
         let DrainBy::HostCommand { drain, undrain } = by else {
             return Err("a hook of the server's is nothing for a host".to_owned());
@@ -251,7 +258,7 @@ impl Orders {
         Ok(DrainBy::Command {
             drain: drain.command.clone(),
             undrain: undrain.command.clone(),
-            timeout: drain.timeout.max(undrain.timeout),
+            timeout: drain.timeout.max(undrain.timeout).min(Drain::TIMEOUT_MAX),
         })
     }
 

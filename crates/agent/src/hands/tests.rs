@@ -88,6 +88,8 @@ impl Host {
     async fn restart(&mut self, refuses: impl Fn(&str) -> bool) {
         if let Some(before) = self.serving.take() {
             before.abort();
+            // What it held is free once the task is gone, not when that is asked for.
+            before.await.ok();
             fs::remove_file(self.directory.path().join("hands")).unwrap();
         }
         let mut serving = tokio::spawn(serve(options(self.directory.path())));

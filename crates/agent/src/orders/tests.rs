@@ -3,12 +3,15 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use pitcrew_act::Supervisor;
-use pitcrew_model::{Authority, HostLimits, HostSettings, LeaseTerm, OrderId, Rate, Timestamp};
+use pitcrew_model::{
+    Authority, HostLimits, HostSettings, HostThing, Labels, LeaseTerm, OrderId, Rate, Timestamp,
+};
 use pitcrew_wire::OrderSigner;
 
 use super::*;
 
-/// A host whose configuration has one command, `mark`, that appends a line to a file.
+/// A host whose configuration has a command `mark`, which appends a line to a file, and two that make and remove one that
+/// says who is drained.
 struct Host {
     directory: tempfile::TempDir,
     signer: OrderSigner,
@@ -29,7 +32,7 @@ impl Host {
             command: vec!["/bin/sh".into(), "-c".into(), script],
             timeout: Duration::from_secs(10),
         };
-        let drained = directory.path().join("drained");
+        let drained = directory.path().join("drained-{target}");
         let command = |name: &str, program: &[&str]| HostCommand {
             name: name.into(),
             command: program
@@ -41,6 +44,16 @@ impl Host {
         };
         let take_out = command("take_out", &["/usr/bin/touch"]);
         let give_back = command("give_back", &["/bin/rm", "-f"]);
+        let fail = command("fail", &["/bin/false"]);
+        let settings = HostSettings {
+            things: vec![HostThing {
+                name: "other".into(),
+                runner: Runner::Supervised,
+                address: None,
+                labels: Labels::default(),
+            }],
+            ..HostSettings::default()
+        };
         let per = Duration::from_secs(3_600);
         let limits = HostLimits {
             disruptive: Rate { count: 2, per },
@@ -61,9 +74,9 @@ impl Host {
             installation: "i1".into(),
             boot_id: "boot-1".into(),
             key: Mutex::new(signer.key()),
-            inventory: Arc::new(Inventory::of(&host, &HostSettings::default())),
+            inventory: Arc::new(Inventory::of(&host, &settings)),
             host,
-            commands: vec![mark, take_out, give_back],
+            commands: vec![mark, take_out, give_back, fail],
             caps: Some(Caps::open(directory.path(), limits).unwrap()),
             actuators,
             leases: Some((leases, watch)),
@@ -82,7 +95,7 @@ impl Host {
     }
 
     fn addressed(&self, operation: &str) -> Addressed {
-        let target = self.orders.inventory.targets().remove(0);
+        let target = self.orders.inventory.get(&self.orders.host.target());
         Addressed {
             installation: "i1".into(),
             host: self.orders.host.clone(),
@@ -91,7 +104,7 @@ impl Host {
                 id: OrderId(1),
                 operation: operation.parse().unwrap(),
                 case: None,
-                target: Arc::new(target),
+                target: Arc::clone(target.unwrap()),
                 service: None,
                 host: None,
                 lease: None,
@@ -289,118 +302,4 @@ async fn asking_what_became_of_an_order_begins_nothing() {
     assert_eq!((done.kind, host.marks()), (OutcomeKind::Done, 1));
 }
 
-/// The first drain is order 1; `until` is in milliseconds from when it is given.
-fn drain(host: &Host, operation: &str, id: u64, lasts_ms: u64) -> Addressed {
-    let mut addressed = host.addressed(operation);
-    addressed.order.id = OrderId(id);
-    addressed.order.action = Action::Drain(Drain {
-        by: DrainBy::HostCommand {
-            drain: "take_out".into(),
-            undrain: "give_back".into(),
-        },
-        lease: Duration::from_secs(60),
-    });
-    addressed.order.lease = Some(LeaseTerm {
-        id: OrderId(1),
-        until: addressed.order.given_at + Duration::from_millis(lasts_ms),
-    });
-    addressed
-}
-
-fn undrain(host: &Host, operation: &str) -> Addressed {
-    let mut addressed = drain(host, operation, 9, 0);
-    addressed.order.action = Action::Undrain(DrainBy::HostCommand {
-        drain: "take_out".into(),
-        undrain: "give_back".into(),
-    });
-    addressed
-}
-
-impl Host {
-    fn is_drained(&self) -> bool {
-        self.directory.path().join("drained").exists()
-    }
-
-    async fn until_in_use(&self) {
-        let back = async {
-            while self.is_drained() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let back = tokio::time::timeout(Duration::from_secs(60), back).await;
-        back.expect("it is given back");
-    }
-}
-
-#[tokio::test]
-async fn a_drain_counts_once_and_neither_its_renewals_nor_its_undrain_do() {
-    let host = Host::new();
-    for (number, operation) in ["op-1", "op-2", "op-3", "op-4"].into_iter().enumerate() {
-        let id = u64::try_from(number).unwrap() + 1;
-        let outcome = host.give(&drain(&host, operation, id, 60_000)).await;
-        assert_eq!(outcome.kind, OutcomeKind::Done, "{outcome:?}");
-    }
-    assert!(host.is_drained());
-    let outcome = host.give(&undrain(&host, "op-5")).await;
-    assert_eq!(outcome.kind, OutcomeKind::Done, "{outcome:?}");
-    assert!(!host.is_drained());
-    host.refuses(&drain(&host, "op-6", 6, 60_000), "lease has run out")
-        .await;
-    assert!(!host.is_drained());
-}
-
-#[tokio::test]
-async fn a_lease_that_nobody_renews_ends_by_itself() {
-    let host = Host::new();
-    host.give(&drain(&host, "op-1", 1, 1)).await;
-    host.until_in_use().await;
-}
-
-#[tokio::test]
-async fn a_lease_outlives_the_agent_and_ends_by_the_wall_clock_after_a_reboot() {
-    let host = Host::new();
-    host.give(&drain(&host, "op-1", 1, 60_000)).await;
-    let file = host.directory.path().join("leases.json");
-    let mut kept: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
-    let lease = kept.as_object_mut().unwrap().values_mut().next().unwrap();
-    // As after a reboot of a host whose clock says that the lease has ended long since.
-    lease["boot_id"] = "boot-0".into();
-    lease["ends_wall"] = serde_json::to_value(Timestamp::from_millis(1)).unwrap();
-    fs::write(&file, kept.to_string()).unwrap();
-    let Host {
-        orders, directory, ..
-    } = host;
-    drop(orders.leases);
-    let leases = Arc::new(Leases::open(directory.path(), "boot-1").unwrap());
-    let _watch = leases.watch(&orders.actuators);
-    let drained = directory.path().join("drained");
-    let back = async {
-        while drained.exists() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let back = tokio::time::timeout(Duration::from_secs(60), back).await;
-    back.expect("it is given back");
-}
-
-#[tokio::test]
-async fn a_drain_that_the_host_could_not_undo_is_not_begun() {
-    let host = Host::new();
-    let mut order = drain(&host, "op-1", 1, 60_000);
-    order.order.action = Action::Drain(Drain {
-        by: DrainBy::HostCommand {
-            drain: "take_out".into(),
-            undrain: "nothing".into(),
-        },
-        lease: Duration::from_secs(60),
-    });
-    host.refuses(&order, "no command `nothing`").await;
-    assert!(!host.is_drained());
-}
-
-#[test]
-fn broken_leases_are_an_error_and_not_none() {
-    let data = tempfile::tempdir().unwrap();
-    fs::write(data.path().join("leases.json"), "[").unwrap();
-    assert!(Leases::open(data.path(), "boot-1").is_err());
-}
+mod drains;

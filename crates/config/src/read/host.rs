@@ -114,7 +114,12 @@ const COMMAND: Shape = Shape::new(
             values::TEXTS,
             "Program and arguments, no shell; `{target}`, `{address}` and `{label}` are replaced.",
         ),
-        defaulted("timeout", values::DURATION, "30s", "Then it is killed."),
+        defaulted(
+            "timeout",
+            values::DURATION,
+            "30s",
+            "Then it is killed; as a drain or undrain after 30s at the latest.",
+        ),
     ],
 );
 
