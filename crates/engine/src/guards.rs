@@ -207,7 +207,6 @@ guards! {
     RestoredHold "restored_hold" "a person's hold";
     RestoredPause "restored_pause" "a pause";
     RestoredLease "restored_lease" "a target that is out of use";
-    RestoredLeaseEnds "restored_lease_ends" "and for no longer than a lease from then, whatever the clock was";
     RestoredBreaker "restored_breaker" "a tripped breaker";
     RestoredFailing "restored_failing" "what newly failed, for the breakers";
     RestoredBrake "restored_brake" "the fleet brake";

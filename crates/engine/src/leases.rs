@@ -522,9 +522,7 @@ impl Engine {
             let is_out = began.is_some_and(|state| state.given && state.outcome.is_none());
             leased.out = is_out.then_some(leased.lease.term.id);
             let lease = &mut leased.lease;
-            if holds(Guard::RestoredLeaseEnds) {
-                lease.term.until = lease.term.until.min(now + lease.drain.lease);
-            }
+            lease.term.until = lease.term.until.min(now + lease.drain.lease);
             self.timers.set(Timer::Lease(target.clone()), now);
         }
     }

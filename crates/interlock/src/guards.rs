@@ -147,7 +147,6 @@ guards! {
     RestoredHold "restored_hold" "14: a person's hold";
     RestoredPause "restored_pause" "14: a pause";
     RestoredLease "restored_lease" "7: a target that is out of use";
-    RestoredLeaseEnds "restored_lease_ends" "7: and for no longer than a lease from then, whatever the clock was";
     RestoredBrake "restored_brake" "11: the fleet brake";
     RestoredRate "restored_rate" "11: what was given lately";
 }

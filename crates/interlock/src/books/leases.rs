@@ -51,15 +51,11 @@ const REPEATED_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Leases {
     pub(crate) fn restore(&mut self, now: Timestamp, lease: &Lease) {
-        let lasts = now + lease.drain.lease;
         let leased = Leased {
             id: lease.term.id,
             case: lease.case,
             lasts: lease.drain.lease,
-            until: match holds(Guard::RestoredLeaseEnds) {
-                true => lease.term.until.min(lasts),
-                false => lease.term.until,
-            },
+            until: lease.term.until.min(now + lease.drain.lease),
             worked_at: lease.needed_at.min(now),
             is_ending: lease.undo.is_some(),
             follows_another: lease.follows_another,
