@@ -410,6 +410,9 @@ impl Engine {
             return;
         };
         leased.out = None;
+        if outcome.kind != OutcomeKind::Unknown {
+            leased.lease.busy_until = None;
+        }
         self.timers.set(Timer::Lease(target.clone()), now);
         match &order.action {
             Action::Undrain(_) if is_done || !holds(Guard::UndrainedAgain) => {
