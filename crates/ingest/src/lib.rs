@@ -40,6 +40,11 @@ pub trait Sink {
     fn exemplar(&mut self, series: Self::Series, exemplar: Exemplar<'_>);
 
     fn metadata(&mut self, metadata: Metadata<'_>);
+
+    /// Whether it takes nothing more: then a page's reading ends there, without an error.
+    fn is_full(&self) -> bool {
+        false
+    }
 }
 
 /// Times are milliseconds since the epoch.

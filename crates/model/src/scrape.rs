@@ -15,6 +15,8 @@ pub struct Scrape {
     pub select: Option<Selector>,
     pub tls: bool,
     pub path: String,
+    /// In the query of the page's address: names and their values, of which there is one at least.
+    pub params: Vec<(String, Vec<String>)>,
     /// Instead of that of the target's address.
     pub port: Option<u16>,
     #[serde(with = "crate::duration_text")]

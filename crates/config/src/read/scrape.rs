@@ -13,7 +13,7 @@ use crate::{
     place::Span,
     reader::Reader,
     shape::{Kind, Shape, defaulted, optional, required},
-    tree::Node,
+    tree::{Node, Value},
     values,
 };
 
@@ -21,6 +21,8 @@ const NUMBER: Kind = Kind::Whole {
     min: 1,
     max: 1_000_000_000,
 };
+
+const PARAM: Kind = Kind::Either(&[Kind::Text, values::TEXTS]);
 
 pub(crate) const SCRAPE: Shape = Shape::new(
     "scrape",
@@ -31,6 +33,7 @@ pub(crate) const SCRAPE: Shape = Shape::new(
         optional("all", Kind::Flag, "Every target that has an address."),
         defaulted("scheme", Kind::OneOf(&["http", "https"]), "http", "How they are asked."),
         defaulted("path", Kind::Text, "/metrics", "The page."),
+        optional("params", Kind::Map(&PARAM), "Parameters of the page's address, each a value or a list of them; rules see the first one as `__param_NAME`."),
         optional("port", values::PORT, "Default: the port of the target's address."),
         defaulted("interval", values::DURATION, "15s", "How often each target is asked."),
         optional("timeout", values::DURATION, "When an answer is too late. Default: 10s, at most `interval`."),
@@ -141,6 +144,7 @@ pub(crate) fn scrape(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<(Arc<Sc
             values::one_of(text, &["http", "https"]).map(|scheme| scheme == "https")
         }),
         path: fields.or_default(reader, "path", values::request_path),
+        params: params(reader, &fields),
         port: fields.whole(reader, "port"),
         interval,
         timeout: timeout.unwrap_or_else(|| TIMEOUT.min(interval)),
@@ -161,6 +165,25 @@ pub(crate) fn scrape(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<(Arc<Sc
         name: name?,
     };
     Some((Arc::new(scrape), fields.place_of("name")))
+}
+
+fn params(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<(String, Vec<String>)> {
+    let mut params = Vec::new();
+    for entry in fields.map(reader, "params") {
+        let nodes = match &entry.node.value {
+            Value::List(nodes) => &nodes[..],
+            Value::Map(_) | Value::Null | Value::Scalar { .. } => std::slice::from_ref(&entry.node),
+        };
+        if entry.key.is_empty() || nodes.is_empty() {
+            reader.error(entry.key_at, "a parameter has a name and a value");
+        }
+        let values = nodes
+            .iter()
+            .filter_map(|node| reader.scalar(&entry.key, node, &Kind::Text));
+        let values = values.map(str::to_owned).collect();
+        params.push((entry.key.to_string(), values));
+    }
+    params
 }
 
 fn rules(reader: &mut Reader<'_>, fields: &Fields<'_>, name: &str) -> Vec<RelabelRule> {
