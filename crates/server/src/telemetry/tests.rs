@@ -1,11 +1,15 @@
 //! The store beside the loop: opened, refused, opened again.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    ops::ControlFlow,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 use pitcrew_promql::{
     eval::{self, SampleValue, Time, evaluate},
-    labels::Labels,
+    labels::{Labels, Matcher},
     parser::parse,
+    storage::{Found, Selection, Storage, is_stale},
 };
 use pitcrew_tsdb::{Sample, Value, key_of, labels_of_key};
 
@@ -39,6 +43,32 @@ pub(super) fn value_now(telemetry: &Telemetry, query: &str) -> Option<f64> {
         SampleValue::Float(value) => value,
         SampleValue::Histogram(_) => panic!("a histogram"),
     })
+}
+
+/// All samples of a metric, a line for each series: values, and `end` where it ends.
+pub(super) fn samples(telemetry: &Telemetry, name: &str) -> Vec<String> {
+    let matchers = [Matcher::equal("__name__", name)];
+    let selection = Selection {
+        matchers: &matchers,
+        start_ms: 0,
+        end_ms: i64::MAX >> 2,
+    };
+    let mut lines = Vec::new();
+    let selected = telemetry.store().unwrap().select(&selection, &mut |found| {
+        let Found::Series(series) = found else {
+            panic!("{found:?}");
+        };
+        let values = series.floats.values.iter().map(|value| match value {
+            value if is_stale(*value) => "end".to_owned(),
+            value => value.to_string(),
+        });
+        let values: Vec<String> = values.collect();
+        lines.push(format!("{} {}", series.labels, values.join(" ")));
+        ControlFlow::Continue(())
+    });
+    selected.unwrap();
+    lines.sort();
+    lines
 }
 
 fn append_one(telemetry: &Telemetry) -> Result<Accepted, NotTaken> {

@@ -316,3 +316,6 @@ fn running(scrape: &Arc<Scrape>) -> Result<Running, String> {
         fetcher: Fetcher::new(scrape)?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -291,3 +291,6 @@ fn float(key: &[u8], timestamp_ms: i64, value: f64) -> Sample<'_> {
         value: Value::Float(value),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -152,7 +152,7 @@ fn rules(written: &[RelabelRule]) -> Result<Vec<Rule>, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use pitcrew_model::{Address, Labels as Given, ScrapeLimits, Selector, SourceName, TargetId};
@@ -171,16 +171,16 @@ mod tests {
         }
     }
 
-    /// The page and the labels of a target at `address` with a label `zone`.
-    fn planned(address: &str, change: impl FnOnce(&mut Scrape)) -> Result<Option<String>, String> {
-        let mut scrape = Scrape {
+    /// Of every target, once in an hour.
+    pub(in super::super) fn scrape() -> Scrape {
+        Scrape {
             name: "nodes".to_owned(),
             select: None,
             tls: false,
             path: "/metrics".to_owned(),
             params: Vec::new(),
             port: None,
-            interval: Duration::from_secs(15),
+            interval: Duration::from_secs(3_600),
             timeout: Duration::from_secs(10),
             headers: Vec::new(),
             ca_file: None,
@@ -190,23 +190,32 @@ mod tests {
             relabel: Vec::new(),
             metric_relabel: Vec::new(),
             limits: ScrapeLimits {
-                body_bytes_max: 1,
+                body_bytes_max: 1 << 20,
                 samples_max: None,
                 labels_max: None,
                 label_name_bytes_max: None,
                 label_value_bytes_max: None,
             },
-        };
-        change(&mut scrape);
-        let target = Target {
+        }
+    }
+
+    /// With a label `zone`.
+    pub(in super::super) fn target(address: &str) -> Target {
+        Target {
             id: TargetId::new("node-1").unwrap(),
             address: Some(Address(address.into())),
             labels: Given::new([("zone", "a"), ("__meta_rack", "r1")]).unwrap(),
             run_on: None,
             runner: None,
             source: SourceName::new("tests").unwrap(),
-        };
-        let endpoint = Plan::new(Arc::new(scrape))?.endpoint(&target)?;
+        }
+    }
+
+    /// The page and the labels of [`target`].
+    fn planned(address: &str, change: impl FnOnce(&mut Scrape)) -> Result<Option<String>, String> {
+        let mut scrape = scrape();
+        change(&mut scrape);
+        let endpoint = Plan::new(Arc::new(scrape))?.endpoint(&target(address))?;
         Ok(endpoint.map(|endpoint| format!("{} {}", endpoint.url, endpoint.labels)))
     }
 
