@@ -64,8 +64,8 @@ pub enum BadLine {
     AfterEnd,
 }
 
-/// The NaN that a program's text means; other bits mean other things to a store.
-const NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0001);
+/// The NaN that a program means; other bits mean other things to a store.
+pub(crate) const NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0001);
 
 /// Tells the sink all that is in a text, up to its first broken line or until the sink is full.
 pub fn read(format: Format, text: &[u8], sink: &mut impl Sink) -> Result<(), TextError> {

@@ -28,6 +28,8 @@ pub struct Scrape {
     pub ca_file: Option<String>,
     /// Accept any certificate.
     pub insecure: bool,
+    /// Targets are asked for protocol buffers, in which native histograms come.
+    pub native_histograms: bool,
     /// A label that the target gives wins over one that it has.
     pub honor_labels: bool,
     /// Times that the target gives count.

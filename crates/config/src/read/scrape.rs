@@ -40,6 +40,7 @@ pub(crate) const SCRAPE: Shape = Shape::new(
         optional("headers", Kind::Map(&HEADER), "Headers to send, for instance Authorization; secrets."),
         optional("ca_file", values::PATH, "Authorities that vouch for the targets' certificates, PEM; the system's when absent."),
         defaulted("insecure", Kind::Flag, "false", "Accept any certificate."),
+        defaulted("native_histograms", Kind::Flag, "false", "Ask for protocol buffers, the form in which native histograms come; a histogram that has one is then kept without its classic buckets."),
         defaulted("honor_labels", Kind::Flag, "false", "Whether a label on the page wins over one of the target; otherwise it is renamed to `exported_…`."),
         defaulted("honor_timestamps", Kind::Flag, "true", "Whether times on the page count."),
         optional("relabel", Kind::List(&Kind::Shape(&RELABEL)), "Prometheus' `relabel_configs`: change the target's labels, or leave it out."),
@@ -61,6 +62,7 @@ pub(crate) const SCRAPE: Shape = Shape::new(
     ("relabel_configs", "write `relabel`"),
     ("metric_relabel_configs", "write `metric_relabel`"),
     ("sample_limit", "write `sample_max`"),
+    ("scrape_native_histograms", "write `native_histograms`"),
     ("basic_auth", "write `headers: { Authorization: … }`"),
     ("authorization", "write `headers: { Authorization: … }`"),
 ]);
@@ -151,6 +153,7 @@ pub(crate) fn scrape(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<(Arc<Sc
         headers,
         ca_file,
         insecure: fields.flag(reader, "insecure"),
+        native_histograms: fields.flag(reader, "native_histograms"),
         honor_labels: fields.flag(reader, "honor_labels"),
         honor_timestamps: fields.flag(reader, "honor_timestamps"),
         relabel: rules(reader, &fields, "relabel"),

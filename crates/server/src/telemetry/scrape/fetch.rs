@@ -5,7 +5,7 @@
 use std::{borrow::Cow, error::Error as _, fmt::Write as _, io::Read as _, time::Duration};
 
 use flate2::read::MultiGzDecoder;
-use pitcrew_ingest::{Sink, text};
+use pitcrew_ingest::{Sink, families, text};
 use pitcrew_model::Scrape;
 use reqwest::{
     Certificate, Client, Url,
@@ -19,7 +19,10 @@ use tokio::time::{Instant, timeout_at};
 use super::room::{Place, TooLarge};
 use crate::telemetry::Form;
 
-const FORMATS: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+const TEXTS: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+
+/// Before text, since only it has native histograms.
+const FAMILIES: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,application/openmetrics-text;version=1.0.0;q=0.8,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
 
 /// Longer than most intervals, so that connections are there for the next time.
 const IDLE: Duration = Duration::from_secs(300);
@@ -35,23 +38,30 @@ pub(super) struct Fetcher {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Text(text::Format),
+    Families,
 }
 
 impl Format {
     fn of_content_type(content_type: &str) -> Self {
-        Self::Text(text::Format::of_content_type(content_type))
+        let kind = content_type.split(';').next().unwrap_or_default().trim();
+        match kind.eq_ignore_ascii_case("application/vnd.google.protobuf") {
+            true => Self::Families,
+            false => Self::Text(text::Format::of_content_type(content_type)),
+        }
     }
 
     /// That of its series.
     pub(super) fn form(self) -> Form {
         match self {
             Self::Text(_) => Form::Text,
+            Self::Families => Form::Pairs,
         }
     }
 
     pub(super) fn read(self, page: &[u8], sink: &mut impl Sink) -> Result<(), String> {
         match self {
             Self::Text(format) => text::read(format, page, sink).map_err(|error| error.to_string()),
+            Self::Families => families::read(page, sink).map_err(|error| error.to_string()),
         }
     }
 }
@@ -111,7 +121,11 @@ pub(super) async fn within<T>(
 impl Fetcher {
     pub(super) fn new(scrape: &Scrape) -> Result<Self, String> {
         let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static(FORMATS));
+        let formats = match scrape.native_histograms {
+            true => FAMILIES,
+            false => TEXTS,
+        };
+        headers.insert(ACCEPT, HeaderValue::from_static(formats));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         let seconds = scrape.timeout.as_secs_f64().to_string();
         let mut texts = vec![("X-Prometheus-Scrape-Timeout-Seconds", &*seconds)];

@@ -37,6 +37,7 @@ impl OwnPages {
             headers: Vec::new(),
             ca_file: None,
             insecure: false,
+            native_histograms: false,
             honor_labels: false,
             honor_timestamps: false,
             relabel: Vec::new(),

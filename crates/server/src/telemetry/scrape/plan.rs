@@ -185,6 +185,7 @@ pub(super) mod tests {
             headers: Vec::new(),
             ca_file: None,
             insecure: false,
+            native_histograms: false,
             honor_labels: false,
             honor_timestamps: true,
             relabel: Vec::new(),
