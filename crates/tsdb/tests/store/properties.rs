@@ -5,7 +5,8 @@ use pitcrew_tsdb::Store;
 use proptest::{collection::vec, prelude::*};
 
 use crate::world::{
-    NOW_MS, Truth, Written, append, differences, everything, maintain, options, scratch, written,
+    Kept, NOW_MS, Truth, Written, append, differences, everything, maintain, options, scratch,
+    written,
 };
 
 #[derive(Debug, Clone)]
@@ -108,6 +109,52 @@ proptest! {
                 }
             }
             check(&store, &truth);
+        }
+    }
+}
+
+/// History as it is imported: series after series, forwards and backwards, some of it twice.
+fn history() -> impl Strategy<Value = Vec<Vec<Written>>> {
+    let run = (
+        0u8..4,
+        0i64..7_000,
+        prop_oneof![Just(-1i64), Just(1), Just(9)],
+    );
+    vec((run, 1i64..500, 1usize..400), 1..8).prop_map(|runs| {
+        let mut batches = Vec::new();
+        for ((series, first, step), count, in_batch) in runs {
+            let samples: Vec<Written> = (0..count)
+                .map(|index| Written {
+                    series,
+                    timestamp_ms: NOW_MS - (first + index * step).rem_euclid(7_000) * 1_000,
+                    start_ms: 0,
+                    value: Kept::Float((index as f64).to_bits()),
+                })
+                .collect();
+            batches.extend(samples.chunks(in_batch).map(<[_]>::to_vec));
+        }
+        batches
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+
+    #[test]
+    fn times_may_come_in_any_order_and_the_first_sample_of_an_instant_stays(batches in history()) {
+        let directory = scratch();
+        let store = Store::open(options(directory.path()), NOW_MS).unwrap();
+        let mut truth = Truth::new();
+        for batch in &batches {
+            let before = truth.len() as u64;
+            let accepted = append(&store, batch, &mut truth).unwrap();
+            prop_assert_eq!(accepted.samples, truth.len() as u64 - before);
+        }
+        for _ in ["in the head", "in a part"] {
+            let (found, warnings) = everything(&store, &[]);
+            prop_assert_eq!(warnings, Vec::<String>::new());
+            prop_assert_eq!(differences(&found, &truth), Vec::<String>::new());
+            store.seal(NOW_MS).unwrap();
         }
     }
 }
