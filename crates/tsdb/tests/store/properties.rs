@@ -1,7 +1,9 @@
 //! Random writes, seals, merges, restarts and backups in any order: the store says exactly what was written.
 
+use std::path::{Path, PathBuf};
+
 use pitcrew_promql::labels::{MatchOp, Matcher};
-use pitcrew_tsdb::Store;
+use pitcrew_tsdb::{Options, Store};
 use proptest::{collection::vec, prelude::*};
 
 use crate::world::{
@@ -10,7 +12,7 @@ use crate::world::{
 };
 
 #[derive(Debug, Clone)]
-enum Step {
+pub(crate) enum Step {
     Append(Vec<Written>),
     Seal,
     Maintain,
@@ -19,7 +21,7 @@ enum Step {
     Backup,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         5 => vec(written(), 1..30).prop_map(Step::Append),
         3 => Just(Step::Seal),
@@ -68,48 +70,58 @@ fn check(store: &Store, truth: &Truth) {
     }
 }
 
+/// Goes through the steps, with a look at the store after each. The time at the end, and the store's directory.
+pub(crate) fn run(
+    directory: &Path,
+    steps: Vec<Step>,
+    options: &dyn Fn(&Path) -> Options,
+    look: &dyn Fn(&Store, &Truth),
+) -> (Truth, i64, PathBuf) {
+    let mut path = directory.join("0");
+    let mut store = Store::open(options(&path), NOW_MS).unwrap();
+    let mut truth = Truth::new();
+    let mut now_ms = NOW_MS;
+    for (number, step) in steps.into_iter().enumerate() {
+        match step {
+            Step::Append(written) => {
+                let before = truth.len() as u64;
+                let count = written.len() as u64;
+                let accepted = append(&store, &written, &mut truth).unwrap();
+                assert_eq!(accepted.refused.count, 0);
+                assert_eq!(accepted.samples + accepted.duplicates, count);
+                // What is in a part already is only found out when it is read.
+                assert!(accepted.samples >= truth.len() as u64 - before);
+            }
+            Step::Seal => {
+                store.seal(now_ms).unwrap();
+            }
+            Step::Maintain => {
+                now_ms += 3_600_000;
+                maintain(&store, now_ms).unwrap();
+            }
+            Step::Restart => {
+                drop(store);
+                store = Store::open(options(&path), now_ms).unwrap();
+                assert_eq!(store.notices(), Vec::<String>::new());
+            }
+            Step::Backup => {
+                path = directory.join((number + 1).to_string());
+                store.backup(&path).unwrap();
+                drop(store);
+                store = Store::open(options(&path), now_ms).unwrap();
+            }
+        }
+        look(&store, &truth);
+    }
+    (truth, now_ms, path)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
     fn what_is_written_is_read_back_bit_for_bit(steps in vec(step(), 1..25)) {
-        let directory = scratch();
-        let mut path = directory.path().join("0");
-        let mut store = Store::open(options(&path), NOW_MS).unwrap();
-        let mut truth = Truth::new();
-        let mut now_ms = NOW_MS;
-        for (number, step) in steps.into_iter().enumerate() {
-            match step {
-                Step::Append(written) => {
-                    let before = truth.len() as u64;
-                    let count = written.len() as u64;
-                    let accepted = append(&store, &written, &mut truth).unwrap();
-                    prop_assert_eq!(accepted.refused.count, 0);
-                    prop_assert_eq!(accepted.samples + accepted.duplicates, count);
-                    // What is in a part already is only found out when it is read.
-                    prop_assert!(accepted.samples >= truth.len() as u64 - before);
-                }
-                Step::Seal => {
-                    store.seal(now_ms).unwrap();
-                }
-                Step::Maintain => {
-                    now_ms += 3_600_000;
-                    maintain(&store, now_ms).unwrap();
-                }
-                Step::Restart => {
-                    drop(store);
-                    store = Store::open(options(&path), now_ms).unwrap();
-                    prop_assert_eq!(store.notices(), Vec::<String>::new());
-                }
-                Step::Backup => {
-                    path = directory.path().join((number + 1).to_string());
-                    store.backup(&path).unwrap();
-                    drop(store);
-                    store = Store::open(options(&path), now_ms).unwrap();
-                }
-            }
-            check(&store, &truth);
-        }
+        run(scratch().path(), steps, &options, &check);
     }
 }
 
