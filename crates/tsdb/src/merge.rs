@@ -85,11 +85,13 @@ struct Planned {
     kind: Kind,
     /// The interval of which the last sample stays; nothing where all do.
     every_ms: Option<i64>,
-    /// Sources and their clusters, ascending by source.
-    from: Vec<(usize, usize)>,
+    from: Clusters,
     /// The number of the series in each of them, series after series.
     members: Vec<u32>,
 }
+
+/// Sources and their clusters, ascending by source.
+type Clusters = Vec<(usize, usize)>;
 
 /// Where a series is: source and number.
 type Places = Vec<(usize, u32)>;
@@ -189,7 +191,7 @@ fn plan(sources: &[Arc<Part>], rules: Rules<'_>, cache: &Cache) -> Result<Vec<Pl
     }
     drop(known);
     let mut plan: Vec<Planned> = Vec::new();
-    let mut planned: HashMap<(Option<i64>, Vec<(usize, usize)>), usize> = HashMap::new();
+    let mut planned: HashMap<(Option<i64>, Clusters), usize> = HashMap::new();
     let clusters = sources.iter().map(|part| part.clusters(cache));
     let clusters: Vec<_> = clusters.collect::<Result<_, _>>()?;
     for (_, places) in series {

@@ -78,7 +78,7 @@ pub(crate) fn run(
     look: &dyn Fn(&Store, &Truth),
 ) -> (Truth, i64, PathBuf) {
     let mut path = directory.join("0");
-    let mut store = Store::open(options(&path), NOW_MS).unwrap();
+    let mut store = Store::open(options(&path), NOW_MS).expect("a store");
     let mut truth = Truth::new();
     let mut now_ms = NOW_MS;
     for (number, step) in steps.into_iter().enumerate() {
@@ -86,29 +86,29 @@ pub(crate) fn run(
             Step::Append(written) => {
                 let before = truth.len() as u64;
                 let count = written.len() as u64;
-                let accepted = append(&store, &written, &mut truth).unwrap();
+                let accepted = append(&store, &written, &mut truth).expect("samples are taken");
                 assert_eq!(accepted.refused.count, 0);
                 assert_eq!(accepted.samples + accepted.duplicates, count);
                 // What is in a part already is only found out when it is read.
                 assert!(accepted.samples >= truth.len() as u64 - before);
             }
             Step::Seal => {
-                store.seal(now_ms).unwrap();
+                store.seal(now_ms).expect("a part is written");
             }
             Step::Maintain => {
                 now_ms += 3_600_000;
-                maintain(&store, now_ms).unwrap();
+                maintain(&store, now_ms).expect("upkeep works");
             }
             Step::Restart => {
                 drop(store);
-                store = Store::open(options(&path), now_ms).unwrap();
+                store = Store::open(options(&path), now_ms).expect("the same store");
                 assert_eq!(store.notices(), Vec::<String>::new());
             }
             Step::Backup => {
                 path = directory.join((number + 1).to_string());
-                store.backup(&path).unwrap();
+                store.backup(&path).expect("a backup is made");
                 drop(store);
-                store = Store::open(options(&path), now_ms).unwrap();
+                store = Store::open(options(&path), now_ms).expect("the same store");
             }
         }
         look(&store, &truth);
