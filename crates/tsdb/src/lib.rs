@@ -31,6 +31,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod age;
 mod append;
 mod backup;
 mod batch;
@@ -69,5 +70,5 @@ pub use error::Error;
 pub use exemplars::Exemplar;
 pub use list::Listing;
 pub use maintain::Maintained;
-pub use options::{Limits, Options};
+pub use options::{Downsample, Keep, Limits, Options};
 pub use store::{Statistics, Store};

@@ -278,9 +278,10 @@ fn from_head(head: &Head, selection: &Selection<'_>, labels: Option<&[&str]>) ->
             .frozen
             .iter()
             .filter_map(|frozen| frozen.groups.get(series.group as usize));
-        let frozen = frozen.map(|group| group.rows.as_slice()).next();
-        let rows = [frozen.unwrap_or_default(), head.rows(series.group)];
+        let frozen = frozen.map(|group| &group.rows).next();
+        let rows = [frozen, Some(head.rows(series.group))];
         for (reader, rows) in readers.iter_mut().zip(rows) {
+            let Some(rows) = rows else { continue };
             reader.read(series.group, rows, series.column, selection, &mut pieces);
         }
         if !pieces.is_empty() {

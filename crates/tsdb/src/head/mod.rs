@@ -6,6 +6,7 @@
 mod group;
 pub(crate) mod read;
 pub(crate) mod row;
+pub(crate) mod rows;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -21,6 +22,7 @@ use crate::{
 use group::Group;
 pub(crate) use group::NO_SERIES;
 use row::{Cell, Placed, Row};
+use rows::Rows;
 
 #[derive(Debug)]
 pub(crate) struct Head {
@@ -74,12 +76,16 @@ pub(crate) struct Frozen {
 impl Frozen {
     /// Series that have a sample.
     pub(crate) fn reporting(&self) -> RoaringBitmap {
-        let columns = self.groups.iter().flat_map(|group| {
-            let columns = (0..).zip(&group.columns);
-            let has_samples = |column| group.rows.iter().any(|row| row.bits(column).is_some());
-            columns.filter(move |(column, _)| has_samples(*column))
-        });
-        columns.map(|(_, series)| *series).collect()
+        let mut reporting = RoaringBitmap::new();
+        for group in &self.groups {
+            let mut filled = vec![false; group.columns.len()];
+            for (column, _) in group.rows.iter().flat_map(Row::cells) {
+                filled[column as usize] = true;
+            }
+            let columns = group.columns.iter().zip(filled);
+            reporting.extend(columns.filter_map(|(series, filled)| filled.then_some(*series)));
+        }
+        reporting
     }
 }
 
@@ -87,7 +93,7 @@ impl Frozen {
 pub(crate) struct FrozenGroup {
     /// The series of each column.
     pub(crate) columns: Vec<u32>,
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Rows,
 }
 
 impl Head {
@@ -178,7 +184,7 @@ impl Head {
     }
 
     /// The rows of a group.
-    pub(crate) fn rows(&self, group: u32) -> &[Row] {
+    pub(crate) fn rows(&self, group: u32) -> &Rows {
         &self.groups[group as usize].rows
     }
 
