@@ -2,8 +2,6 @@
 
 use std::{ops::Range, sync::Arc};
 
-use pitcrew_promql::storage::Selection;
-
 use super::row::{ELSEWHERE, Row};
 use crate::{
     blob::{self, Blob},
@@ -41,12 +39,11 @@ impl RowReader {
         group: u32,
         rows: &[Row],
         column: u32,
-        selection: &Selection<'_>,
+        within: (i64, i64),
         pieces: &mut Vec<Piece>,
     ) {
-        let first = rows.partition_point(|row| row.timestamp_ms < selection.start_ms);
-        let end = rows.partition_point(|row| row.timestamp_ms <= selection.end_ms);
-        let within = rows.get(first..end).unwrap_or_default();
+        let Range { start: first, end } = range(rows, within);
+        let within = &rows[first..end];
         let mut values = Vec::with_capacity(within.len());
         for row in within {
             match row.plain(column) {
@@ -139,6 +136,19 @@ impl RowReader {
         self.times.push(times.clone());
         times
     }
+}
+
+/// Rows of some time.
+fn range(rows: &[Row], (start_ms, end_ms): (i64, i64)) -> Range<usize> {
+    let first = rows.partition_point(|row| row.timestamp_ms < start_ms);
+    let end = rows.partition_point(|row| row.timestamp_ms <= end_ms);
+    first..end.max(first)
+}
+
+/// Whether a column has a sample of some time.
+pub(crate) fn has_samples(rows: &[Row], column: u32, within: (i64, i64)) -> bool {
+    let mut rows = rows[range(rows, within)].iter();
+    rows.any(|row| row.bits(column).is_some())
 }
 
 /// The sample just before the selection's time: what is known of a reset depends on it.
