@@ -40,6 +40,12 @@ pub trait Sink {
     fn exemplar(&mut self, series: Self::Series, exemplar: Exemplar<'_>);
 
     fn metadata(&mut self, metadata: Metadata<'_>);
+
+    /// Nothing more is taken, so there is no use in telling more: a few bytes of a message can refer to a long text
+    /// over and over again.
+    fn is_full(&self) -> bool {
+        false
+    }
 }
 
 /// Times are milliseconds since the epoch.

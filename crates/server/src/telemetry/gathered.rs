@@ -9,8 +9,8 @@ use pitcrew_ingest::{
 use pitcrew_promql::{histogram::FloatHistogram, labels::Labels};
 use pitcrew_tsdb::{IncomingExemplar, RawLabels, Sample, Value};
 
-/// What one message may take: a short one can say the same long label for a million series.
-const BYTES_MAX: usize = 256 << 20;
+/// What one message may take at the most: a short one can say the same long label for a million series.
+pub(super) const BYTES_MAX: usize = 256 << 20;
 
 /// Series as they came, in their order.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -76,6 +76,7 @@ pub(crate) struct Gathered {
     pub(crate) keys: Keys,
     /// Of all that was gathered.
     bytes: usize,
+    pub(crate) bytes_max: usize,
     samples: Vec<Found>,
     histograms: Vec<FloatHistogram>,
     exemplars: Vec<FoundExemplar>,
@@ -83,7 +84,7 @@ pub(crate) struct Gathered {
     /// Histograms that contradict themselves, and what is wrong with the last one.
     pub(crate) bad_histograms: u64,
     pub(crate) why_bad: Option<String>,
-    /// It says more than [`BYTES_MAX`]: what is here is not all of it.
+    /// It says more than `bytes_max`: what is here is not all of it.
     pub(crate) is_too_much: bool,
 }
 
@@ -91,15 +92,25 @@ impl Gathered {
     pub(crate) fn at(now_ms: i64) -> Self {
         Self {
             now_ms,
+            bytes_max: BYTES_MAX,
             ..Self::default()
         }
+    }
+
+    pub(crate) fn within(self, bytes_max: usize) -> Self {
+        Self { bytes_max, ..self }
     }
 
     /// Whether there is room for so many bytes more.
     fn takes(&mut self, bytes: usize) -> bool {
         self.bytes = self.bytes.saturating_add(bytes);
-        self.is_too_much |= self.bytes > BYTES_MAX;
+        self.is_too_much |= self.bytes > self.bytes_max;
         !self.is_too_much
+    }
+
+    /// What comes next may not fit any more.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.bytes > self.bytes_max / 2
     }
 
     /// How many samples there are.
@@ -201,7 +212,17 @@ impl Sink for Gathered {
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.is_too_much
+    }
+
     fn metadata(&mut self, metadata: Metadata<'_>) {
+        let Metadata {
+            family, help, unit, ..
+        } = &metadata;
+        if !self.takes(family.len() + help.len() + unit.len()) {
+            return;
+        }
         let says_nothing = metadata.help.is_empty()
             && metadata.unit.is_empty()
             && matches!(metadata.kind, None | Some(MetricType::Unknown));

@@ -134,6 +134,13 @@ impl Telemetry {
         self.memory_bytes / 4
     }
 
+    /// What one message may take once it is decoded: two that are pushed and two that are imported at once share an
+    /// eighth of the budget, unless that is less than common messages need.
+    pub(crate) fn message_bytes(&self) -> usize {
+        let share = usize::try_from(self.memory_bytes / 32).unwrap_or(usize::MAX);
+        share.clamp(16 << 20, gathered::BYTES_MAX)
+    }
+
     /// For readers.
     pub(crate) fn store(&self) -> Result<Arc<Store>, NoStore> {
         self.store
