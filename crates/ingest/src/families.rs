@@ -236,7 +236,13 @@ impl Metric<'_> {
         sink.series(RawSeries::Pairs(&self.key))
     }
 
-    fn float(&mut self, ending: &str, label: Option<(&str, f64)>, value: f64, sink: &mut impl Sink) {
+    fn float(
+        &mut self,
+        ending: &str,
+        label: Option<(&str, f64)>,
+        value: f64,
+        sink: &mut impl Sink,
+    ) {
         self.float_with(ending, label, value, None, sink);
     }
 

@@ -282,11 +282,23 @@ mod tests {
                 "$1.",
                 r"label_replace(up{a='t:$1.',b='c'}, 'x', `t:$$1.$1`, 'y', `t:\$1\.`)",
             ),
-            ("label_join(up, 'x', '{t}', 'y', '{t}')", ".", "label_join(up, 'x', 't:.', 'y', 't:.')"),
+            (
+                "label_join(up, 'x', '{t}', 'y', '{t}')",
+                ".",
+                "label_join(up, 'x', 't:.', 'y', 't:.')",
+            ),
             // Braces of the pattern's own language.
             (r"up{a=~`\p{L}\.{t}`}", "x", r"up{a=~`\p{L}\.t:x`}"),
-            (r#"up{a=~"\\{t} \\\\{t}"}"#, "x", r#"up{a=~"\\{t} \\\\t:x"}"#),
-            ("label_replace(up, 'x', '${t}', 'y', '(?P<t>.*)')", "x", "label_replace(up, 'x', '${t}', 'y', '(?P<t>.*)')"),
+            (
+                r#"up{a=~"\\{t} \\\\{t}"}"#,
+                "x",
+                r#"up{a=~"\\{t} \\\\t:x"}"#,
+            ),
+            (
+                "label_replace(up, 'x', '${t}', 'y', '(?P<t>.*)')",
+                "x",
+                "label_replace(up, 'x', '${t}', 'y', '(?P<t>.*)')",
+            ),
             (r#"up{a="\"{t}"}"#, "x", r#"up{a="\"t:x"}"#),
             // No names: a quantifier, a selector, a comment.
             (r#"up{a=~"x{2}"} # "{t}""#, "x", r#"up{a=~"x{2}"} # "{t}""#),

@@ -59,8 +59,13 @@ fn example(value: f64, dated: Option<Message>) -> Message {
 
 #[test]
 fn counters_gauges_and_untyped_metrics_are_one_series_each() {
-    let counter = message().double(1, 3.0).message(2, example(0.5, None)).message(3, at(7));
-    let counter = family("c_total", 0, 3, counter).bytes(2, b"Help.").bytes(5, b"s");
+    let counter = message()
+        .double(1, 3.0)
+        .message(2, example(0.5, None))
+        .message(3, at(7));
+    let counter = family("c_total", 0, 3, counter)
+        .bytes(2, b"Help.")
+        .bytes(5, b"s");
     // Zero is no field at all.
     let gauge = family("g", 1, 2, message());
     let untyped = family("u", 3, 5, message().double(1, f64::NAN));
@@ -81,7 +86,11 @@ fn counters_gauges_and_untyped_metrics_are_one_series_each() {
 #[test]
 fn a_summary_and_a_classic_histogram_are_the_series_that_their_text_would_be() {
     let quantile = message().double(1, 0.5).double(2, 9.0);
-    let summary = message().varint(1, 2).double(2, 3.0).message(3, quantile).message(4, at(7));
+    let summary = message()
+        .varint(1, 2)
+        .double(2, 3.0)
+        .message(3, quantile)
+        .message(4, at(7));
     let bucket = |bound, count| message().varint(1, count).double(2, bound);
     let histogram = message()
         .varint(1, 5)
@@ -125,7 +134,9 @@ fn native() -> Message {
 fn a_histogram_with_native_buckets_is_one_series_and_its_examples_have_times() {
     let bucket = message().varint(1, 4).double(2, 1.0);
     let both = native().message(3, bucket.message(3, example(0.5, Some(at(9)))));
-    let shown = native().message(16, example(1.0, Some(at(8)))).message(16, example(2.0, None));
+    let shown = native()
+        .message(16, example(1.0, Some(at(8))))
+        .message(16, example(2.0, None));
     assert_eq!(
         samples(&[family("both", 4, 7, both), family("shown", 4, 7, shown)]),
         [
@@ -141,20 +152,39 @@ fn a_histogram_with_native_buckets_is_one_series_and_its_examples_have_times() {
 fn native_histograms_have_the_buckets_that_were_counted() {
     let read = |bytes: &Message, hint| Buckets::read(&bytes.0).unwrap().native(hint);
     let integers = read(&native(), ResetHint::Gauge).unwrap();
-    let buckets: Vec<(i32, f64)> = integers.positive.iter().map(|it| (it.index, it.count)).collect();
+    let buckets: Vec<(i32, f64)> = integers
+        .positive
+        .iter()
+        .map(|it| (it.index, it.count))
+        .collect();
     assert_eq!(buckets, [(1, 2.0), (4, 1.0)]);
-    assert_eq!((integers.count, integers.sum, integers.zero_count), (4.0, 7.5, 1.0));
+    assert_eq!(
+        (integers.count, integers.sum, integers.zero_count),
+        (4.0, 7.5, 1.0)
+    );
     assert_eq!(integers.reset_hint, ResetHint::Gauge);
     let span = message().zigzag(1, -2).varint(2, 2);
-    let floats = message().double(4, 1.5).message(9, span).double(11, 0.5).double(11, 1.0);
+    let floats = message()
+        .double(4, 1.5)
+        .message(9, span)
+        .double(11, 0.5)
+        .double(11, 1.0);
     let floats = read(&floats, ResetHint::Unknown).unwrap();
-    let buckets: Vec<(i32, f64)> = floats.negative.iter().map(|it| (it.index, it.count)).collect();
+    let buckets: Vec<(i32, f64)> = floats
+        .negative
+        .iter()
+        .map(|it| (it.index, it.count))
+        .collect();
     assert_eq!(buckets, [(-2, 0.5), (-1, 1.0)]);
     // Nothing observed yet: a span of no buckets says what it is.
     let empty = message().message(12, message());
     assert!(Buckets::read(&empty.0).unwrap().is_native());
     assert_eq!(read(&empty, ResetHint::Unknown).unwrap().count, 0.0);
-    assert!(!Buckets::read(&message().varint(1, 3).0).unwrap().is_native());
+    assert!(
+        !Buckets::read(&message().varint(1, 3).0)
+            .unwrap()
+            .is_native()
+    );
 }
 
 #[test]
@@ -167,14 +197,20 @@ fn what_contradicts_itself_is_told_and_what_is_broken_ends_the_page_with_its_num
     let good = || family("g", 1, 2, message());
     let failed = |family: Message| told(&[good(), family]).unwrap_err().to_string();
     for (family, words) in [
-        (family("h", 4, 2, message()), "lacks the value that its type `histogram`"),
+        (
+            family("h", 4, 2, message()),
+            "lacks the value that its type `histogram`",
+        ),
         (family("", 1, 2, message()), "no name"),
         (family("g", 17, 2, message()), "17 is no type"),
         (good().bytes(2, b"\xff"), "not UTF-8"),
         (family("g", 1, 2, message().varint(1, 1)), "wire type"),
     ] {
         let told = failed(family);
-        assert!(told.starts_with("metric family 2: ") && told.contains(words), "{told}");
+        assert!(
+            told.starts_with("metric family 2: ") && told.contains(words),
+            "{told}"
+        );
     }
     let mut cut = page(&[good()]);
     cut.pop();

@@ -46,7 +46,9 @@ impl Site {
                     }
                     let page = format!("a {}\n", served.asked.fetch_add(1, Ordering::Relaxed) + 1);
                     let length = page.len();
-                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{page}");
+                    let answer = format!(
+                        "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{page}"
+                    );
                     stream.write_all(answer.as_bytes()).ok();
                 });
             }
@@ -94,7 +96,9 @@ impl Following {
         scrape.interval = Duration::from_millis(50);
         scrape.timeout = DEADLINE;
         scrape.path = path.to_owned();
-        self.news.send(Heard::Scrapes(vec![Arc::new(scrape)])).unwrap();
+        self.news
+            .send(Heard::Scrapes(vec![Arc::new(scrape)]))
+            .unwrap();
     }
 
     fn targets(&self, upserted: &[Target], removed: &[&Target]) {
@@ -154,7 +158,11 @@ async fn a_scrape_that_changes_keeps_its_series_and_one_of_other_labels_begins_n
         .await;
     let deadline = Instant::now() + DEADLINE;
     while (following.ends("a"), following.ends("up")) != (1, 1) {
-        assert!(Instant::now() < deadline, "{:?}", samples(&following.telemetry, "a"));
+        assert!(
+            Instant::now() < deadline,
+            "{:?}",
+            samples(&following.telemetry, "a")
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     following.telemetry.stop();

@@ -53,7 +53,10 @@ impl Target {
         let found = samples(&self.telemetry, name);
         assert_eq!(found.len(), 1, "{found:?}");
         let labels = format!("{{__name__=\"{name}\", instance=\"i\", job=\"j\"}} ");
-        found[0].strip_prefix(&labels).unwrap_or(&found[0]).to_owned()
+        found[0]
+            .strip_prefix(&labels)
+            .unwrap_or(&found[0])
+            .to_owned()
     }
 }
 
@@ -89,7 +92,10 @@ fn a_page_that_takes_more_memory_than_a_page_may_is_refused_with_the_setting_tha
     target.pages.bytes_max = 10_000;
     let page: String = (0..1_000).map(|number| format!("a{number} 1\n")).collect();
     let error = target.says(&page).unwrap_err();
-    assert!(error.contains("10000 bytes") && error.contains("memory"), "{error}");
+    assert!(
+        error.contains("10000 bytes") && error.contains("memory"),
+        "{error}"
+    );
     assert_eq!(target.samples("up"), "0");
     assert_eq!(samples(&target.telemetry, "a0"), [""; 0]);
 }
@@ -102,7 +108,12 @@ fn series_go_on_when_a_rule_changes_and_only_what_the_rule_drops_ends() {
     target.says("a 2\nb 2\n").unwrap();
     target.change(scrape());
     target.says("a 3\nb 3\n").unwrap();
-    for (name, expected) in [("a", "1 2 3"), ("b", "1 end 3"), ("c", "1 end"), ("up", "1 1 1")] {
+    for (name, expected) in [
+        ("a", "1 2 3"),
+        ("b", "1 end 3"),
+        ("c", "1 end"),
+        ("up", "1 1 1"),
+    ] {
         assert_eq!(target.samples(name), expected, "{name}");
     }
 }
@@ -123,7 +134,10 @@ fn a_target_that_goes_ends_what_the_last_page_had_and_what_no_page_came_to_end()
     pages.end(&telemetry, at_ms);
     for (name, expected) in [("a", "1 2 end"), ("b", "1 end"), ("up", "1 1 end")] {
         let found = samples(&telemetry, name);
-        assert!(found.len() == 1 && found[0].ends_with(&format!("}} {expected}")), "{found:?}");
+        assert!(
+            found.len() == 1 && found[0].ends_with(&format!("}} {expected}")),
+            "{found:?}"
+        );
     }
 }
 
@@ -131,12 +145,18 @@ fn a_target_that_goes_ends_what_the_last_page_had_and_what_no_page_came_to_end()
 fn targets_that_describe_a_family_differently_do_not_write_it_down_again_and_again() {
     let mut target = Target::by(scrape());
     let plan = Arc::clone(&target.pages.naming.plan);
-    let mut other = Pages::new(plan, &Labels::from_pairs([("instance", "other")]), GATHERED_BYTES_MAX);
+    let mut other = Pages::new(
+        plan,
+        &Labels::from_pairs([("instance", "other")]),
+        GATHERED_BYTES_MAX,
+    );
     let catalogue = |target: &Target| {
         let files = std::fs::read_dir(target._data.path()).unwrap();
         let files = files.map(|file| file.unwrap().path());
         let catalogues = files.filter(|path| path.to_string_lossy().contains("catalogue"));
-        catalogues.map(|path| std::fs::metadata(path).unwrap().len()).sum::<u64>()
+        catalogues
+            .map(|path| std::fs::metadata(path).unwrap().len())
+            .sum::<u64>()
     };
     let mut lengths = Vec::new();
     for _ in 0..10 {
@@ -147,11 +167,16 @@ fn targets_that_describe_a_family_differently_do_not_write_it_down_again_and_aga
             at_ms: target.at_ms,
             ..Scraped::default()
         };
-        other.take(&target.telemetry, Ok((format, page)), scraped).unwrap();
+        other
+            .take(&target.telemetry, Ok((format, page)), scraped)
+            .unwrap();
         lengths.push(catalogue(&target));
     }
     assert!(lengths[0] > 0, "{lengths:?}");
-    assert!(lengths.iter().all(|length| *length == lengths[0]), "{lengths:?}");
+    assert!(
+        lengths.iter().all(|length| *length == lengths[0]),
+        "{lengths:?}"
+    );
     let known = target.telemetry.store().unwrap().metadata(Some("a"), 1);
     assert_eq!(known[0].help, "What another says.");
 }
