@@ -84,6 +84,7 @@ impl Store {
             done.more = true;
             return Ok(done);
         }
+        self.settle_doubts()?;
         done.more = true;
         if upkeep.merge.is_some() {
             match self.merge_step(&mut upkeep)? {
@@ -105,7 +106,10 @@ impl Store {
         if upkeep.unsealed.is_some() {
             return true;
         }
-        let since_ms = lock(&self.writer).filling_since_ms;
+        let (since_ms, doubts) = {
+            let writer = lock(&self.writer);
+            (writer.filling_since_ms, writer.wal.doubts())
+        };
         let (filling, bytes) = {
             let head = read(&self.head);
             (head.filling, head.bytes())
@@ -114,7 +118,8 @@ impl Store {
         let limit = self.options.limits.head_bytes;
         // Half way to the point where all samples are refused.
         let pressing = bytes > limit + limit / 8;
-        filling.samples > 0 && (old || pressing || filling.bytes > limit / 2)
+        let doubtful = doubts.segments.is_some();
+        filling.samples > 0 && (doubtful || old || pressing || filling.bytes > limit / 2)
     }
 
     fn seal_now(&self, upkeep: &mut Upkeep, now_ms: i64) -> Result<u64, Error> {
@@ -144,6 +149,7 @@ impl Store {
         upkeep.idle = idle;
         write(&self.head).frozen = None;
         upkeep.unsealed = None;
+        lock(&self.writer).wal.sealed(segment);
         wal::remove_through(directory, segment)?;
         Ok(frozen.filling.samples)
     }
@@ -349,6 +355,29 @@ impl Store {
         lock(&self.exemplars).retain(|series| !gone.contains(series));
         upkeep.idle -= &gone;
         Ok(gone.len())
+    }
+
+    /// Writes the catalogue again where the disk may have lost some of it. The same of segments is done by a seal.
+    fn settle_doubts(&self) -> Result<(), Error> {
+        let mut writer = lock(&self.writer);
+        if read(&self.head).filling.samples == 0 {
+            // All are in parts; of exemplars a few are not worth more.
+            writer.wal.sealed(u64::MAX);
+        }
+        let doubts = writer.wal.doubts();
+        drop(writer);
+        if doubts.catalogue {
+            self.renew_catalogue()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the catalogue again as it is.
+    fn renew_catalogue(&self) -> Result<(), Error> {
+        let mut catalogue = lock(&self.writer).wal.begin_catalogue()?;
+        self.write_catalogue(&mut catalogue.log, &RoaringBitmap::new())?;
+        catalogue.log.flush()?;
+        lock(&self.writer).wal.replace_catalogue(catalogue, &[])
     }
 
     /// Definitions of all series but those that are gone, and metadata. The head is looked at a little at a time; what
