@@ -1,13 +1,17 @@
-//! Puts samples into a store in several orders of time, and seals them:
+//! Puts samples into a store in several orders of time, reads all, and seals them:
 //! `cargo run --release -p pitcrew-tsdb --example disorder -- [SERIES] [SAMPLES]`
 //!
 //! The series have neither job nor instance and no timestamp in common, as history from elsewhere may. Figures are
-//! nanoseconds of this process' CPU for each sample; they should depend on the order by little and on the number
-//! of samples hardly at all.
+//! nanoseconds of this process' CPU for each sample.
 
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
-use pitcrew_promql::labels::Labels;
+use std::ops::ControlFlow;
+
+use pitcrew_promql::{
+    labels::Labels,
+    storage::{Found, Selection, Storage},
+};
 use pitcrew_tsdb::{Batch, Options, Sample, Store, Value, key_of, labels_of_key};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -75,15 +79,26 @@ fn measure(name: &str, series: usize, order: &Order, in_batch: usize) -> anyhow:
         )?;
     }
     let appended = cpu_nanoseconds();
+    let all = Selection {
+        matchers: &[],
+        start_ms: 0,
+        end_ms: NOW_MS,
+    };
+    let mut found = 0;
+    store.select(&all, &mut |piece| {
+        if let Found::Series(series) = piece {
+            found += series.floats.values.len();
+        }
+        ControlFlow::Continue(())
+    })?;
+    anyhow::ensure!(found == order.len(), "samples are missing");
+    let read = cpu_nanoseconds();
     let sealed = store.seal(NOW_MS)?;
     anyhow::ensure!(sealed == order.len() as u64, "samples are missing");
-    let seal = cpu_nanoseconds() - appended;
+    let seal = cpu_nanoseconds() - read;
     let each = |nanoseconds: f64| nanoseconds / order.len() as f64;
-    let append = each(appended - begun);
-    println!(
-        "{name:28} append {append:8.0} ns   seal {:8.0} ns",
-        each(seal)
-    );
+    let [append, read, seal] = [appended - begun, read - appended, seal].map(each);
+    println!("{name:28} append {append:8.0} ns   read {read:8.0} ns   seal {seal:8.0} ns");
     Ok(())
 }
 
