@@ -164,7 +164,7 @@ impl Store {
             match series {
                 Ok(series) => self.prepare_exemplar(series, exemplar, &mut writer.exemplars),
                 Err(reason) => {
-                    let refused = &mut accepted.refused;
+                    let refused = &mut accepted.refused_exemplars;
                     refused.add(reason, || finder.describe(exemplar.key));
                 }
             }

@@ -4,6 +4,7 @@
 //! part by others. Frozen rows stay readable until their part is.
 
 mod group;
+pub(crate) mod pin;
 pub(crate) mod read;
 pub(crate) mod row;
 pub(crate) mod rows;
@@ -35,6 +36,10 @@ pub(crate) struct Head {
     source_series: Vec<(Arc<str>, usize)>,
     pub(crate) frozen: Option<Arc<Frozen>>,
     pub(crate) filling: Filling,
+    next: pin::Next,
+    freezes: u64,
+    /// How often series were forgotten: as long as it is the same, no number stands for another series.
+    pub(crate) forgets: u64,
 }
 
 /// Whose series share a group.
@@ -106,6 +111,9 @@ impl Head {
             source_series: Vec::new(),
             frozen: None,
             filling: Filling::default(),
+            next: pin::Next::default(),
+            freezes: 0,
+            forgets: 0,
         }
     }
 
@@ -199,6 +207,8 @@ impl Head {
             filling: std::mem::take(&mut self.filling),
         });
         self.frozen = Some(frozen.clone());
+        std::mem::take(&mut self.next).get_or_init(|| frozen.clone());
+        self.freezes += 1;
         frozen
     }
 
@@ -227,6 +237,7 @@ impl Head {
 
     /// Forgets series that have no samples.
     pub(crate) fn forget(&mut self, gone: &RoaringBitmap) {
+        self.forgets += 1;
         for series in self.table.remove(gone) {
             self.groups[series.group as usize].leave(series.column);
             self.source_series[series.source as usize].1 -= 1;

@@ -2,8 +2,6 @@
 
 use std::{ops::Range, sync::Arc};
 
-use pitcrew_promql::storage::Selection;
-
 use super::{
     row::ELSEWHERE,
     rows::{Place, Rows},
@@ -44,10 +42,10 @@ impl RowReader {
         group: u32,
         rows: &Rows,
         column: u32,
-        selection: &Selection<'_>,
+        within: (i64, i64),
         pieces: &mut Vec<Piece>,
     ) {
-        let within = rows.within(selection.start_ms, selection.end_ms);
+        let within = rows.within(within);
         let slices = || rows.slices(within.clone());
         let mut values = Vec::with_capacity(slices().map(<[_]>::len).sum());
         for row in slices().flatten() {
@@ -139,6 +137,12 @@ impl RowReader {
         self.times.push(times.clone());
         times
     }
+}
+
+/// Whether a column has a sample of some time.
+pub(crate) fn has_samples(rows: &Rows, column: u32, within: (i64, i64)) -> bool {
+    let mut rows = rows.slices(rows.within(within)).flatten();
+    rows.any(|row| row.bits(column).is_some())
 }
 
 /// The sample just before the selection's time: what is known of a reset depends on it.

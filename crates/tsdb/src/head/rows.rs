@@ -103,7 +103,7 @@ impl Rows {
     fn note_moved(&mut self, _count: usize) {}
 
     /// Where the rows of a time are, both ends included.
-    pub(crate) fn within(&self, start_ms: i64, end_ms: i64) -> Range<Place> {
+    pub(crate) fn within(&self, (start_ms, end_ms): (i64, i64)) -> Range<Place> {
         let first_not = |is_before: &dyn Fn(&Row) -> bool| {
             let before = |block: &Vec<Row>| block.last().is_some_and(is_before);
             let block = self.blocks.partition_point(before);
@@ -203,7 +203,7 @@ mod tests {
             };
             prop_assert_eq!(times(&mut rows.iter()), known.iter().copied().collect::<Vec<_>>());
             let end = start + length;
-            let places = rows.within(start, end);
+            let places = rows.within((start, end));
             prop_assert_eq!(
                 times(&mut rows.slices(places.clone()).flatten()),
                 known.range(start..=end).copied().collect::<Vec<_>>()

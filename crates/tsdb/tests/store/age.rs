@@ -14,7 +14,7 @@ use crate::{
     properties::{Step, run, step},
     world::{
         Kept, NOW_MS, Truth, Written, append, append_samples, copy, differences, everything, files,
-        labels, maintain, options, scratch,
+        go_on, labels, maintain, options, scratch,
     },
 };
 
@@ -146,7 +146,7 @@ proptest! {
         prop_assert_eq!(store.statistics().parts, usize::from(!expected.is_empty()));
         // What is gone has no labels either.
         let all = Selection { matchers: &[], start_ms: i64::MIN / 2, end_ms: i64::MAX / 2 };
-        let listed = store.series(&all, 1000).items.len();
+        let listed = store.series(&all, 1000, &mut go_on).unwrap().items.len();
         let series: std::collections::BTreeSet<_> = expected.keys().map(|(labels, _)| labels).collect();
         prop_assert_eq!(listed, series.len());
     }
