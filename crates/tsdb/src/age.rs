@@ -54,9 +54,8 @@ impl<'a> Rules<'a> {
                 bytes.put_text(matcher.value());
             }
         };
-        let retention_ms = self.options.retention_ms;
-        let keep = &self.options.keep;
-        let (mut bytes, none) = (Vec::new(), [Vec::new(), Vec::new()]);
+        let (keep, retention_ms) = (&self.options.keep, self.options.retention_ms);
+        let mut bytes = Vec::new();
         if self.is_over(retention_ms) || keep.iter().any(|keep| self.is_over(keep.for_ms)) {
             for keep in keep {
                 put_matchers(&mut bytes, &keep.select);
@@ -65,18 +64,19 @@ impl<'a> Rules<'a> {
             bytes.put(&[u8::from(self.is_over(retention_ms))]);
         }
         let sparse = self.sparse().map(|(every_ms, select)| {
-            let mut bytes = every_ms.to_le_bytes().to_vec();
+            let mut bytes = vec![0xff];
+            bytes.put(&every_ms.to_le_bytes());
             put_matchers(&mut bytes, select);
             bytes
         });
         // Their order says nothing.
         let mut sparse: Vec<Vec<u8>> = sparse.collect();
         sparse.sort_unstable();
-        let rules = [bytes, sparse.concat()];
-        if rules == none {
-            return 0;
+        bytes.extend(sparse.concat());
+        match bytes.is_empty() {
+            true => 0,
+            false => XxHash3_64::oneshot(&bytes).max(1),
         }
-        XxHash3_64::oneshot(&rules.join(&[0xff][..])).max(1)
     }
 
     /// What becomes of a part's series.

@@ -40,6 +40,7 @@ mod bytes;
 mod cache;
 mod canonical;
 mod cardinality;
+mod catalogue;
 mod column;
 mod entries;
 mod error;

@@ -1,4 +1,4 @@
-//! Upkeep: sealing, merging, expiring, forgetting.
+//! Upkeep: sealing, merging, expiring, what goes with age.
 //!
 //! One step at a time, each of bounded work, so that whoever calls can end soon. A step that fails (a full disk)
 //! changes nothing and is tried again with the next call; what was frozen stays readable meanwhile.
@@ -15,7 +15,7 @@ use crate::{
     part::{Part, footer::Footer, write::PartWriter},
     seal,
     store::{Store, lock, read, write},
-    wal::{self, Log, record, record::LoggedExemplar},
+    wal::{self, record, record::LoggedExemplar},
 };
 
 /// What is under way.
@@ -27,9 +27,9 @@ pub(crate) struct Upkeep {
     /// Parts in which the rules of this fingerprint change nothing, though they were written under others.
     settled: HashMap<u64, u64>,
     /// Series that had no samples at the last seal.
-    idle: RoaringBitmap,
+    pub(crate) idle: RoaringBitmap,
     /// Those that had none at the one before either.
-    gone: RoaringBitmap,
+    pub(crate) gone: RoaringBitmap,
     next_part: u64,
     secret: u64,
 }
@@ -84,12 +84,16 @@ impl Store {
             done.more = true;
             return Ok(done);
         }
+        self.settle_doubts()?;
         done.more = true;
         if upkeep.merge.is_some() {
-            match self.merge_step(&mut upkeep)? {
-                1 => done.aged_parts = 1,
-                parts => done.merged_parts = parts,
-            }
+            let parts = self.merge_step(&mut upkeep)?;
+            // One alone only grew old.
+            let count = match parts {
+                1 => &mut done.aged_parts,
+                _ => &mut done.merged_parts,
+            };
+            *count = parts;
         } else if !self.begin_merge(&mut upkeep, now_ms)? {
             done.more = self.begin_aging(&mut upkeep, now_ms)?;
         }
@@ -105,7 +109,10 @@ impl Store {
         if upkeep.unsealed.is_some() {
             return true;
         }
-        let since_ms = lock(&self.writer).filling_since_ms;
+        let (since_ms, doubts) = {
+            let writer = lock(&self.writer);
+            (writer.filling_since_ms, writer.wal.doubts())
+        };
         let (filling, bytes) = {
             let head = read(&self.head);
             (head.filling, head.bytes())
@@ -114,7 +121,8 @@ impl Store {
         let limit = self.options.limits.head_bytes;
         // Half way to the point where all samples are refused.
         let pressing = bytes > limit + limit / 8;
-        filling.samples > 0 && (old || pressing || filling.bytes > limit / 2)
+        let doubtful = doubts.segments.is_some();
+        filling.samples > 0 && (doubtful || old || pressing || filling.bytes > limit / 2)
     }
 
     fn seal_now(&self, upkeep: &mut Upkeep, now_ms: i64) -> Result<u64, Error> {
@@ -144,6 +152,7 @@ impl Store {
         upkeep.idle = idle;
         write(&self.head).frozen = None;
         upkeep.unsealed = None;
+        lock(&self.writer).wal.sealed(segment);
         wal::remove_through(directory, segment)?;
         Ok(frozen.filling.samples)
     }
@@ -319,61 +328,6 @@ impl Store {
             Err(other) => Err(other),
         }
     }
-
-    /// Forgets series that had no sample for two seals. The catalogue is written anew without them, and only
-    /// then may their numbers stand for others.
-    fn forget(&self, upkeep: &mut Upkeep) -> Result<u64, Error> {
-        let series = read(&self.head).table.len() as u64;
-        if upkeep.gone.len() < (series / 10).max(Self::FORGET_LEAST) {
-            return Ok(0);
-        }
-        let gone = std::mem::take(&mut upkeep.gone);
-        let mut catalogue = lock(&self.writer).wal.begin_catalogue()?;
-        self.write_catalogue(&mut catalogue.log, &gone)?;
-        catalogue.log.flush()?;
-        // Only the log's owner makes rows, and it is held from now on: what has no samples gets none.
-        let mut writer = lock(&self.writer);
-        let (back, gone) = {
-            let head = read(&self.head);
-            let (back, gone): (Vec<u32>, Vec<u32>) =
-                gone.iter().partition(|series| head.has_samples(*series));
-            (head.definitions(back.iter().copied()), gone)
-        };
-        writer.wal.replace_catalogue(catalogue, &back)?;
-        let gone = gone.into_iter().collect();
-        {
-            let mut head = write(&self.head);
-            head.forget(&gone);
-            head.table.give_again(&gone);
-        }
-        lock(&self.exemplars).retain(|series| !gone.contains(series));
-        upkeep.idle -= &gone;
-        Ok(gone.len())
-    }
-
-    /// Definitions of all series but those that are gone, and metadata. The head is looked at a little at a time; what
-    /// is defined meanwhile is in the old catalogue, too.
-    fn write_catalogue(&self, log: &mut Log, gone: &RoaringBitmap) -> Result<(), Error> {
-        const AT_ONCE: usize = 4096;
-        let known = read(&self.head).table.postings.all() - gone;
-        let mut known = known.iter();
-        loop {
-            let some: Vec<u32> = known.by_ref().take(AT_ONCE).collect();
-            if some.is_empty() {
-                break;
-            }
-            let records = read(&self.head).definitions(some.into_iter());
-            log.add(&records)?;
-        }
-        let mut records = Vec::new();
-        for metadata in lock(&self.families).iter() {
-            record::put_metadata(&mut records, metadata);
-        }
-        log.add(&records)
-    }
-
-    /// Fewer idle series than this aren't worth the work.
-    const FORGET_LEAST: u64 = 1000;
 }
 
 fn exemplar_records<'a>(exemplars: impl Iterator<Item = &'a LoggedExemplar>) -> Vec<u8> {

@@ -6,6 +6,7 @@
 
 mod counts;
 mod gathered;
+mod keep;
 mod memory;
 mod own;
 pub(crate) mod scrape;
@@ -320,6 +321,8 @@ fn options(directory: &Path, settings: &MetricsSettings, memory_bytes: u64) -> O
     let defaults = Options::new(directory);
     Options {
         retention_ms: millis(settings.retention),
+        keep: keep::keep(settings),
+        downsample: keep::downsample(settings),
         retention_bytes: settings.disk_bytes_max.unwrap_or(u64::MAX),
         past_ms: millis(settings.out_of_order_window),
         limits: Limits {

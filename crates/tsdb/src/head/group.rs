@@ -23,9 +23,12 @@ pub(crate) struct Group {
 impl Group {
     /// A row of more columns would be too long to be read for one of them.
     pub(crate) const WIDTH_MAX: usize = 1024;
+    /// The same where nothing says that the series report together: whoever reads one of them looks at the rows of
+    /// all.
+    pub(crate) const LOOSE_WIDTH_MAX: usize = 64;
 
-    pub(crate) fn has_room(&self) -> bool {
-        self.columns.len() < Self::WIDTH_MAX || !self.free.is_empty()
+    pub(crate) fn has_room(&self, width_max: usize) -> bool {
+        self.columns.len() < width_max || !self.free.is_empty()
     }
 
     /// Gives a series a column.

@@ -262,12 +262,12 @@ fn group_for(
             .find(|(label, _)| **symbols.text(*label) == *name);
         label.map(|(_, value)| *value)
     };
-    let (reporter, beside) = match (value("job"), value("instance")) {
-        (None, None) => (Reporter::Source(source), beside),
-        (job, instance) => (Reporter::Target(job, instance), None),
+    let (reporter, beside, width_max) = match (value("job"), value("instance")) {
+        (None, None) => (Reporter::Source(source), beside, Group::LOOSE_WIDTH_MAX),
+        (job, instance) => (Reporter::Target(job, instance), None, Group::WIDTH_MAX),
     };
     let known = beside.or_else(|| open_groups.get(&reporter).copied());
-    if let Some(group) = known.filter(|group| groups[*group as usize].has_room()) {
+    if let Some(group) = known.filter(|group| groups[*group as usize].has_room(width_max)) {
         return group;
     }
     groups.push(Group::default());
