@@ -132,6 +132,21 @@ fn a_source_over_its_limit_of_series_is_told_and_its_known_series_are_taken_all_
     let text = production.request("GET", "/metrics", &[], "").unwrap().body;
     let counted = "pitcrew_metrics_refused_samples_total{reason=\"source_limit\"} 5";
     assert!(text.contains(counted), "{text}");
+    // Who asks about that time is told that some is missing, and nobody else.
+    let asked = |at_ms: i64| {
+        let at = at_ms / 1_000;
+        let path = format!("/api/v1/query?query=count(many)&time={at}");
+        production.get(&path).unwrap()
+    };
+    let answer = asked(now + 2_000);
+    assert_eq!(answer["data"]["result"][0]["value"][1], "200", "{answer}");
+    let warnings = answer["warnings"].to_string();
+    assert!(
+        warnings.contains("were dropped") && warnings.contains("(5 times)"),
+        "{answer}"
+    );
+    let long_ago = asked(now - 3_600_000);
+    assert!(long_ago["warnings"].is_null(), "{long_ago}");
     assert_eq!(
         write(&production, VERSION_1, message(LIMIT, now + 1)).status,
         204
