@@ -42,7 +42,8 @@ pub trait Sink {
 
     fn metadata(&mut self, metadata: Metadata<'_>);
 
-    /// Whether it takes nothing more: then a page's reading ends there, without an error.
+    /// Whether it takes nothing more: then reading ends there, without an error. A few bytes of a message can refer to a
+    /// long text over and over again.
     fn is_full(&self) -> bool {
         false
     }

@@ -9,7 +9,7 @@ use pitcrew_ingest::{
 use pitcrew_promql::{histogram::FloatHistogram, labels::Labels};
 use pitcrew_tsdb::{IncomingExemplar, RawLabels, Sample, Value};
 
-/// What one message may take: a short one can say the same long label for a million series.
+/// What one message may take at the most: a short one can say the same long label for a million series.
 pub(crate) const BYTES_MAX: usize = 256 << 20;
 
 /// Series as they came, in their order.
@@ -76,7 +76,7 @@ pub(crate) struct Gathered {
     pub(crate) keys: Keys,
     /// Of all that was gathered, and how many they may be.
     bytes: usize,
-    bytes_max: usize,
+    pub(crate) bytes_max: usize,
     samples: Vec<Found>,
     histograms: Vec<FloatHistogram>,
     exemplars: Vec<FoundExemplar>,
@@ -84,15 +84,11 @@ pub(crate) struct Gathered {
     /// Histograms that contradict themselves, and what is wrong with the last one.
     pub(crate) bad_histograms: u64,
     pub(crate) why_bad: Option<String>,
-    /// It says more than may be gathered: what is here is not all of it.
+    /// It says more than `bytes_max`: what is here is not all of it.
     pub(crate) is_too_much: bool,
 }
 
 impl Gathered {
-    pub(crate) fn at(now_ms: i64) -> Self {
-        Self::within(BYTES_MAX, now_ms)
-    }
-
     pub(crate) fn within(bytes_max: usize, now_ms: i64) -> Self {
         Self {
             now_ms,
@@ -106,6 +102,11 @@ impl Gathered {
         self.bytes = self.bytes.saturating_add(bytes);
         self.is_too_much |= self.bytes > self.bytes_max;
         !self.is_too_much
+    }
+
+    /// What comes next may not fit any more.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.bytes > self.bytes_max / 2
     }
 
     /// How many samples there are.
@@ -212,6 +213,12 @@ impl Sink for Gathered {
     }
 
     fn metadata(&mut self, metadata: Metadata<'_>) {
+        let Metadata {
+            family, help, unit, ..
+        } = &metadata;
+        if !self.takes(family.len() + help.len() + unit.len()) {
+            return;
+        }
         let says_nothing = metadata.help.is_empty()
             && metadata.unit.is_empty()
             && matches!(metadata.kind, None | Some(MetricType::Unknown));

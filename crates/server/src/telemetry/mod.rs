@@ -6,6 +6,7 @@
 
 mod counts;
 mod gathered;
+mod keep;
 mod memory;
 mod own;
 pub(crate) mod scrape;
@@ -140,6 +141,13 @@ impl Telemetry {
     /// What the pages of targets may take on their way of the budget of memory.
     fn page_bytes(&self) -> usize {
         usize::try_from(self.memory_bytes / 16).unwrap_or(usize::MAX)
+    }
+
+    /// What one message may take once it is decoded: two that are pushed and two that are imported at once share an
+    /// eighth of the budget, unless that is less than common messages need.
+    pub(crate) fn message_bytes(&self) -> usize {
+        let share = usize::try_from(self.memory_bytes / 32).unwrap_or(usize::MAX);
+        share.clamp(16 << 20, gathered::BYTES_MAX)
     }
 
     /// For readers.
@@ -313,6 +321,8 @@ fn options(directory: &Path, settings: &MetricsSettings, memory_bytes: u64) -> O
     let defaults = Options::new(directory);
     Options {
         retention_ms: millis(settings.retention),
+        keep: keep::keep(settings),
+        downsample: keep::downsample(settings),
         retention_bytes: settings.disk_bytes_max.unwrap_or(u64::MAX),
         past_ms: millis(settings.out_of_order_window),
         limits: Limits {

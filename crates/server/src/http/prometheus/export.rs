@@ -19,8 +19,8 @@ use pitcrew_promql::{
     labels::{METRIC_NAME, Matcher},
     storage::{Found, Series, Storage, is_stale},
 };
-use pitcrew_tsdb::{Metadata, Store};
-use tokio::sync::mpsc;
+use pitcrew_tsdb::{Metadata, Stopped, Store};
+use tokio::{runtime::Handle, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
@@ -32,6 +32,7 @@ use super::{
     lines::Line,
     queries::Lease,
 };
+use crate::http::paced::PATIENCE;
 
 /// Sent at a time.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -39,7 +40,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// So that a reader needn't hold a long series at once.
 const LINE_SAMPLES_MAX: usize = 10_000;
 
-/// Whoever reads slower than that has gone.
+/// An export that takes longer is no export.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
 
 /// An error within the first chunk is the answer; a later one breaks the answer off.
@@ -54,6 +55,7 @@ pub(super) async fn export(
     let (matches, range) = (arguments.required_matches()?, arguments.range()?);
     let store = api.store()?;
     let (chunks, mut sent) = mpsc::channel(4);
+    let runtime = Handle::current();
     tokio::spawn(async move {
         let failed = chunks.clone();
         let work = move |lease: &Lease| {
@@ -64,6 +66,7 @@ pub(super) async fn export(
                 range,
                 lease,
                 chunks,
+                runtime,
                 pending,
             }
             .run(&matches)
@@ -94,12 +97,13 @@ struct Export<'a> {
     range: Range,
     lease: &'a Lease,
     chunks: mpsc::Sender<Result<Bytes, Error>>,
+    runtime: Handle,
     pending: String,
 }
 
 impl Export<'_> {
     fn run(mut self, matches: &[Vec<Matcher>]) -> Result<(), Error> {
-        for family in self.families(matches) {
+        for family in self.families(matches)? {
             self.describe(&family);
             for name in &family.names {
                 for (index, matchers) in matches.iter().enumerate() {
@@ -116,13 +120,18 @@ impl Export<'_> {
     }
 
     /// Metrics of one family come together, as text wants it.
-    fn families(&self, matches: &[Vec<Matcher>]) -> Vec<Family> {
+    fn families(&self, matches: &[Vec<Matcher>]) -> Result<Vec<Family>, Error> {
         let mut names: Vec<String> = Vec::new();
         for matchers in matches {
+            let selection = self.range.of(matchers);
+            let mut go_on = |_| match self.lease.is_over() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            };
             let found = self
                 .store
-                .label_values(METRIC_NAME, &self.range.of(matchers), usize::MAX);
-            names.extend(found.items);
+                .label_values(METRIC_NAME, &selection, usize::MAX, &mut go_on);
+            names.extend(found.map_err(|Stopped| self.lease.error())?.items);
         }
         // What has no name at all.
         names.push(String::new());
@@ -148,7 +157,7 @@ impl Export<'_> {
                 }),
             }
         }
-        families
+        Ok(families)
     }
 
     fn family_of(&self, name: &str) -> Option<Metadata> {
@@ -206,6 +215,7 @@ impl Export<'_> {
                     written = self.series(&series)
                 }
                 Found::Series(_) => {}
+                Found::Holding(_) => written = self.lease.check(),
                 // A hole in what is kept elsewhere would be taken for the truth.
                 Found::Warning(warning) => {
                     written = Err(Error::execution(format!(
@@ -295,8 +305,14 @@ impl Export<'_> {
 
     fn send(&mut self) -> Result<(), Error> {
         let chunk = std::mem::take(&mut self.pending);
-        let sent = self.chunks.blocking_send(Ok(Bytes::from(chunk)));
-        sent.map_err(|_closed| Error::canceled("nobody reads the export any more"))
+        let sent = self.chunks.send(Ok(Bytes::from(chunk)));
+        // Also where the connection is well: one of HTTP/2 may leave a single answer unread.
+        let sent = self.runtime.block_on(tokio::time::timeout(PATIENCE, sent));
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_closed)) => Err(Error::canceled("nobody reads the export any more")),
+            Err(_elapsed) => Err(Error::canceled("the export is read too slowly")),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{HeaderValue, header},
+    http::header,
     response::{IntoResponse, Response},
 };
 use pitcrew_promql::{
@@ -43,19 +43,17 @@ async fn answer(api: Prometheus, body: Body) -> Result<Response, Error> {
     let (store, budget) = (api.store()?, api.budget);
     let work = move |lease: &Lease| {
         let message = results(&store, &request, &budget, lease)?;
-        snap::raw::Encoder::new()
-            .compress_vec(&message)
-            .map_err(|error| Error::execution(format!("the answer can't be compressed: {error}")))
+        let body = snap::raw::Encoder::new().compress_vec(&message);
+        let body = body.map_err(|error| {
+            Error::execution(format!("the answer can't be compressed: {error}"))
+        })?;
+        let headers = [
+            (header::CONTENT_TYPE, "application/x-protobuf"),
+            (header::CONTENT_ENCODING, "snappy"),
+        ];
+        Ok((headers, body).into_response())
     };
-    let body = api.queries.run(api.budget.timeout, work).await?;
-    let mut response = body.into_response();
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/x-protobuf"),
-    );
-    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"));
-    Ok(response)
+    api.queries.answer(api.budget.timeout, work).await
 }
 
 /// From time and matchers of each query.

@@ -85,7 +85,7 @@ pub(super) async fn tsdb(
         });
         Ok(Answer::of(answer)?.response(gzip))
     };
-    api.queries.run(api.budget.timeout, work).await
+    api.queries.answer(api.budget.timeout, work).await
 }
 
 /// The log is read before the store answers at all.
