@@ -9,3 +9,4 @@ mod budgets;
 mod history;
 mod lines;
 mod peers;
+mod readers;
