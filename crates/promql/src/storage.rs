@@ -95,6 +95,9 @@ pub enum Found {
     Series(Series),
     /// What the reader must know: data that was dropped, parts that can't be read.
     Warning(String),
+    /// None yet: so many bytes are held by the storage meanwhile, in all. Said every few hundred series while it looks for
+    /// them, so that a query over its budget or cancelled ends before everything was found.
+    Holding(usize),
 }
 
 /// A store that can't answer.

@@ -31,6 +31,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod age;
 mod append;
 mod backup;
 mod batch;
@@ -40,6 +41,7 @@ mod cache;
 mod canonical;
 mod cardinality;
 mod column;
+mod entries;
 mod error;
 mod exemplars;
 mod find;
@@ -52,6 +54,7 @@ mod merge;
 mod options;
 mod part;
 mod postings;
+mod ready;
 mod recover;
 mod seal;
 mod select;
@@ -67,7 +70,8 @@ pub use batch::{
 pub use cardinality::Cardinality;
 pub use error::Error;
 pub use exemplars::Exemplar;
-pub use list::Listing;
+pub use list::{Listing, Stopped};
 pub use maintain::Maintained;
-pub use options::{Limits, Options};
+pub use options::{Downsample, Keep, Limits, Options};
+pub use select::GoOn;
 pub use store::{Statistics, Store};

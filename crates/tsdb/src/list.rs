@@ -9,7 +9,8 @@ use crate::{
     exemplars::Exemplar,
     part::terms::PartTerms,
     postings,
-    select::Finding,
+    ready::SERIES_AT_ONCE,
+    select::{Finding, GoOn},
     store::{Store, lock, read},
 };
 
@@ -37,41 +38,72 @@ impl<T> Listing<T> {
     }
 }
 
+/// Whoever asked for a list wanted no more of it before it was complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("nobody wants the list any more")]
+pub struct Stopped;
+
+/// The least of what there is, one more than were asked for.
+struct Least<T> {
+    items: BTreeSet<T>,
+    limit: usize,
+}
+
+impl<T: Ord> Least<T> {
+    fn new(limit: usize) -> Self {
+        Least {
+            items: BTreeSet::new(),
+            limit,
+        }
+    }
+
+    fn add(&mut self, item: T) {
+        self.items.insert(item);
+        if self.items.len() > self.limit.saturating_add(1) {
+            self.items.pop_last();
+        }
+    }
+}
+
 impl Store {
     /// Names of the labels of series that have samples about that time; with matchers, of those that fulfil
-    /// them.
-    pub fn label_names(&self, selection: &Selection<'_>, limit: usize) -> Listing<String> {
-        let mut names = BTreeSet::new();
+    /// them. `go_on` is asked every few hundred series, with the bytes that are held meanwhile.
+    pub fn label_names(
+        &self,
+        selection: &Selection<'_>,
+        limit: usize,
+        go_on: &mut GoOn<'_>,
+    ) -> Result<Listing<String>, Stopped> {
+        let mut names = Least::new(limit);
         if !selection.matchers.is_empty() {
-            let warnings = self.each_series(selection, &mut |labels| {
-                names.extend(labels.iter().map(|label| label.name.to_string()));
+            let warnings = self.each_series(selection, go_on, &mut |labels| {
+                labels
+                    .iter()
+                    .for_each(|label| names.add(label.name.to_string()));
                 ControlFlow::Continue(())
-            });
-            return Listing::of(names, limit, warnings);
+            })?;
+            return Ok(Listing::of(names.items, limit, warnings));
         }
         let mut warnings = self.lost(selection);
         {
             let head = read(&self.head);
             let table = &head.table;
-            names.extend(
-                table
-                    .postings
-                    .names()
-                    .map(|name| table.symbols.text(name).to_string()),
-            );
+            let found = table.postings.names();
+            found.for_each(|name| names.add(table.symbols.text(name).to_string()));
         }
         for part in self.parts_of(selection) {
+            wanted(go_on(0))?;
             match (PartTerms {
                 part: &part,
                 cache: &self.cache,
             })
             .names()
             {
-                Ok(found) => names.extend(found),
+                Ok(found) => found.into_iter().for_each(|name| names.add(name)),
                 Err(error) => warnings.push(error.to_string()),
             }
         }
-        Listing::of(names, limit, warnings)
+        Ok(Listing::of(names.items, limit, warnings))
     }
 
     /// Values of a label, as [`Store::label_names`].
@@ -80,16 +112,17 @@ impl Store {
         name: &str,
         selection: &Selection<'_>,
         limit: usize,
-    ) -> Listing<String> {
-        let mut values = BTreeSet::new();
+        go_on: &mut GoOn<'_>,
+    ) -> Result<Listing<String>, Stopped> {
+        let mut values = Least::new(limit);
         if !selection.matchers.is_empty() {
-            let warnings = self.each_series(selection, &mut |labels| {
+            let warnings = self.each_series(selection, go_on, &mut |labels| {
                 if labels.has(name) {
-                    values.insert(labels.get(name).to_owned());
+                    values.add(labels.get(name).to_owned());
                 }
                 ControlFlow::Continue(())
-            });
-            return Listing::of(values, limit, warnings);
+            })?;
+            return Ok(Listing::of(values.items, limit, warnings));
         }
         let mut warnings = self.lost(selection);
         {
@@ -97,35 +130,41 @@ impl Store {
             let table = &head.table;
             if let Some(name) = table.symbols.find(name) {
                 let found = table.postings.values(name);
-                values.extend(found.map(|value| table.symbols.text(value).to_string()));
+                found.for_each(|value| values.add(table.symbols.text(value).to_string()));
             }
         }
         for part in self.parts_of(selection) {
+            wanted(go_on(0))?;
             let terms = PartTerms {
                 part: &part,
                 cache: &self.cache,
             };
             let found = terms.values(name, None, &mut |value, _| {
-                values.insert(value.to_owned());
+                values.add(value.to_owned());
                 Ok(true)
             });
             warnings.extend(found.err().map(|error| error.to_string()));
         }
-        Listing::of(values, limit, warnings)
+        Ok(Listing::of(values.items, limit, warnings))
     }
 
     /// Labels of the series that fulfil all matchers, as [`Store::label_names`]. Not in order when truncated.
-    pub fn series(&self, selection: &Selection<'_>, limit: usize) -> Listing<Labels> {
+    pub fn series(
+        &self,
+        selection: &Selection<'_>,
+        limit: usize,
+        go_on: &mut GoOn<'_>,
+    ) -> Result<Listing<Labels>, Stopped> {
         let mut found = BTreeSet::new();
-        let warnings = self.each_series(selection, &mut |labels| {
+        let warnings = self.each_series(selection, go_on, &mut |labels| {
             found.insert(labels.clone());
             if found.len() > limit {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
             }
-        });
-        Listing::of(found, limit, warnings)
+        })?;
+        Ok(Listing::of(found, limit, warnings))
     }
 
     fn lost(&self, selection: &Selection<'_>) -> Vec<String> {
@@ -135,15 +174,25 @@ impl Store {
     fn each_series(
         &self,
         selection: &Selection<'_>,
+        go_on: &mut GoOn<'_>,
         each: &mut dyn FnMut(&Labels) -> ControlFlow<()>,
-    ) -> Vec<String> {
-        let mut finding = Finding::new(self, selection, None);
-        while let Some(labels) = finding.next_labels() {
+    ) -> Result<Vec<String>, Stopped> {
+        let ControlFlow::Continue(mut finding) = Finding::begin(self, selection, None, go_on)
+        else {
+            return Err(Stopped);
+        };
+        for count in 0.. {
+            if count % SERIES_AT_ONCE == 0 {
+                wanted(go_on(finding.bytes()))?;
+            }
+            let Some(labels) = finding.next_labels() else {
+                break;
+            };
             if each(&labels).is_break() {
                 break;
             }
         }
-        finding.into_warnings()
+        Ok(finding.into_warnings())
     }
 
     /// Exemplars of the series that fulfil all matchers, of that time, by series.
@@ -200,5 +249,12 @@ impl Store {
                 .collect(),
             None => families.iter().take(limit).cloned().collect(),
         }
+    }
+}
+
+fn wanted(go_on: ControlFlow<()>) -> Result<(), Stopped> {
+    match go_on {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Stopped),
     }
 }

@@ -3,11 +3,12 @@
 //! One step at a time, each of bounded work, so that whoever calls can end soon. A step that fails (a full disk)
 //! changes nothing and is tried again with the next call; what was frozen stays readable meanwhile.
 
-use std::{fs, sync::Arc};
+use std::{collections::HashMap, fs, sync::Arc};
 
 use roaring::RoaringBitmap;
 
 use crate::{
+    age::Rules,
     error::{At, Error},
     head::Frozen,
     merge::{self, Merge},
@@ -23,6 +24,8 @@ pub(crate) struct Upkeep {
     /// Rows whose part isn't written yet, and the last segment that holds them.
     unsealed: Option<(Arc<Frozen>, u64)>,
     merge: Option<Merge>,
+    /// Parts in which the rules of this fingerprint change nothing, though they were written under others.
+    settled: HashMap<u64, u64>,
     /// Series that had no samples at the last seal.
     idle: RoaringBitmap,
     /// Those that had none at the one before either.
@@ -36,6 +39,7 @@ impl Upkeep {
         Upkeep {
             unsealed: None,
             merge: None,
+            settled: HashMap::new(),
             idle: RoaringBitmap::new(),
             gone: RoaringBitmap::new(),
             next_part,
@@ -56,6 +60,8 @@ pub struct Maintained {
     pub sealed_samples: u64,
     /// Parts that became one.
     pub merged_parts: usize,
+    /// Parts that were written anew without what their age leaves out.
+    pub aged_parts: usize,
     /// Parts that were deleted because of their age or of the store's size.
     pub expired_parts: usize,
     /// Series that were forgotten because they report no more.
@@ -69,7 +75,7 @@ impl Store {
     pub fn maintain(&self, now_ms: i64) -> Result<Maintained, Error> {
         let mut upkeep = lock(&self.upkeep);
         let mut done = Maintained::default();
-        lock(&self.losses).forget_before(now_ms.saturating_sub(self.options.retention_ms));
+        lock(&self.losses).forget_before(now_ms.saturating_sub(self.options.longest_ms()));
         // First, since on a full disk all else may wait for the room.
         done.expired_parts = self.expire(&mut upkeep, now_ms)?;
         if self.seal_is_due(&upkeep, now_ms) {
@@ -78,9 +84,15 @@ impl Store {
             done.more = true;
             return Ok(done);
         }
-        let merged = self.merge_step(&mut upkeep, now_ms)?;
-        done.merged_parts = merged.unwrap_or(0);
-        done.more = merged.is_some();
+        done.more = true;
+        if upkeep.merge.is_some() {
+            match self.merge_step(&mut upkeep)? {
+                1 => done.aged_parts = 1,
+                parts => done.merged_parts = parts,
+            }
+        } else if !self.begin_merge(&mut upkeep, now_ms)? {
+            done.more = self.begin_aging(&mut upkeep, now_ms)?;
+        }
         Ok(done)
     }
 
@@ -183,7 +195,7 @@ impl Store {
     }
 
     fn expire(&self, upkeep: &mut Upkeep, now_ms: i64) -> Result<usize, Error> {
-        let oldest_ms = now_ms.saturating_sub(self.options.retention_ms);
+        let oldest_ms = now_ms.saturating_sub(self.options.longest_ms());
         let parts = read(&self.parts).clone();
         let mut by_age: Vec<&Arc<Part>> = parts.iter().collect();
         by_age.sort_by_key(|part| part.footer.max_ms);
@@ -206,32 +218,82 @@ impl Store {
         Ok(gone.len())
     }
 
-    /// How many parts became one; zero while a merge goes on, nothing when none is due.
-    fn merge_step(&self, upkeep: &mut Upkeep, now_ms: i64) -> Result<Option<usize>, Error> {
+    /// Whether a merge is due.
+    fn begin_merge(&self, upkeep: &mut Upkeep, now_ms: i64) -> Result<bool, Error> {
+        let parts = read(&self.parts).clone();
+        let Some((sources, level)) = merge::due(&parts, &self.options, now_ms) else {
+            return Ok(false);
+        };
+        self.begin(upkeep, sources, level, now_ms)?;
+        Ok(true)
+    }
+
+    /// Whether a part may have samples that it is too old for: then it is looked at, and written anew if it has.
+    fn begin_aging(&self, upkeep: &mut Upkeep, now_ms: i64) -> Result<bool, Error> {
+        let parts = read(&self.parts).clone();
+        upkeep
+            .settled
+            .retain(|number, _| parts.iter().any(|part| part.name.number == *number));
+        let rules = |part: &Part| Rules::at(&self.options, part.footer.max_ms, now_ms);
+        let is_due = |part: &&Arc<Part>| {
+            let fingerprint = rules(part).fingerprint();
+            let settled = upkeep.settled.get(&part.name.number).copied();
+            let is_settled = [Some(part.footer.rules), settled].contains(&Some(fingerprint));
+            fingerprint != 0 && !is_settled && !part.is_damaged()
+        };
+        let due = parts.iter().filter(is_due);
+        let Some(part) = due.min_by_key(|part| part.footer.max_ms) else {
+            return Ok(false);
+        };
+        let rules = rules(part);
+        let fates = rules.fates(part, &self.cache);
+        let change = fates.and_then(|fates| fates.change(part, &self.cache));
+        match self.healthy(change)? {
+            Some(true) => self.begin(upkeep, vec![part.clone()], part.footer.level, now_ms)?,
+            Some(false) => {
+                let number = part.name.number;
+                upkeep.settled.insert(number, rules.fingerprint());
+            }
+            None => {}
+        }
+        Ok(true)
+    }
+
+    /// Begins to make one part of some, or one of one that is too old for all it holds.
+    fn begin(
+        &self,
+        upkeep: &mut Upkeep,
+        sources: Vec<Arc<Part>>,
+        level: u8,
+        now_ms: i64,
+    ) -> Result<(), Error> {
+        let newest_ms = sources.iter().map(|part| part.footer.max_ms).max();
+        let rules = Rules::at(&self.options, newest_ms.unwrap_or(now_ms), now_ms);
         let directory = &self.options.directory;
+        let number = upkeep.take_number();
+        let merge = Merge::begin(directory, number, level, sources, rules, &self.cache);
+        upkeep.merge = self.healthy(merge)?;
+        Ok(())
+    }
+
+    /// How many parts were replaced by one; zero while the merge goes on.
+    fn merge_step(&self, upkeep: &mut Upkeep) -> Result<usize, Error> {
         let Some(mut merge) = upkeep.merge.take() else {
-            let parts = read(&self.parts).clone();
-            let Some((sources, level)) = merge::due(&parts, &self.options, now_ms) else {
-                return Ok(None);
-            };
-            let number = upkeep.take_number();
-            upkeep.merge =
-                self.healthy(Merge::begin(directory, number, level, sources, &self.cache))?;
-            return Ok(Some(0));
+            return Ok(0);
         };
         match self.healthy(merge.step(&self.cache))? {
-            None => return Ok(Some(0)),
+            None => return Ok(0),
             Some(false) => {
                 upkeep.merge = Some(merge);
-                return Ok(Some(0));
+                return Ok(0);
             }
             Some(true) => {}
         }
-        let (part, sources) = merge.finish(directory)?;
+        let (part, sources) = merge.finish(&self.options.directory)?;
         let numbers: Vec<u64> = sources.iter().map(|part| part.name.number).collect();
-        self.publish(vec![Arc::new(part)], &numbers);
+        self.publish(part.into_iter().map(Arc::new).collect(), &numbers);
         self.remove(&sources)?;
-        Ok(Some(sources.len()))
+        Ok(sources.len())
     }
 
     /// A damaged part ends its merge, and is left out of later ones: what can be read of it still is.

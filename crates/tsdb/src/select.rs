@@ -1,25 +1,30 @@
 //! Queries: the series that fulfil all matchers, put together from parts, frozen rows and the head.
 //!
-//! First all series are found and the head's samples copied, under one short lock; then series after series is
-//! read from the parts, so that a query that is over its budget stops before everything was read. What can't be
-//! read is left out, and the answer says so.
+//! First all series are found, as entries of a few bytes, and whoever asks is asked every few hundred of them whether it
+//! goes on. Then they are read, some hundred series at a time: those samples that the head has under its lock, which appends
+//! wait for no longer than that takes, all others from the parts. So a query that is over its budget, or that nobody waits
+//! for, stops before everything was found or copied. What can't be read is left out, and the answer says so.
 
 use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
-use hashbrown::HashTable;
 use pitcrew_promql::{
     labels::Labels,
     storage::{Found, Selection, Series, Storage, StorageError},
 };
 
 use crate::{
-    column::{self, Joined, Piece},
+    bytes::as_u32,
+    column::{self, Joined},
+    entries::{Entries, Entry, Place},
     error::Error,
-    head::{Head, read::RowReader},
     part::{Part, read::PartReader, terms::PartTerms},
     postings,
+    ready::{LookUp, Ready, SERIES_AT_ONCE, Wanted},
     store::{Store, lock, read},
 };
+
+/// Asked again and again with the bytes that are held: whether to go on.
+pub type GoOn<'a> = dyn FnMut(usize) -> ControlFlow<()> + 'a;
 
 impl Storage for Store {
     fn select(
@@ -27,7 +32,7 @@ impl Storage for Store {
         selection: &Selection<'_>,
         take: &mut dyn FnMut(Found) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
-        Finding::new(self, selection, None).give(take);
+        self.give(selection, None, take);
         Ok(())
     }
 
@@ -37,12 +42,28 @@ impl Storage for Store {
         labels: &[&str],
         take: &mut dyn FnMut(Found) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
-        Finding::new(self, selection, Some(labels)).give(take);
+        self.give(selection, Some(labels), take);
         Ok(())
     }
 }
 
 impl Store {
+    fn give(
+        &self,
+        selection: &Selection<'_>,
+        labels: Option<&[&str]>,
+        take: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) {
+        let finding = Finding::begin(self, selection, labels, &mut |bytes| {
+            take(Found::Holding(bytes))
+        });
+        // Whether everything was wanted is all the same.
+        match finding {
+            ControlFlow::Continue(finding) => finding.give(take),
+            ControlFlow::Break(()) => {}
+        }
+    }
+
     /// Parts that have samples of that time, ascending by order.
     pub(crate) fn parts_of(&self, selection: &Selection<'_>) -> Vec<Arc<Part>> {
         let parts = read(&self.parts).clone();
@@ -53,32 +74,6 @@ impl Store {
     }
 }
 
-/// A series that was found, and where.
-struct Entry {
-    fingerprint: u128,
-    /// Known when the head has it.
-    labels: Option<Labels>,
-    /// Reader and number in its part: none for a series of the head alone, most have one.
-    first_place: Option<(u32, u32)>,
-    other_places: Vec<(u32, u32)>,
-    head: Vec<Piece>,
-}
-
-impl Entry {
-    fn places(&self) -> impl Iterator<Item = (u32, u32)> {
-        self.first_place
-            .into_iter()
-            .chain(self.other_places.iter().copied())
-    }
-
-    fn add_place(&mut self, place: (u32, u32)) {
-        match self.first_place {
-            None => self.first_place = Some(place),
-            Some(_) => self.other_places.push(place),
-        }
-    }
-}
-
 /// What a selection finds, series by series.
 pub(crate) struct Finding<'a> {
     store: &'a Store,
@@ -86,8 +81,10 @@ pub(crate) struct Finding<'a> {
     end_ms: i64,
     /// Labels that are asked for; nothing where all are.
     labels: Option<&'a [&'a str]>,
+    head: LookUp<'a>,
     readers: Vec<PartReader<'a>>,
-    entries: std::vec::IntoIter<Entry>,
+    entries: Entries,
+    places: Vec<Place>,
     joined: Joined,
     warnings: BTreeSet<String>,
     /// Warnings that were given already.
@@ -95,78 +92,97 @@ pub(crate) struct Finding<'a> {
 }
 
 impl<'a> Finding<'a> {
-    pub(crate) fn new(
+    pub(crate) fn begin(
         store: &'a Store,
         selection: &Selection<'_>,
         labels: Option<&'a [&'a str]>,
-    ) -> Self {
+        go_on: &mut GoOn<'_>,
+    ) -> ControlFlow<(), Self> {
         let (start_ms, end_ms) = (selection.start_ms, selection.end_ms);
         let mut finding = Finding {
             store,
             start_ms,
             end_ms,
             labels,
+            head: LookUp::new(store, (start_ms, end_ms), labels),
             readers: Vec::new(),
-            entries: Vec::new().into_iter(),
+            entries: Entries::default(),
+            places: Vec::new(),
             joined: Joined::default(),
-            warnings: BTreeSet::new(),
+            warnings: lock(&store.losses)
+                .warnings(start_ms, end_ms)
+                .into_iter()
+                .collect(),
             told: BTreeSet::new(),
         };
-        finding
-            .warnings
-            .extend(lock(&store.losses).warnings(start_ms, end_ms));
         // The head first: what is sealed meanwhile is then in the parts, too, and one of both is left out.
-        let mut entries = from_head(&read(&store.head), selection, labels);
-        let mut known = HashTable::with_capacity(entries.len());
-        for (index, entry) in entries.iter().enumerate() {
-            known.insert_unique(hash(entry.fingerprint), index, |index| {
-                hash(entries[*index].fingerprint)
-            });
-        }
+        while !finding.add_head(selection, go_on)? {}
         for part in store.parts_of(selection) {
-            if let Err(error) = finding.add_part(part, selection, &mut entries, &mut known) {
-                finding.failed(&error);
+            match finding.add_part(part, selection, go_on) {
+                Ok(go_on) => go_on?,
+                Err(error) => finding.failed(&error),
             }
         }
-        finding.entries = entries.into_iter();
-        finding
+        ControlFlow::Continue(finding)
+    }
+
+    /// False where series were forgotten meanwhile: their numbers may stand for others, and all begins anew.
+    fn add_head(
+        &mut self,
+        selection: &Selection<'_>,
+        go_on: &mut GoOn<'_>,
+    ) -> ControlFlow<(), bool> {
+        self.entries = Entries::default();
+        let (found, forgets) = {
+            let head = read(&self.store.head);
+            let pin = head.pin();
+            if !pin.overlaps(&head, self.start_ms, self.end_ms) {
+                return ControlFlow::Continue(true);
+            }
+            self.head.pin = Some(pin);
+            let Ok(found) = postings::select(&head.table, selection.matchers);
+            (found, head.forgets)
+        };
+        let mut numbers = found.iter().peekable();
+        while numbers.peek().is_some() {
+            go_on(self.bytes())?;
+            let head = read(&self.store.head);
+            if head.forgets != forgets {
+                return ControlFlow::Continue(false);
+            }
+            for number in numbers.by_ref().take(SERIES_AT_ONCE) {
+                let fingerprint = head.table.known(number).fingerprint;
+                self.entries.add_of_head(number, fingerprint);
+            }
+        }
+        ControlFlow::Continue(true)
     }
 
     fn add_part(
         &mut self,
         part: Arc<Part>,
         selection: &Selection<'_>,
-        entries: &mut Vec<Entry>,
-        known: &mut HashTable<usize>,
-    ) -> Result<(), Error> {
+        go_on: &mut GoOn<'_>,
+    ) -> Result<ControlFlow<()>, Error> {
         let cache = &self.store.cache;
         let found = postings::select(&PartTerms { part: &part, cache }, selection.matchers)?;
-        let mut reader = PartReader::new(part, cache)?.with_labels(self.labels);
-        let number = u32::try_from(self.readers.len()).unwrap_or(u32::MAX);
-        for series in &found {
-            let fingerprint = reader.fingerprint(series)?;
-            let same = known.find(hash(fingerprint), |index| {
-                entries[*index].fingerprint == fingerprint
-            });
-            match same.copied() {
-                Some(index) => entries[index].add_place((number, series)),
-                None => {
-                    entries.push(Entry {
-                        fingerprint,
-                        labels: None,
-                        first_place: Some((number, series)),
-                        other_places: Vec::new(),
-                        head: Vec::new(),
-                    });
-                    let added = entries.len() - 1;
-                    known.insert_unique(hash(fingerprint), added, |index| {
-                        hash(entries[*index].fingerprint)
-                    });
-                }
-            }
-        }
+        let number = as_u32(self.readers.len());
+        let reader = PartReader::new(part, cache)?.with_labels(self.labels);
+        let is_first = self.entries.len() == 0 && !reader.repeats_series();
         self.readers.push(reader);
-        Ok(())
+        let reader = self.readers.last_mut().expect("it was put there");
+        for (count, series) in found.iter().enumerate() {
+            if count % SERIES_AT_ONCE == 0 && go_on(self.entries.bytes()).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            let fingerprint = reader.fingerprint(series)?;
+            let place = Place {
+                reader: number,
+                series,
+            };
+            self.entries.add_place(fingerprint, place, is_first);
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     fn give(mut self, take: &mut dyn FnMut(Found) -> ControlFlow<()>) {
@@ -177,7 +193,6 @@ impl<'a> Finding<'a> {
             }
             self.warn(take)
         };
-        // Whether everything was wanted is all the same.
         match all() {
             ControlFlow::Continue(()) | ControlFlow::Break(()) => {}
         }
@@ -199,25 +214,41 @@ impl<'a> Finding<'a> {
         ControlFlow::Continue(())
     }
 
+    /// What the series take that were found.
+    pub(crate) fn bytes(&self) -> usize {
+        self.entries.bytes()
+    }
+
     pub(crate) fn into_warnings(self) -> Vec<String> {
         self.warnings.into_iter().collect()
     }
 
+    fn next_ready(&mut self, wanted: Wanted) -> Option<Ready> {
+        self.head.next(&self.entries, wanted, &mut self.warnings)
+    }
+
     fn next_series(&mut self) -> Option<Series> {
         loop {
-            let entry = self.entries.next()?;
-            let mut pieces = Vec::with_capacity(1 + entry.other_places.len() + entry.head.len());
-            for (reader, series) in entry.places() {
-                match self.readers[reader as usize].piece(series, self.start_ms, self.end_ms) {
+            let Ready {
+                entry,
+                labels,
+                pieces: of_head,
+            } = self.next_ready(Wanted::Samples)?;
+            let places = self.places_of(&entry);
+            let mut pieces = Vec::with_capacity(places.len() + of_head.len());
+            for place in &places {
+                let reader = &mut self.readers[place.reader as usize];
+                match reader.piece(place.series, self.start_ms, self.end_ms) {
                     Ok(piece) => pieces.extend(piece),
                     Err(error) => self.failed(&error),
                 }
             }
-            if pieces.is_empty() && entry.head.is_empty() {
-                continue;
-            }
-            let labels = self.labels_of(&entry);
-            pieces.extend(entry.head);
+            pieces.extend(of_head);
+            let labels = match pieces.is_empty() {
+                true => None,
+                false => labels.or_else(|| self.labels_of(&places)),
+            };
+            self.places = places;
             if let Some(labels) = labels {
                 return Some(column::series(labels, pieces, &mut self.joined));
             }
@@ -227,94 +258,40 @@ impl<'a> Finding<'a> {
     /// Labels of the next series that has samples about that time.
     pub(crate) fn next_labels(&mut self) -> Option<Labels> {
         loop {
-            let entry = self.entries.next()?;
+            let Ready { entry, labels, .. } = self.next_ready(Wanted::Labels)?;
+            if labels.is_some() {
+                return labels;
+            }
             let (start_ms, end_ms) = (self.start_ms, self.end_ms);
-            let in_part = entry.places().any(|(reader, series)| {
-                let cluster = self.readers[reader as usize].cluster_of(series);
+            let places = self.places_of(&entry);
+            let in_part = places.iter().any(|place| {
+                let cluster = self.readers[place.reader as usize].cluster_of(place.series);
                 cluster.is_ok_and(|(_, cluster)| {
                     cluster.min_ms <= end_ms && cluster.max_ms >= start_ms
                 })
             });
-            if !in_part && entry.head.is_empty() {
-                continue;
-            }
-            if let Some(labels) = self.labels_of(&entry) {
-                return Some(labels);
+            let labels = in_part.then(|| self.labels_of(&places)).flatten();
+            self.places = places;
+            if labels.is_some() {
+                return labels;
             }
         }
     }
 
-    fn labels_of(&mut self, entry: &Entry) -> Option<Labels> {
-        if entry.labels.is_some() {
-            return entry.labels.clone();
-        }
-        for (reader, series) in entry.places() {
-            match self.readers[reader as usize].labels(series) {
+    /// In a list that is to be given back, since each series needs one.
+    fn places_of(&mut self, entry: &Entry) -> Vec<Place> {
+        let mut places = std::mem::take(&mut self.places);
+        self.entries.places(entry, &mut places);
+        places
+    }
+
+    fn labels_of(&mut self, places: &[Place]) -> Option<Labels> {
+        for place in places {
+            match self.readers[place.reader as usize].labels(place.series) {
                 Ok(labels) => return Some(labels),
                 Err(error) => self.failed(&error),
             }
         }
         None
     }
-}
-
-/// Any bits of a fingerprint are as good as a hash of it.
-fn hash(fingerprint: u128) -> u64 {
-    let bytes = fingerprint.to_le_bytes();
-    u64::from_le_bytes(bytes[..8].try_into().expect("eight of sixteen bytes"))
-}
-
-fn from_head(head: &Head, selection: &Selection<'_>, labels: Option<&[&str]>) -> Vec<Entry> {
-    let Ok(found) = postings::select(&head.table, selection.matchers);
-    // Frozen rows and those that fill now.
-    let mut readers = [RowReader::default(), RowReader::default()];
-    let names = labels.map(|names| head.table.symbols_of(names));
-    let mut last_labels = (Vec::new(), Labels::default());
-    let mut entries = Vec::new();
-    for number in &found {
-        let series = head.table.known(number);
-        let mut pieces = Vec::new();
-        let frozen = head
-            .frozen
-            .iter()
-            .filter_map(|frozen| frozen.groups.get(series.group as usize));
-        let frozen = frozen.map(|group| group.rows.as_slice()).next();
-        let rows = [frozen.unwrap_or_default(), head.rows(series.group)];
-        for (reader, rows) in readers.iter_mut().zip(rows) {
-            reader.read(series.group, rows, series.column, selection, &mut pieces);
-        }
-        if !pieces.is_empty() {
-            entries.push(Entry {
-                fingerprint: series.fingerprint,
-                labels: Some(match &names {
-                    None => head.table.labels(&series.labels),
-                    Some(names) => chosen_labels(head, series, names, &mut last_labels),
-                }),
-                first_place: None,
-                other_places: Vec::new(),
-                head: pieces,
-            });
-        }
-    }
-    entries
-}
-
-/// Those of the labels whose names are asked for. `last`: the symbols and labels of the series before, which are mostly the
-/// same.
-fn chosen_labels(
-    head: &Head,
-    series: &crate::series::Series,
-    names: &[u32],
-    last: &mut (Vec<(u32, u32)>, Labels),
-) -> Labels {
-    let chosen = || {
-        let pairs = series.labels.iter().copied();
-        pairs.filter(|(name, _)| names.contains(name))
-    };
-    if !chosen().eq(last.0.iter().copied()) {
-        let pairs: Vec<(u32, u32)> = chosen().collect();
-        let labels = head.table.labels(&pairs);
-        *last = (pairs, labels);
-    }
-    last.1.clone()
 }

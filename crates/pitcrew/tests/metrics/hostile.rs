@@ -188,12 +188,11 @@ fn with_little_memory() -> Production {
     production
 }
 
-/// A message within a request, a field within the message before: `bytes` innermost.
+/// Messages within each other, each in the field of that number of the one around it; `bytes` are the innermost one.
 fn nested(fields: &[u64], bytes: &[u8]) -> Vec<u8> {
-    let inner = fields.iter().rev().fold(bytes.to_vec(), |inner, field| {
+    fields.iter().rev().fold(bytes.to_vec(), |inner, field| {
         Message::default().bytes(*field, &inner).0
-    });
-    inner
+    })
 }
 
 #[test]

@@ -111,6 +111,28 @@ impl History {
         }
     }
 
+    /// A query at instants and over a range that begin between two samples.
+    pub(crate) fn questions(
+        &self,
+        query: &str,
+    ) -> Vec<(&'static str, Vec<(&'static str, String)>)> {
+        let off_ms = 2_000;
+        let query = ("query", query.to_owned());
+        let at = |at_ms: i64| seconds(at_ms + off_ms);
+        let instant = |at_ms| ("/api/v1/query", vec![query.clone(), ("time", at(at_ms))]);
+        let range = vec![
+            query.clone(),
+            ("start", at(self.start_ms - 60_000)),
+            ("end", at(self.end_ms() + 60_000)),
+            ("step", "30".to_owned()),
+        ];
+        vec![
+            instant(self.end_ms()),
+            instant(self.start_ms + 1_000_000),
+            ("/api/v1/query_range", range),
+        ]
+    }
+
     pub(crate) fn file(&self, production: &Production) -> PathBuf {
         let path = production.path().join("history.om");
         fs::write(&path, self.open_metrics()).expect("the samples are written");

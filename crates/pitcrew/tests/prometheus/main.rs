@@ -6,6 +6,7 @@ mod production;
 
 mod api;
 mod budgets;
+mod chance;
 mod history;
 mod lines;
 mod peers;

@@ -10,7 +10,8 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    history::{History, data, seconds},
+    chance::Chance,
+    history::{History, ask, data, seconds},
     production::{Process, Production, free_port, has, wait_for},
 };
 
@@ -163,6 +164,50 @@ fn the_same_queries_over_the_same_samples_have_prometheus_answers() {
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
 
+/// `QUERIES_FROM` is the seed of the first of `QUERIES` queries.
+#[test]
+fn queries_by_chance_have_prometheus_answers() {
+    if !has("prometheus", "prometheus") {
+        return;
+    }
+    let set = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let (from, count) = (
+        set("QUERIES_FROM").unwrap_or(1),
+        set("QUERIES").unwrap_or(150),
+    );
+    let (history, production) = History::served();
+    let directory = tempfile::tempdir().unwrap();
+    with_history(directory.path(), &production, &history);
+    let prometheus = Prometheus::start(directory.path(), "{}");
+    let mut differing = Vec::new();
+    let mut found = 0;
+    for seed in from..from + count {
+        let query = Chance::new(seed).vector(4);
+        for (path, parameters) in history.questions(&query) {
+            let parameters: Vec<(&str, &str)> = parameters
+                .iter()
+                .map(|(name, value)| (*name, &**value))
+                .collect();
+            let [ours, theirs] =
+                [production.port, prometheus.port].map(|port| ask(port, path, &parameters).json());
+            // Newer versions miss the grouping even where a comparison lets none of the many through, as Pitcrew does.
+            let stricter = ours["error"].as_str().unwrap_or_default();
+            if stricter.starts_with("multiple matches for labels") {
+                continue;
+            }
+            let [ours, theirs] = [ours, theirs].map(|mut answer| sorted(answer["data"].take()));
+            found += ours["result"].as_array().map_or(0, Vec::len);
+            if !alike(&ours, &theirs) {
+                differing.push(format!(
+                    "seed {seed}: {query} {parameters:?}\n  here: {ours}\n  there: {theirs}"
+                ));
+            }
+        }
+    }
+    assert!(found > 2, "the queries find little: {found} series");
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
 #[test]
 fn a_prometheus_that_reads_from_here_answers_alike() {
     if !has("prometheus", "prometheus") {
@@ -248,35 +293,15 @@ fn streamed_chunks_are_those_of_a_prometheus_byte_for_byte() {
     assert_eq!(ours, theirs);
 }
 
-/// At instants and over ranges that begin between two samples.
 fn differences(history: &History, ours: u16, theirs: u16) -> Vec<String> {
     let mut differing = Vec::new();
     let mut series = 0;
-    let off_ms = 2_000;
-    let instants = [
-        history.end_ms() + off_ms,
-        history.start_ms + 1_000_000 + off_ms,
-    ]
-    .map(seconds);
-    let (start, end) = (
-        seconds(history.start_ms - 60_000 + off_ms),
-        seconds(history.end_ms() + 60_000 + off_ms),
-    );
     for query in QUERIES {
-        let mut asked: Vec<(&str, Vec<(&str, &str)>)> = Vec::new();
-        for instant in &instants {
-            asked.push(("/api/v1/query", vec![("query", query), ("time", instant)]));
-        }
-        asked.push((
-            "/api/v1/query_range",
-            vec![
-                ("query", query),
-                ("start", &start),
-                ("end", &end),
-                ("step", "30"),
-            ],
-        ));
-        for (path, parameters) in asked {
+        for (path, parameters) in history.questions(query) {
+            let parameters: Vec<(&str, &str)> = parameters
+                .iter()
+                .map(|(name, value)| (*name, &**value))
+                .collect();
             let [ours, theirs] = [ours, theirs].map(|port| sorted(data(port, path, &parameters)));
             series += ours["result"].as_array().map_or(0, Vec::len);
             if !alike(&ours, &theirs) {

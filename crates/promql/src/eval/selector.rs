@@ -177,13 +177,24 @@ impl Evaluator<'_> {
             end_ms: last.saturating_add(reading.around_ms.1),
         };
         let mut end = Ok(());
+        let mut holding = Size::default();
         let storage = self.storage;
+        let mut stop = |error| {
+            end = Err(error);
+            ControlFlow::Break(())
+        };
         let mut take = |found| {
             let series = match found {
                 Found::Series(series) => series,
                 Found::Warning(message) => {
                     self.note(span, Note::Storage { message });
                     return ControlFlow::Continue(());
+                }
+                Found::Holding(bytes) => {
+                    self.held.take_away(holding);
+                    holding = Size { samples: 0, bytes };
+                    let held = self.hold(holding);
+                    return held.map_or_else(&mut stop, ControlFlow::Continue);
                 }
             };
             let samples = size_of_series(&series).samples;
@@ -195,15 +206,14 @@ impl Evaluator<'_> {
                 }
                 take(self, series)
             });
-            taken.unwrap_or_else(|error| {
-                end = Err(error);
-                ControlFlow::Break(())
-            })
+            taken.unwrap_or_else(&mut stop)
         };
-        match &reading.labels {
-            Some(labels) => storage.select_for(&selection, labels, &mut take)?,
-            None => storage.select(&selection, &mut take)?,
-        }
+        let selected = match &reading.labels {
+            Some(labels) => storage.select_for(&selection, labels, &mut take),
+            None => storage.select(&selection, &mut take),
+        };
+        self.held.take_away(holding);
+        selected?;
         end
     }
 }

@@ -9,8 +9,8 @@ use pitcrew_ingest::{
 use pitcrew_promql::{histogram::FloatHistogram, labels::Labels};
 use pitcrew_tsdb::{IncomingExemplar, RawLabels, Sample, Value};
 
-/// What one message may take at the most: a short one can say the same long label for a million series.
-pub(super) const BYTES_MAX: usize = 256 << 20;
+/// What one message may take: a short one can say the same long label for a million series.
+pub(crate) const BYTES_MAX: usize = 256 << 20;
 
 /// Series as they came, in their order.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub(crate) struct Gathered {
     /// The time of samples that have none.
     pub(crate) now_ms: i64,
     pub(crate) keys: Keys,
-    /// Of all that was gathered.
+    /// Of all that was gathered, and how many they may be.
     bytes: usize,
     pub(crate) bytes_max: usize,
     samples: Vec<Found>,
@@ -84,21 +84,17 @@ pub(crate) struct Gathered {
     /// Histograms that contradict themselves, and what is wrong with the last one.
     pub(crate) bad_histograms: u64,
     pub(crate) why_bad: Option<String>,
-    /// It says more than `bytes_max`: what is here is not all of it.
+    /// It says more than may be gathered: what is here is not all of it.
     pub(crate) is_too_much: bool,
 }
 
 impl Gathered {
-    pub(crate) fn at(now_ms: i64) -> Self {
+    pub(crate) fn within(bytes_max: usize, now_ms: i64) -> Self {
         Self {
             now_ms,
-            bytes_max: BYTES_MAX,
+            bytes_max,
             ..Self::default()
         }
-    }
-
-    pub(crate) fn within(self, bytes_max: usize) -> Self {
-        Self { bytes_max, ..self }
     }
 
     /// Whether there is room for so many bytes more.
@@ -136,7 +132,11 @@ impl Gathered {
     }
 
     pub(crate) fn metadata(&self) -> Vec<pitcrew_tsdb::Metadata> {
-        self.families.values().cloned().collect()
+        self.families().cloned().collect()
+    }
+
+    pub(crate) fn families(&self) -> impl Iterator<Item = &pitcrew_tsdb::Metadata> {
+        self.families.values()
     }
 
     fn sample<'a>(&'a self, found: &Found) -> Sample<'a> {
@@ -226,7 +226,8 @@ impl Sink for Gathered {
         let says_nothing = metadata.help.is_empty()
             && metadata.unit.is_empty()
             && matches!(metadata.kind, None | Some(MetricType::Unknown));
-        if metadata.family.is_empty() || says_nothing {
+        let bytes = metadata.family.len() + metadata.help.len() + metadata.unit.len();
+        if metadata.family.is_empty() || says_nothing || !self.takes(bytes) {
             return;
         }
         if !self.families.contains_key(&*metadata.family) {
@@ -256,15 +257,17 @@ impl Sink for Gathered {
 }
 
 /// In which form the series of a message come.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
+    Text,
     Messages,
     Pairs,
 }
 
 impl Form {
-    fn of(self, bytes: &[u8]) -> RawSeries<'_> {
+    pub(super) fn of(self, bytes: &[u8]) -> RawSeries<'_> {
         match self {
+            Self::Text => RawSeries::Text(bytes),
             Self::Messages => RawSeries::Messages(bytes),
             Self::Pairs => RawSeries::Pairs(bytes),
         }
@@ -273,6 +276,7 @@ impl Form {
     /// What tells the same bytes of two forms apart.
     pub(crate) fn scope(self) -> &'static [u8] {
         match self {
+            Self::Text => b"text",
             Self::Messages => b"messages",
             Self::Pairs => b"pairs",
         }

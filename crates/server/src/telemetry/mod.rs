@@ -22,11 +22,14 @@ use pitcrew_model::MetricsSettings;
 use pitcrew_tsdb::{Accepted, Batch, Error, Limits, Options, Store};
 
 pub(crate) use counts::Counts;
-pub(crate) use gathered::{Form, Gathered, Keys};
+pub(crate) use gathered::{BYTES_MAX as GATHERED_BYTES_MAX, Form, Gathered, Keys};
 pub(crate) use own::{INTERVAL as OWN_INTERVAL, Told};
 pub(crate) use scrape::OwnPages;
 
-use crate::{clock::Clock, serve::ServeError};
+use crate::{
+    clock::{self, Clock},
+    serve::ServeError,
+};
 use troubles::{Part, Troubles, words};
 
 /// What is acknowledged is on the disk by then, also when the power fails.
@@ -138,7 +141,12 @@ impl Telemetry {
     /// eighth of the budget, unless that is less than common messages need.
     pub(crate) fn message_bytes(&self) -> usize {
         let share = usize::try_from(self.memory_bytes / 32).unwrap_or(usize::MAX);
-        share.clamp(16 << 20, gathered::BYTES_MAX)
+        share.clamp(16 << 20, GATHERED_BYTES_MAX)
+    }
+
+    /// What the pages of targets may take on their way of the budget of memory.
+    fn page_bytes(&self) -> usize {
+        usize::try_from(self.memory_bytes / 16).unwrap_or(usize::MAX)
     }
 
     /// For readers.
@@ -194,9 +202,14 @@ impl Telemetry {
         &self.settings
     }
 
-    /// Milliseconds since the epoch.
+    /// What the wall clock says, in milliseconds since the epoch: those who send samples and ask for them go by it.
     pub(crate) fn now_ms(&self) -> i64 {
-        i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX)
+        i64::try_from(clock::wall().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// By how much the loop's clock is ahead of [`Self::now_ms`].
+    fn loop_ahead_ms(&self) -> i64 {
+        millis(self.clock.ahead())
     }
 
     /// What is wrong with it, one line each.

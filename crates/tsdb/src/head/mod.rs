@@ -4,8 +4,10 @@
 //! part by others. Frozen rows stay readable until their part is.
 
 mod group;
+pub(crate) mod pin;
 pub(crate) mod read;
 pub(crate) mod row;
+pub(crate) mod rows;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -21,6 +23,7 @@ use crate::{
 use group::Group;
 pub(crate) use group::NO_SERIES;
 use row::{Cell, Placed, Row};
+use rows::Rows;
 
 #[derive(Debug)]
 pub(crate) struct Head {
@@ -33,6 +36,10 @@ pub(crate) struct Head {
     source_series: Vec<(Arc<str>, usize)>,
     pub(crate) frozen: Option<Arc<Frozen>>,
     pub(crate) filling: Filling,
+    next: pin::Next,
+    freezes: u64,
+    /// How often series were forgotten: as long as it is the same, no number stands for another series.
+    pub(crate) forgets: u64,
 }
 
 /// Whose series share a group.
@@ -74,12 +81,16 @@ pub(crate) struct Frozen {
 impl Frozen {
     /// Series that have a sample.
     pub(crate) fn reporting(&self) -> RoaringBitmap {
-        let columns = self.groups.iter().flat_map(|group| {
-            let columns = (0..).zip(&group.columns);
-            let has_samples = |column| group.rows.iter().any(|row| row.bits(column).is_some());
-            columns.filter(move |(column, _)| has_samples(*column))
-        });
-        columns.map(|(_, series)| *series).collect()
+        let mut reporting = RoaringBitmap::new();
+        for group in &self.groups {
+            let mut filled = vec![false; group.columns.len()];
+            for (column, _) in group.rows.iter().flat_map(Row::cells) {
+                filled[column as usize] = true;
+            }
+            let columns = group.columns.iter().zip(filled);
+            reporting.extend(columns.filter_map(|(series, filled)| filled.then_some(*series)));
+        }
+        reporting
     }
 }
 
@@ -87,7 +98,7 @@ impl Frozen {
 pub(crate) struct FrozenGroup {
     /// The series of each column.
     pub(crate) columns: Vec<u32>,
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Rows,
 }
 
 impl Head {
@@ -100,6 +111,9 @@ impl Head {
             source_series: Vec::new(),
             frozen: None,
             filling: Filling::default(),
+            next: pin::Next::default(),
+            freezes: 0,
+            forgets: 0,
         }
     }
 
@@ -178,7 +192,7 @@ impl Head {
     }
 
     /// The rows of a group.
-    pub(crate) fn rows(&self, group: u32) -> &[Row] {
+    pub(crate) fn rows(&self, group: u32) -> &Rows {
         &self.groups[group as usize].rows
     }
 
@@ -193,6 +207,8 @@ impl Head {
             filling: std::mem::take(&mut self.filling),
         });
         self.frozen = Some(frozen.clone());
+        std::mem::take(&mut self.next).get_or_init(|| frozen.clone());
+        self.freezes += 1;
         frozen
     }
 
@@ -221,6 +237,7 @@ impl Head {
 
     /// Forgets series that have no samples.
     pub(crate) fn forget(&mut self, gone: &RoaringBitmap) {
+        self.forgets += 1;
         for series in self.table.remove(gone) {
             self.groups[series.group as usize].leave(series.column);
             self.source_series[series.source as usize].1 -= 1;

@@ -124,6 +124,12 @@ impl<'a> PartReader<'a> {
         })
     }
 
+    /// Whether one series may have several numbers: one for its floats, one for its histograms.
+    pub(crate) fn repeats_series(&self) -> bool {
+        let mut clusters = self.clusters.0.iter();
+        clusters.any(|cluster| cluster.kind == Kind::Blobs)
+    }
+
     fn wrong(&self, what: &'static str) -> Error {
         self.part.file.damaged(0, Malformed::at(what))
     }

@@ -8,7 +8,7 @@ use proptest::{collection::vec, prelude::*};
 use tempfile::TempDir;
 
 use crate::world::{
-    NOW_MS, Truth, Written, append, copy, differences, everything, files, labels, maintain,
+    NOW_MS, Truth, Written, append, copy, differences, everything, files, go_on, labels, maintain,
     options, scratch, written,
 };
 
@@ -145,7 +145,9 @@ fn a_part_that_is_none_is_put_aside_and_every_answer_of_its_time_says_so() {
                 end_ms: NOW_MS + 1,
             },
             10,
+            &mut go_on,
         );
+        let listing = listing.unwrap();
         assert_eq!(listing.items, Vec::<Labels>::new());
         assert_eq!(listing.warnings, warnings);
         let all = Selection {
@@ -153,13 +155,25 @@ fn a_part_that_is_none_is_put_aside_and_every_answer_of_its_time_says_so() {
             start_ms: NOW_MS - 1,
             end_ms: NOW_MS + 1,
         };
-        assert_eq!(store.label_names(&all, 10).warnings, warnings);
-        assert_eq!(store.label_values("job", &all, 10).warnings, warnings);
+        assert_eq!(
+            store.label_names(&all, 10, &mut go_on).unwrap().warnings,
+            warnings
+        );
+        assert_eq!(
+            store
+                .label_values("job", &all, 10, &mut go_on)
+                .unwrap()
+                .warnings,
+            warnings
+        );
         let later = Selection {
             matchers: &[],
             start_ms: NOW_MS + 1,
             end_ms: NOW_MS + 2,
         };
-        assert_eq!(store.series(&later, 10).warnings, Vec::<String>::new());
+        assert_eq!(
+            store.series(&later, 10, &mut go_on).unwrap().warnings,
+            Vec::<String>::new()
+        );
     }
 }

@@ -11,7 +11,7 @@ use pitcrew_tsdb::{
 };
 use tempfile::TempDir;
 
-use crate::world::{NOW_MS, everything, files, maintain, scratch};
+use crate::world::{NOW_MS, everything, files, go_on, maintain, scratch};
 
 fn store(change: impl FnOnce(&mut Options)) -> (TempDir, Store) {
     let directory = scratch();
@@ -297,21 +297,37 @@ fn lists_come_from_head_and_parts() {
         end_ms: NOW_MS + 1000,
     };
     assert_eq!(
-        store.label_names(&all, 10).items,
+        store.label_names(&all, 10, &mut go_on).unwrap().items,
         ["__name__", "rack", "zone"]
     );
-    assert_eq!(store.label_values("zone", &all, 10).items, ["a", "b", "c"]);
-    let few = store.label_values("zone", &all, 2);
+    assert_eq!(
+        store
+            .label_values("zone", &all, 10, &mut go_on)
+            .unwrap()
+            .items,
+        ["a", "b", "c"]
+    );
+    let few = store.label_values("zone", &all, 2, &mut go_on).unwrap();
     assert_eq!((few.items.len(), few.truncated), (2, true));
     let old = [Matcher::equal("__name__", "old")];
     let old = Selection {
         matchers: &old,
         ..all
     };
-    assert_eq!(store.label_values("zone", &old, 10).items, ["a", "b"]);
-    assert_eq!(store.label_names(&old, 10).items, ["__name__", "zone"]);
+    assert_eq!(
+        store
+            .label_values("zone", &old, 10, &mut go_on)
+            .unwrap()
+            .items,
+        ["a", "b"]
+    );
+    assert_eq!(
+        store.label_names(&old, 10, &mut go_on).unwrap().items,
+        ["__name__", "zone"]
+    );
     let labels: Vec<String> = store
-        .series(&old, 10)
+        .series(&old, 10, &mut go_on)
+        .unwrap()
         .items
         .iter()
         .map(ToString::to_string)
@@ -328,7 +344,7 @@ fn lists_come_from_head_and_parts() {
         start_ms: NOW_MS + 500,
         end_ms: NOW_MS + 1000,
     };
-    assert_eq!(store.series(&later, 10).items.len(), 1);
+    assert_eq!(store.series(&later, 10, &mut go_on).unwrap().items.len(), 1);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use pitcrew_promql::{
     labels::{METRIC_NAME, Matcher},
     storage::{Found, Series, Storage, is_stale},
 };
-use pitcrew_tsdb::{Metadata, Store};
+use pitcrew_tsdb::{Metadata, Stopped, Store};
 use tokio::{runtime::Handle, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -103,7 +103,7 @@ struct Export<'a> {
 
 impl Export<'_> {
     fn run(mut self, matches: &[Vec<Matcher>]) -> Result<(), Error> {
-        for family in self.families(matches) {
+        for family in self.families(matches)? {
             self.describe(&family);
             for name in &family.names {
                 for (index, matchers) in matches.iter().enumerate() {
@@ -120,13 +120,18 @@ impl Export<'_> {
     }
 
     /// Metrics of one family come together, as text wants it.
-    fn families(&self, matches: &[Vec<Matcher>]) -> Vec<Family> {
+    fn families(&self, matches: &[Vec<Matcher>]) -> Result<Vec<Family>, Error> {
         let mut names: Vec<String> = Vec::new();
         for matchers in matches {
+            let selection = self.range.of(matchers);
+            let mut go_on = |_| match self.lease.is_over() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            };
             let found = self
                 .store
-                .label_values(METRIC_NAME, &self.range.of(matchers), usize::MAX);
-            names.extend(found.items);
+                .label_values(METRIC_NAME, &selection, usize::MAX, &mut go_on);
+            names.extend(found.map_err(|Stopped| self.lease.error())?.items);
         }
         // What has no name at all.
         names.push(String::new());
@@ -152,7 +157,7 @@ impl Export<'_> {
                 }),
             }
         }
-        families
+        Ok(families)
     }
 
     fn family_of(&self, name: &str) -> Option<Metadata> {
@@ -210,6 +215,7 @@ impl Export<'_> {
                     written = self.series(&series)
                 }
                 Found::Series(_) => {}
+                Found::Holding(_) => written = self.lease.check(),
                 // A hole in what is kept elsewhere would be taken for the truth.
                 Found::Warning(warning) => {
                     written = Err(Error::execution(format!(

@@ -181,7 +181,7 @@ impl Taken {
         lease: &Lease,
     ) -> Result<(), Error> {
         let bytes_max = telemetry.message_bytes();
-        let empty = || Gathered::at(telemetry.now_ms()).within(bytes_max);
+        let empty = || Gathered::within(bytes_max, telemetry.now_ms());
         let mut gathered = empty();
         let mut failed = Ok(());
         let read = match format {

@@ -1,13 +1,13 @@
 //! `series`, `labels` and `label/<name>/values`: what there is to ask for.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::ControlFlow};
 
 use axum::{
     extract::{Path, State},
     response::Response,
 };
 use pitcrew_promql::{json, labels::Matcher, storage::Selection};
-use pitcrew_tsdb::{Listing, Store};
+use pitcrew_tsdb::{GoOn, Listing, Stopped, Store};
 
 use super::{
     Prometheus,
@@ -30,7 +30,9 @@ pub(super) async fn series(
 ) -> Result<Response, Error> {
     let matches = arguments.required_matches()?;
     let most = api.budget.memory / SERIES_BYTES;
-    let list = |store: &Store, selection: &Selection<'_>, limit| store.series(selection, limit);
+    let list = |store: &Store, selection: &Selection<'_>, limit, go_on: &mut GoOn<'_>| {
+        store.series(selection, limit, go_on)
+    };
     listed(api, &arguments, matches, most, list, json::labels).await
 }
 
@@ -40,8 +42,9 @@ pub(super) async fn names(
 ) -> Result<Response, Error> {
     let matches = arguments.matches()?;
     let most = api.budget.memory / TEXT_BYTES;
-    let list =
-        |store: &Store, selection: &Selection<'_>, limit| store.label_names(selection, limit);
+    let list = |store: &Store, selection: &Selection<'_>, limit, go_on: &mut GoOn<'_>| {
+        store.label_names(selection, limit, go_on)
+    };
     listed(api, &arguments, matches, most, list, |name, out| {
         json::text(name, out)
     })
@@ -56,8 +59,8 @@ pub(super) async fn values(
     let name = unescaped_name(&name);
     let matches = arguments.matches()?;
     let most = api.budget.memory / TEXT_BYTES;
-    let list = move |store: &Store, selection: &Selection<'_>, limit| {
-        store.label_values(&name, selection, limit)
+    let list = move |store: &Store, selection: &Selection<'_>, limit, go_on: &mut GoOn<'_>| {
+        store.label_values(&name, selection, limit, go_on)
     };
     listed(api, &arguments, matches, most, list, |value, out| {
         json::text(value, out)
@@ -71,7 +74,9 @@ async fn listed<T: Ord + Send>(
     arguments: &Arguments,
     mut matches: Vec<Vec<Matcher>>,
     most: usize,
-    list: impl Fn(&Store, &Selection<'_>, usize) -> Listing<T> + Send + 'static,
+    list: impl Fn(&Store, &Selection<'_>, usize, &mut GoOn<'_>) -> Result<Listing<T>, Stopped>
+    + Send
+    + 'static,
     write: impl Fn(&T, &mut String) + Send + 'static,
 ) -> Result<Response, Error> {
     let (range, asked, gzip) = (
@@ -82,10 +87,10 @@ async fn listed<T: Ord + Send>(
     if matches.is_empty() {
         matches.push(Vec::new());
     }
-    let store = api.store()?;
+    let (store, memory) = (api.store()?, api.budget.memory);
     let work = move |lease: &Lease| {
         let limit = asked.unwrap_or(most).min(most);
-        let found = union(&store, range, &matches, limit, &list, lease)?;
+        let found = union(&store, range, &matches, limit, &list, memory, lease)?;
         if found.truncated && asked.is_none_or(|asked| asked > most) {
             return Err(Error::execution(format!(
                 "the answer has more than {most} entries, which is all that fits into query.memory: select less, or set limit"
@@ -101,15 +106,25 @@ fn union<T: Ord>(
     range: Range,
     matches: &[Vec<Matcher>],
     limit: usize,
-    list: impl Fn(&Store, &Selection<'_>, usize) -> Listing<T>,
+    list: impl Fn(&Store, &Selection<'_>, usize, &mut GoOn<'_>) -> Result<Listing<T>, Stopped>,
+    budget: usize,
     lease: &Lease,
 ) -> Result<Listing<T>, Error> {
     let mut items = BTreeSet::new();
     let mut warnings = BTreeSet::new();
     let mut truncated = false;
     for matchers in matches {
+        let mut go_on = |bytes| match lease.is_over() || bytes > budget {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        };
+        let found = list(store, &range.of(matchers), limit, &mut go_on);
         lease.check()?;
-        let found = list(store, &range.of(matchers), limit);
+        let found = found.map_err(|Stopped| {
+            Error::execution(format!(
+                "finding the series needs more than {budget} bytes of memory (query.memory): select less"
+            ))
+        })?;
         items.extend(found.items);
         warnings.extend(found.warnings);
         truncated |= found.truncated;

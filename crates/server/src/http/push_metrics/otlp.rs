@@ -65,7 +65,7 @@ pub(super) fn take(
     peer: IpAddr,
 ) -> Result<ExportMetricsServiceResponse, Problem> {
     let bytes_max = telemetry.message_bytes();
-    let mut gathered = Gathered::at(telemetry.now_ms()).within(bytes_max);
+    let mut gathered = Gathered::within(bytes_max, telemetry.now_ms());
     let rejected = match encoding {
         Encoding::Protobuf => otlp::read(message, &mut gathered)?,
         Encoding::Json => otlp::read_json(message, bytes_max, &mut gathered)?,

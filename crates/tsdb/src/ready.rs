@@ -1,0 +1,182 @@
+//! What the head has of the series that a selection found: looked up some hundred series at a time, so that appends
+//! never wait for a whole query, and a query never holds more than a little of the head.
+
+use std::collections::BTreeSet;
+
+use pitcrew_promql::labels::Labels;
+
+use crate::{
+    column::Piece,
+    entries::{Entries, Entry},
+    head::{
+        Head,
+        pin::Pin,
+        read::{RowReader, has_samples},
+    },
+    series::Series,
+    store::{Store, read},
+};
+
+/// Series that are looked up before anybody else gets a turn.
+pub(crate) const SERIES_AT_ONCE: usize = 256;
+/// Samples that are copied before then.
+const SAMPLES_AT_ONCE: usize = 1 << 18;
+
+const FORGOTTEN: &str = "series stopped reporting and were forgotten while they were read; what they had last is missing from the answer";
+
+/// An entry with what the head has of it.
+pub(crate) struct Ready {
+    pub(crate) entry: Entry,
+    /// Those that are asked for; known when the head has samples.
+    pub(crate) labels: Option<Labels>,
+    pub(crate) pieces: Vec<Piece>,
+}
+
+/// Whether samples are wanted, or only which series have any.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Samples,
+    Labels,
+}
+
+/// Looks entries up in the head, in their order.
+pub(crate) struct LookUp<'a> {
+    store: &'a Store,
+    /// First and last instant of interest.
+    within: (i64, i64),
+    /// Labels that are asked for; nothing where all are.
+    labels: Option<&'a [&'a str]>,
+    /// Nothing where the head has nothing of that time.
+    pub(crate) pin: Option<Pin>,
+    /// For frozen rows and for those that fill.
+    readers: [RowReader; 2],
+    /// How many entries were looked up.
+    done: usize,
+    ready: std::vec::IntoIter<Ready>,
+}
+
+impl<'a> LookUp<'a> {
+    pub(crate) fn new(store: &'a Store, within: (i64, i64), labels: Option<&'a [&'a str]>) -> Self {
+        LookUp {
+            store,
+            within,
+            labels,
+            pin: None,
+            readers: Default::default(),
+            done: 0,
+            ready: Vec::new().into_iter(),
+        }
+    }
+
+    pub(crate) fn next(
+        &mut self,
+        entries: &Entries,
+        wanted: Wanted,
+        warnings: &mut BTreeSet<String>,
+    ) -> Option<Ready> {
+        if self.ready.len() == 0 {
+            self.ready = self.some(entries, wanted, warnings).into_iter();
+        }
+        self.ready.next()
+    }
+
+    fn some(
+        &mut self,
+        entries: &Entries,
+        wanted: Wanted,
+        warnings: &mut BTreeSet<String>,
+    ) -> Vec<Ready> {
+        let left = entries.len() - self.done;
+        let mut ready = Vec::with_capacity(left.min(SERIES_AT_ONCE));
+        let head = read(&self.store.head);
+        let names = self.labels.map(|names| head.table.symbols_of(names));
+        let mut last = LastLabels::default();
+        let mut samples = 0;
+        while ready.len() < SERIES_AT_ONCE && samples < SAMPLES_AT_ONCE {
+            let Some(entry) = entries.get(self.done) else {
+                break;
+            };
+            self.done += 1;
+            let mut pieces = Vec::new();
+            let series = self.series(&head, &entry, warnings);
+            let series =
+                series.filter(|series| self.read(&head, &entry, series, wanted, &mut pieces));
+            samples += pieces.iter().map(|piece| piece.times.len()).sum::<usize>();
+            let labels = series.map(|series| match &names {
+                None => head.table.labels(&series.labels),
+                Some(names) => last.chosen(&head, series, names),
+            });
+            ready.push(Ready {
+                entry,
+                labels,
+                pieces,
+            });
+        }
+        ready
+    }
+
+    /// The head's series, unless it was forgotten meanwhile.
+    fn series<'h>(
+        &self,
+        head: &'h Head,
+        entry: &Entry,
+        warnings: &mut BTreeSet<String>,
+    ) -> Option<&'h Series> {
+        let series = head.table.get(entry.head()?);
+        let series = series.filter(|series| series.fingerprint == entry.fingerprint());
+        let may_have_had = |pin: &Pin| pin.may_have_had(head);
+        if series.is_none() && self.pin.as_ref().is_some_and(may_have_had) {
+            warnings.insert(FORGOTTEN.to_owned());
+        }
+        series
+    }
+
+    /// Whether there are samples, which are copied if they are wanted.
+    fn read(
+        &mut self,
+        head: &Head,
+        entry: &Entry,
+        series: &Series,
+        wanted: Wanted,
+        pieces: &mut Vec<Piece>,
+    ) -> bool {
+        let (Some(pin), Some(number)) = (&self.pin, entry.head()) else {
+            return false;
+        };
+        let (group, column, within) = (series.group, series.column, self.within);
+        let rows = pin.rows(head, number, series);
+        if wanted == Wanted::Labels {
+            return rows
+                .into_iter()
+                .flatten()
+                .any(|rows| has_samples(rows, column, within));
+        }
+        for (reader, rows) in self.readers.iter_mut().zip(rows) {
+            if let Some(rows) = rows {
+                reader.read(group, rows, column, within, pieces);
+            }
+        }
+        !pieces.is_empty()
+    }
+}
+
+/// The symbols and labels of the series before, of whose labels few are asked for: they are mostly the same.
+#[derive(Default)]
+struct LastLabels {
+    symbols: Vec<(u32, u32)>,
+    labels: Labels,
+}
+
+impl LastLabels {
+    fn chosen(&mut self, head: &Head, series: &Series, names: &[u32]) -> Labels {
+        let chosen = || {
+            let pairs = series.labels.iter().copied();
+            pairs.filter(|(name, _)| names.contains(name))
+        };
+        if !chosen().eq(self.symbols.iter().copied()) {
+            self.symbols = chosen().collect();
+            self.labels = head.table.labels(&self.symbols);
+        }
+        self.labels.clone()
+    }
+}
