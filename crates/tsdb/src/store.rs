@@ -168,6 +168,8 @@ fn random() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
     use pitcrew_promql::{labels::Labels, storage::Selection};
 
     use super::*;
@@ -234,7 +236,8 @@ mod tests {
                 start_ms: NOW_MS,
                 end_ms: NOW_MS,
             };
-            assert_eq!(store.series(&all, 10).items.len(), 3);
+            let mut go_on = |_| ControlFlow::Continue(());
+            assert_eq!(store.series(&all, 10, &mut go_on).unwrap().items.len(), 3);
         }
     }
 }
