@@ -80,9 +80,10 @@ fn a_page_over_its_limit_of_samples_is_not_read_any_further() {
     limited.limits.samples_max = Some(2);
     let mut target = Target::by(limited);
     assert_eq!(target.says("a 1\nb 1\n").unwrap().kept, 2);
-    let error = target.says("a 1\nb 1\nc 1\nthis is no line\n").unwrap_err();
+    let error = target.says("a 1\nb 1\nc 1\nd 1\ne 1\n").unwrap_err();
     assert!(error.contains("`sample_max` 2"), "{error}");
     assert_eq!(target.samples("up"), "1 0");
+    assert_eq!(target.samples("scrape_samples_scraped"), "2 3");
     assert_eq!(target.samples("a"), "1 end");
 }
 
