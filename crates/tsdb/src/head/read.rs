@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc};
 use super::row::{ELSEWHERE, Row};
 use crate::{
     blob::{self, Blob},
-    column::{Piece, PieceValues},
+    column::{Piece, PieceValues, Spare},
 };
 
 /// Reads columns out of rows. Siblings get the same timestamps.
@@ -40,19 +40,24 @@ impl RowReader {
         rows: &[Row],
         column: u32,
         within: (i64, i64),
+        spare: &mut Spare,
         pieces: &mut Vec<Piece>,
     ) {
         let Range { start: first, end } = range(rows, within);
         let within = &rows[first..end];
-        let mut values = Vec::with_capacity(within.len());
+        let mut values = spare.take();
+        values.reserve(within.len());
         for row in within {
             match row.plain(column) {
                 Some(bits) => values.push(f64::from_bits(bits)),
-                None => return self.read_rare(rows, first, end, column, pieces),
+                None => {
+                    spare.give(values);
+                    return self.read_rare(rows, first, end, column, pieces);
+                }
             }
         }
         if values.is_empty() {
-            return;
+            return spare.give(values);
         }
         let rows = first..end;
         let same = |last: &&Filled| last.group == group && last.rows == rows;

@@ -126,7 +126,7 @@ fn series(
     let mut bytes = 0;
     let selected = store.select(&range.of(matchers), &mut |one| {
         if let Found::Series(series) = one
-            && let Some(encoded) = message::encoded(&series, range)
+            && let Some(encoded) = message::encoded(series, range)
         {
             // Once here and once more within the answer.
             bytes += 2 * encoded.message.len();
