@@ -23,5 +23,5 @@ mod values;
 
 pub use load::{FILE_BYTES_MAX, Loaded, load, load_host, parse};
 pub use problem::{LoadError, Problem, Problems};
-pub use read::metrics::memory_size;
+pub use read::{keep::selector, metrics::memory_size};
 pub use schema::{host_schema, schema};

@@ -3,6 +3,7 @@
 
 pub(crate) mod drain;
 pub(crate) mod host;
+pub(crate) mod keep;
 pub(crate) mod labels;
 pub(crate) mod limits;
 pub(crate) mod metrics;

@@ -1,5 +1,5 @@
-//! Native histograms as both versions of remote write send them: spans of populated buckets, and counts as differences
-//! (of integers) or as they are (of floats).
+//! Native histograms as both versions of remote write send them, and much alike whoever is scraped: spans of populated
+//! buckets, and counts as differences (of integers) or as they are (of floats).
 
 use std::sync::Arc;
 
@@ -33,14 +33,14 @@ pub enum BadHistogram {
 
 /// One side's spans and counts, before they are put together.
 #[derive(Default)]
-struct Side {
+pub(crate) struct Side {
     spans: Vec<(i64, u64)>,
-    deltas: Vec<i64>,
-    counts: Vec<f64>,
+    pub(crate) deltas: Vec<i64>,
+    pub(crate) counts: Vec<f64>,
 }
 
 impl Side {
-    fn span(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+    pub(crate) fn span(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
         let (mut offset, mut length) = (0, 0);
         let mut fields = Fields(bytes);
         while let Some(field) = fields.next()? {
@@ -158,7 +158,7 @@ fn reset_hint(number: u64) -> ResetHint {
     }
 }
 
-fn complete(
+pub(crate) fn complete(
     mut value: FloatHistogram,
     schema: i64,
     bounds: &[f64],

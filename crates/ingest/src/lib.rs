@@ -1,11 +1,12 @@
 //! What other programs say about themselves, decoded: remote write 1.0 and 2.0, OpenTelemetry's metrics, and what is
-//! scraped as text.
+//! scraped as text or as protocol buffers.
 //!
 //! A decoder walks over bytes from outside and tells a [`Sink`] what it finds. It never makes a copy of a series' labels:
 //! most series are known already, and then their bytes are only hashed. Whoever does not know them asks the
 //! [`RawSeries`] for its labels. Everything is bounded by the size of the bytes themselves: nothing is reserved
 //! for a length that is merely claimed.
 
+pub mod families;
 mod histogram;
 pub mod otlp;
 mod protobuf;
@@ -40,6 +41,12 @@ pub trait Sink {
     fn exemplar(&mut self, series: Self::Series, exemplar: Exemplar<'_>);
 
     fn metadata(&mut self, metadata: Metadata<'_>);
+
+    /// Whether it takes nothing more: then reading ends there, without an error. A few bytes of a message can refer to a
+    /// long text over and over again.
+    fn is_full(&self) -> bool {
+        false
+    }
 }
 
 /// Times are milliseconds since the epoch.

@@ -6,6 +6,17 @@ use crate::{BadHistogram, Exemplar, Float, Histogram, Metadata, RawSeries, Sink}
 pub(crate) struct Told {
     pub(crate) lines: Vec<String>,
     series: Vec<String>,
+    /// It is full then.
+    pub(crate) series_max: Option<usize>,
+}
+
+impl Told {
+    pub(crate) fn of_series(series_max: usize) -> Self {
+        Self {
+            series_max: Some(series_max),
+            ..Self::default()
+        }
+    }
 }
 
 fn labels(series: RawSeries<'_>) -> String {
@@ -30,6 +41,11 @@ impl Sink for Told {
     fn series(&mut self, series: RawSeries<'_>) -> Option<usize> {
         self.series.push(labels(series));
         Some(self.series.len() - 1)
+    }
+
+    fn is_full(&self) -> bool {
+        self.series_max
+            .is_some_and(|most| self.series.len() >= most)
     }
 
     fn float(&mut self, series: usize, sample: Float) {

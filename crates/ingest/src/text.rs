@@ -64,10 +64,10 @@ pub enum BadLine {
     AfterEnd,
 }
 
-/// The NaN that a program's text means; other bits mean other things to a store.
-const NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0001);
+/// The NaN that a program means; other bits mean other things to a store.
+pub(crate) const NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0001);
 
-/// Tells the sink all that is in a text, up to its first broken line.
+/// Tells the sink all that is in a text, up to its first broken line or until the sink is full.
 pub fn read(format: Format, text: &[u8], sink: &mut impl Sink) -> Result<(), TextError> {
     let mut ended = false;
     let mut start = 0;
@@ -90,6 +90,9 @@ pub fn read(format: Format, text: &[u8], sink: &mut impl Sink) -> Result<(), Tex
             }
             Some(comment) => described(comment, sink).map_err(failed)?,
             None => sample(format, line, sink).map_err(failed)?,
+        }
+        if sink.is_full() {
+            return Ok(());
         }
     }
     if format == Format::OpenMetrics && !ended {

@@ -36,7 +36,7 @@ pub use id::{
 pub use labels::{InvalidLabel, Labels, Selector};
 pub use limits::{BreakerRule, Count, Lemon, Limits, Rate, Release};
 pub use metric_test::{MetricTest, Threshold, Unquotable};
-pub use metrics::{MetricsSettings, QuerySettings};
+pub use metrics::{DownsampleRule, KeepRule, MetricsSettings, QuerySettings};
 pub use observation::{Evidence, Health, Observation, Verdict};
 pub use order::{Action, Authority, Objection, Order, OrderState, Outcome, OutcomeKind};
 pub use power::{PowerController, PowerRule};

@@ -51,7 +51,9 @@ impl MetricTest {
     }
 
     /// The expression for one target. `value` says what stands for a name. Whatever it says stays within the string
-    /// that it is put into, and in a string that is a pattern matches itself alone.
+    /// that it is put into; in a pattern (`=~`, `!~`, the last argument of `label_replace`) its characters match themselves
+    /// alone, in a replacement (the third argument) they stand for themselves. What is in braces there as a part of
+    /// the pattern's or the replacement's own language, `\p{L}` or `${1}`, is no name.
     ///
     /// # Errors
     /// Those of `value`, and a value with a backquote where backquotes quote.
@@ -61,44 +63,47 @@ impl MetricTest {
     ) -> Result<String, E> {
         let mut filled = String::with_capacity(self.expr.len());
         let mut rest = self.expr.as_str();
+        let mut around = Around::default();
         let mut within: Option<Literal> = None;
         while let Some(character) = rest.chars().next() {
             let (taken, after) = rest.split_at(character.len_utf8());
             rest = after;
-            match (within, character) {
-                (None, '#') => {
+            let Some(literal) = &mut within else {
+                if character == '#' {
                     let end = rest.find('\n').unwrap_or(rest.len());
                     filled.push('#');
                     filled.push_str(&rest[..end]);
                     rest = &rest[end..];
+                    continue;
                 }
-                (None, '"' | '\'' | '`') => {
-                    let before = filled.trim_end();
-                    within = Some(Literal {
-                        quote: character,
-                        is_pattern: before.ends_with("=~") || before.ends_with("!~"),
-                    });
-                    filled.push(character);
+                if matches!(character, '"' | '\'' | '`') {
+                    within = Some(Literal::begin(character, around.role()));
+                } else {
+                    around.pass(character);
                 }
-                (Some(literal), '\\') if literal.quote != '`' => {
-                    let escaped = rest.chars().next().map_or(0, char::len_utf8);
-                    filled.push('\\');
-                    filled.push_str(&rest[..escaped]);
-                    rest = &rest[escaped..];
-                }
-                (Some(literal), '{') => match placeholder(rest) {
-                    Some(name) => {
-                        literal.put(&value(name)?, &mut filled)?;
-                        rest = &rest[name.len() + 1..];
-                    }
-                    None => filled.push('{'),
-                },
-                (Some(literal), _) if literal.quote == character => {
-                    within = None;
-                    filled.push(character);
-                }
-                _ => filled.push_str(taken),
+                filled.push_str(taken);
+                continue;
+            };
+            if character == literal.quote {
+                within = None;
+            } else if character == '\\' && literal.quote != '`' {
+                let escaped = rest.chars().next();
+                filled.push('\\');
+                filled.extend(escaped);
+                literal.pass(escaped.filter(|escaped| *escaped == '\\').unwrap_or(' '));
+                rest = &rest[escaped.map_or(0, char::len_utf8)..];
+                continue;
+            } else if character == '{'
+                && literal.may_have_a_name()
+                && let Some(name) = placeholder(rest)
+            {
+                literal.put(&value(name)?, &mut filled)?;
+                rest = &rest[name.len() + 1..];
+                continue;
+            } else {
+                literal.pass(character);
             }
+            filled.push_str(taken);
         }
         Ok(filled)
     }
@@ -112,18 +117,92 @@ fn placeholder(rest: &str) -> Option<&str> {
     is_name.then_some(name)
 }
 
+/// What a string is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Text,
+    Pattern,
+    /// What a pattern's match is replaced by.
+    Replacement,
+}
+
+/// What of an expression surrounds a string.
+#[derive(Default)]
+struct Around {
+    /// All before it but blanks, comments and strings.
+    text: String,
+    /// Of each bracket that is open: whether it is that of `label_replace`, and commas so far.
+    open: Vec<(bool, usize)>,
+}
+
+impl Around {
+    fn pass(&mut self, character: char) {
+        match character {
+            '(' => self.open.push((self.text.ends_with("label_replace"), 0)),
+            '{' | '[' => self.open.push((false, 0)),
+            ')' | '}' | ']' => drop(self.open.pop()),
+            ',' => {
+                if let Some((_, commas)) = self.open.last_mut() {
+                    *commas += 1;
+                }
+            }
+            _ => {}
+        }
+        if !character.is_whitespace() {
+            self.text.push(character);
+        }
+    }
+
+    fn role(&self) -> Role {
+        match self.open.last() {
+            Some((true, 2)) => Role::Replacement,
+            Some((true, 4)) => Role::Pattern,
+            _ if self.text.ends_with("=~") || self.text.ends_with("!~") => Role::Pattern,
+            _ => Role::Text,
+        }
+    }
+}
+
 /// A string within an expression.
-#[derive(Clone, Copy)]
 struct Literal {
     quote: char,
-    is_pattern: bool,
+    role: Role,
+    /// The character before, and whether a backslash takes its usual meaning from it; as the string means them.
+    last: char,
+    is_escaped: bool,
 }
 
 impl Literal {
-    fn put(self, value: &str, out: &mut String) -> Result<(), Unquotable> {
-        let value = match self.is_pattern {
-            true => pattern_of(value),
-            false => value.to_owned(),
+    fn begin(quote: char, role: Role) -> Self {
+        Self {
+            quote,
+            role,
+            last: ' ',
+            is_escaped: false,
+        }
+    }
+
+    fn pass(&mut self, character: char) {
+        self.is_escaped = self.last == '\\' && !self.is_escaped;
+        self.last = character;
+    }
+
+    /// Whether a brace that comes now is not the string's own.
+    fn may_have_a_name(&self) -> bool {
+        match self.role {
+            Role::Text => true,
+            Role::Replacement => self.last != '$',
+            Role::Pattern if self.is_escaped => !"pPxuUb".contains(self.last),
+            Role::Pattern => self.last != '\\',
+        }
+    }
+
+    fn put(&mut self, value: &str, out: &mut String) -> Result<(), Unquotable> {
+        self.pass(' ');
+        let value = match self.role {
+            Role::Pattern => pattern_of(value),
+            Role::Replacement => value.replace('$', "$$"),
+            Role::Text => value.to_owned(),
         };
         if self.quote == '`' {
             if value.contains('`') {
@@ -151,11 +230,11 @@ impl Literal {
     }
 }
 
-/// A regular expression that matches this text.
+/// A regular expression that matches this text; within `[…]` one that matches its characters.
 fn pattern_of(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for character in text.chars() {
-        if r"\.+*?()|[]{}^$".contains(character) {
+        if r"\.+*?()|[]{}^$#&-~".contains(character) {
             pattern.push('\\');
         }
         pattern.push(character);
@@ -192,6 +271,34 @@ mod tests {
             ("up{a='{t}'}", "\n\u{1}", r"up{a='t:\n\u0001'}"),
             (r#"up{a=~"{t}.*"}"#, "a.b", r#"up{a=~"t:a\\.b.*"}"#),
             (r"up{a !~ `{t}`}", "a.b", r"up{a !~ `t:a\.b`}"),
+            (
+                "up{a=~ # a comment\n`[{t}]`}",
+                "a-z",
+                "up{a=~ # a comment\n`[t:a\\-z]`}",
+            ),
+            // The last argument is a pattern, the third what replaces its match.
+            (
+                "label_replace(up{a='{t}',b='c'}, 'x', `{t}$1`, 'y', `{t}`)",
+                "$1.",
+                r"label_replace(up{a='t:$1.',b='c'}, 'x', `t:$$1.$1`, 'y', `t:\$1\.`)",
+            ),
+            (
+                "label_join(up, 'x', '{t}', 'y', '{t}')",
+                ".",
+                "label_join(up, 'x', 't:.', 'y', 't:.')",
+            ),
+            // Braces of the pattern's own language.
+            (r"up{a=~`\p{L}\.{t}`}", "x", r"up{a=~`\p{L}\.t:x`}"),
+            (
+                r#"up{a=~"\\{t} \\\\{t}"}"#,
+                "x",
+                r#"up{a=~"\\{t} \\\\t:x"}"#,
+            ),
+            (
+                "label_replace(up, 'x', '${t}', 'y', '(?P<t>.*)')",
+                "x",
+                "label_replace(up, 'x', '${t}', 'y', '(?P<t>.*)')",
+            ),
             (r#"up{a="\"{t}"}"#, "x", r#"up{a="\"t:x"}"#),
             // No names: a quantifier, a selector, a comment.
             (r#"up{a=~"x{2}"} # "{t}""#, "x", r#"up{a=~"x{2}"} # "{t}""#),

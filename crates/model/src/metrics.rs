@@ -10,6 +10,10 @@ pub struct MetricsSettings {
     /// Samples older than this are deleted.
     #[serde(with = "crate::duration_text")]
     pub retention: Duration,
+    /// For which series another time holds; the first that selects a series decides.
+    pub keep: Vec<KeepRule>,
+    /// What is left of old samples; of several for a series and an age that with the longest interval decides.
+    pub downsample: Vec<DownsampleRule>,
     /// When all files of samples are larger than this, the oldest are deleted.
     pub disk_bytes_max: Option<u64>,
     /// How far in the past a sample may be when it comes.
@@ -22,6 +26,26 @@ pub struct MetricsSettings {
     /// The same of each source: a scrape, whoever writes, the loop itself.
     pub source_series_max: usize,
     pub query: QuerySettings,
+}
+
+/// How long some series are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeepRule {
+    /// A selector of PromQL.
+    pub select: String,
+    #[serde(with = "crate::duration_text")]
+    pub time: Duration,
+}
+
+/// Of old samples the last one of each interval is left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownsampleRule {
+    /// A selector of PromQL; all series when absent.
+    pub select: Option<String>,
+    #[serde(with = "crate::duration_text")]
+    pub after: Duration,
+    #[serde(with = "crate::duration_text")]
+    pub every: Duration,
 }
 
 /// What each query may take.
@@ -58,6 +82,8 @@ impl Default for MetricsSettings {
     fn default() -> Self {
         Self {
             retention: Duration::from_secs(30 * 86_400),
+            keep: Vec::new(),
+            downsample: Vec::new(),
             disk_bytes_max: None,
             out_of_order_window: Duration::from_secs(2 * 3_600),
             memory_bytes: None,

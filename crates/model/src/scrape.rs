@@ -15,6 +15,8 @@ pub struct Scrape {
     pub select: Option<Selector>,
     pub tls: bool,
     pub path: String,
+    /// In the query of the page's address: names and their values, of which there is one at least.
+    pub params: Vec<(String, Vec<String>)>,
     /// Instead of that of the target's address.
     pub port: Option<u16>,
     #[serde(with = "crate::duration_text")]
@@ -26,6 +28,8 @@ pub struct Scrape {
     pub ca_file: Option<String>,
     /// Accept any certificate.
     pub insecure: bool,
+    /// Targets are asked for protocol buffers, in which native histograms come.
+    pub native_histograms: bool,
     /// A label that the target gives wins over one that it has.
     pub honor_labels: bool,
     /// Times that the target gives count.

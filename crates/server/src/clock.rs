@@ -4,7 +4,8 @@
 //! the clocks: a gap between two heartbeats (the process was stopped), boot time running away from monotonic
 //! time (the machine slept) or wall time running away from both (somebody set it). After a sleep or a step
 //! forward the clock is moved on; a step back is not followed, because deadlines of orders and holds would come
-//! alive again: the clock stays ahead until the next start, and the log says so.
+//! alive again: the clock stays ahead until the next start, and the log says so. What other programs date, metrics
+//! above all, goes by [`wall`], which is the wall clock wherever it was set.
 
 use std::{
     sync::{
@@ -36,10 +37,20 @@ impl Clock {
         Timestamp::from_millis(self.base_ms.load(Ordering::Relaxed)) + self.started.elapsed()
     }
 
-    fn move_on(&self, by: Duration) {
+    /// By how much it is ahead of the wall clock since somebody set that back.
+    pub(crate) fn ahead(&self) -> Duration {
+        self.now().since(wall())
+    }
+
+    pub(crate) fn move_on(&self, by: Duration) {
         let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         self.base_ms.fetch_add(millis, Ordering::Relaxed);
     }
+}
+
+/// What the wall clock says.
+pub(crate) fn wall() -> Timestamp {
+    Timestamp::from_millis(wall_ms())
 }
 
 fn wall_ms() -> u64 {

@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     find::Finder,
     head::row::Placed,
-    judge::Judge,
+    judge::{self, Judge},
     store::{Store, lock, write},
     wal::{
         Wal,
@@ -69,7 +69,7 @@ impl Store {
 
     /// As [`Store::append`], but takes samples of any age that is not yet to be deleted: history from elsewhere.
     pub fn backfill(&self, batch: &Batch<'_>, now_ms: i64) -> Result<Accepted, Error> {
-        self.take(batch, self.options.retention_ms, now_ms)
+        self.take(batch, self.options.longest_ms(), now_ms)
     }
 
     fn take(&self, batch: &Batch<'_>, past_ms: i64, now_ms: i64) -> Result<Accepted, Error> {
@@ -130,10 +130,16 @@ impl Store {
             oldest_ms: now_ms.saturating_sub(past_ms),
             newest_ms: now_ms.saturating_add(self.options.future_ms),
         };
+        let kept_by_all_ms = now_ms.saturating_sub(self.options.shortest_ms());
         for sample in batch.samples {
             let logged = judge.cell(sample).and_then(|(cell, start_ms)| {
+                let series = finder.find(sample.key)?;
+                if sample.timestamp_ms < kept_by_all_ms {
+                    let oldest_ms = now_ms.saturating_sub(finder.kept_ms(series));
+                    judge::not_before(oldest_ms, sample.timestamp_ms)?;
+                }
                 Ok(LoggedSample {
-                    series: finder.find(sample.key)?,
+                    series,
                     timestamp_ms: sample.timestamp_ms,
                     start_ms,
                     cell,
@@ -158,7 +164,7 @@ impl Store {
             match series {
                 Ok(series) => self.prepare_exemplar(series, exemplar, &mut writer.exemplars),
                 Err(reason) => {
-                    let refused = &mut accepted.refused;
+                    let refused = &mut accepted.refused_exemplars;
                     refused.add(reason, || finder.describe(exemplar.key));
                 }
             }
@@ -170,7 +176,7 @@ impl Store {
             .iter()
             .filter(|metadata| judge.metadata(metadata))
         {
-            if families.add(metadata, self.options.limits.families) {
+            if families.add(metadata, self.options.limits.families, now_ms) {
                 record::put_metadata(&mut writer.unwritten, metadata);
             }
         }

@@ -77,6 +77,18 @@ pub struct Metadata {
     pub help: String,
 }
 
+impl Metadata {
+    pub(crate) fn bytes(&self) -> usize {
+        let Metadata {
+            family,
+            kind,
+            unit,
+            help,
+        } = self;
+        [family, kind, unit, help].map(String::len).iter().sum()
+    }
+}
+
 /// Labels on their way in: in any order, not yet checked. Reused from series to series.
 #[derive(Debug, Default)]
 pub struct RawLabels {
@@ -149,14 +161,16 @@ pub struct Accepted {
     pub new_series: u64,
     /// Exemplars that are stored.
     pub exemplars: u64,
-    /// What wasn't taken.
+    /// Samples that weren't taken.
     pub refused: Refused,
+    /// Exemplars that weren't: no sample is worse for it.
+    pub refused_exemplars: Refused,
 }
 
 /// What wasn't taken of a batch, and why.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refused {
-    /// How many samples and exemplars.
+    /// How many.
     pub count: u64,
     /// The same by [`Reason::name`].
     pub by_reason: BTreeMap<&'static str, u64>,
@@ -164,7 +178,7 @@ pub struct Refused {
     pub examples: Vec<Refusal>,
 }
 
-/// A sample that wasn't taken.
+/// A sample or an exemplar that wasn't taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The series, as far as it is known.
@@ -173,7 +187,7 @@ pub struct Refusal {
     pub reason: Reason,
 }
 
-/// Why a sample wasn't taken.
+/// Why it wasn't taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each variant's words are its Display")]
 pub enum Reason {

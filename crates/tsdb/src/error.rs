@@ -38,6 +38,15 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The disk refused to keep some of the log.
+    #[error(
+        "the disk failed to keep the log of metrics in {}: what it holds is being written anew, until then a power cut may lose it",
+        path.display()
+    )]
+    Unflushed {
+        /// The store's directory.
+        path: PathBuf,
+    },
     /// The head is over its budget and can't be sealed fast enough.
     #[error(
         "the head of metrics takes {bytes} bytes, more than a quarter above limits.head_bytes ({limit}): nothing of the request was taken, send it again later"

@@ -23,6 +23,8 @@ pub(crate) struct Finder<'a> {
     /// The key before and its series: formats that list samples by series repeat it.
     last: Option<(&'a [u8], u32)>,
     pub(crate) new_series: u64,
+    /// A series and how long it is kept.
+    kept_ms: Option<(u32, i64)>,
 }
 
 impl<'a> Finder<'a> {
@@ -44,6 +46,7 @@ impl<'a> Finder<'a> {
             unwritten,
             last: None,
             new_series: 0,
+            kept_ms: None,
         }
     }
 
@@ -98,6 +101,18 @@ impl<'a> Finder<'a> {
         record::put_series(self.unwritten, number, self.batch.source, &canonical.bytes);
         self.new_series += 1;
         Ok(number)
+    }
+
+    /// How long a series is kept.
+    pub(crate) fn kept_ms(&mut self, series: u32) -> i64 {
+        if let Some((_, kept_ms)) = self.kept_ms.filter(|(known, _)| *known == series) {
+            return kept_ms;
+        }
+        let table = &self.head.table;
+        let labels = table.labels(&table.known(series).labels);
+        let kept_ms = self.store.options.kept_ms(&labels);
+        self.kept_ms = Some((series, kept_ms));
+        kept_ms
     }
 
     /// A key's labels as far as they can be read, for whoever sent them.

@@ -26,12 +26,7 @@ impl Judge {
             newest_ms,
         } = *self;
         let (timestamp_ms, start_ms) = (sample.timestamp_ms, sample.start_ms);
-        if timestamp_ms < oldest_ms {
-            return Err(Reason::TooOld {
-                timestamp_ms,
-                oldest_ms,
-            });
-        }
+        not_before(oldest_ms, timestamp_ms)?;
         if timestamp_ms > newest_ms {
             return Err(Reason::TooNew {
                 timestamp_ms,
@@ -62,15 +57,18 @@ impl Judge {
 
     /// Whether what is said of a family fits a record.
     pub(crate) fn metadata(&self, metadata: &Metadata) -> bool {
-        let Metadata {
-            family,
-            kind,
-            unit,
-            help,
-        } = metadata;
-        let texts = [family, kind, unit, help];
-        texts.iter().map(|text| text.len()).sum::<usize>() < record::BLOB_MAX
+        metadata.bytes() < record::BLOB_MAX
     }
+}
+
+pub(crate) fn not_before(oldest_ms: i64, timestamp_ms: i64) -> Result<(), Reason> {
+    if timestamp_ms >= oldest_ms {
+        return Ok(());
+    }
+    Err(Reason::TooOld {
+        timestamp_ms,
+        oldest_ms,
+    })
 }
 
 fn histogram_cell(histogram: &FloatHistogram, start_ms: i64) -> Result<Cell, Reason> {

@@ -31,6 +31,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod age;
 mod append;
 mod backup;
 mod batch;
@@ -39,6 +40,7 @@ mod bytes;
 mod cache;
 mod canonical;
 mod cardinality;
+mod catalogue;
 mod column;
 mod entries;
 mod error;
@@ -71,6 +73,6 @@ pub use error::Error;
 pub use exemplars::Exemplar;
 pub use list::{Listing, Stopped};
 pub use maintain::Maintained;
-pub use options::{Limits, Options};
+pub use options::{Downsample, Keep, Limits, Options};
 pub use select::GoOn;
 pub use store::{Statistics, Store};

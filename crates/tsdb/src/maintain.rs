@@ -1,20 +1,21 @@
-//! Upkeep: sealing, merging, expiring, forgetting.
+//! Upkeep: sealing, merging, expiring, what goes with age.
 //!
 //! One step at a time, each of bounded work, so that whoever calls can end soon. A step that fails (a full disk)
 //! changes nothing and is tried again with the next call; what was frozen stays readable meanwhile.
 
-use std::{fs, sync::Arc};
+use std::{collections::HashMap, fs, sync::Arc};
 
 use roaring::RoaringBitmap;
 
 use crate::{
+    age::Rules,
     error::{At, Error},
     head::Frozen,
     merge::{self, Merge},
     part::{Part, footer::Footer, write::PartWriter},
     seal,
     store::{Store, lock, read, write},
-    wal::{self, Log, record, record::LoggedExemplar},
+    wal::{self, record, record::LoggedExemplar},
 };
 
 /// What is under way.
@@ -23,10 +24,12 @@ pub(crate) struct Upkeep {
     /// Rows whose part isn't written yet, and the last segment that holds them.
     unsealed: Option<(Arc<Frozen>, u64)>,
     merge: Option<Merge>,
+    /// Parts in which the rules of this fingerprint change nothing, though they were written under others.
+    settled: HashMap<u64, u64>,
     /// Series that had no samples at the last seal.
-    idle: RoaringBitmap,
+    pub(crate) idle: RoaringBitmap,
     /// Those that had none at the one before either.
-    gone: RoaringBitmap,
+    pub(crate) gone: RoaringBitmap,
     next_part: u64,
     secret: u64,
 }
@@ -36,6 +39,7 @@ impl Upkeep {
         Upkeep {
             unsealed: None,
             merge: None,
+            settled: HashMap::new(),
             idle: RoaringBitmap::new(),
             gone: RoaringBitmap::new(),
             next_part,
@@ -56,6 +60,8 @@ pub struct Maintained {
     pub sealed_samples: u64,
     /// Parts that became one.
     pub merged_parts: usize,
+    /// Parts that were written anew without what their age leaves out.
+    pub aged_parts: usize,
     /// Parts that were deleted because of their age or of the store's size.
     pub expired_parts: usize,
     /// Series that were forgotten because they report no more.
@@ -69,7 +75,7 @@ impl Store {
     pub fn maintain(&self, now_ms: i64) -> Result<Maintained, Error> {
         let mut upkeep = lock(&self.upkeep);
         let mut done = Maintained::default();
-        lock(&self.losses).forget_before(now_ms.saturating_sub(self.options.retention_ms));
+        lock(&self.losses).forget_before(now_ms.saturating_sub(self.options.longest_ms()));
         // First, since on a full disk all else may wait for the room.
         done.expired_parts = self.expire(&mut upkeep, now_ms)?;
         if self.seal_is_due(&upkeep, now_ms) {
@@ -78,9 +84,19 @@ impl Store {
             done.more = true;
             return Ok(done);
         }
-        let merged = self.merge_step(&mut upkeep, now_ms)?;
-        done.merged_parts = merged.unwrap_or(0);
-        done.more = merged.is_some();
+        self.settle_doubts()?;
+        done.more = true;
+        if upkeep.merge.is_some() {
+            let parts = self.merge_step(&mut upkeep)?;
+            // One alone only grew old.
+            let count = match parts {
+                1 => &mut done.aged_parts,
+                _ => &mut done.merged_parts,
+            };
+            *count = parts;
+        } else if !self.begin_merge(&mut upkeep, now_ms)? {
+            done.more = self.begin_aging(&mut upkeep, now_ms)?;
+        }
         Ok(done)
     }
 
@@ -93,7 +109,10 @@ impl Store {
         if upkeep.unsealed.is_some() {
             return true;
         }
-        let since_ms = lock(&self.writer).filling_since_ms;
+        let (since_ms, doubts) = {
+            let writer = lock(&self.writer);
+            (writer.filling_since_ms, writer.wal.doubts())
+        };
         let (filling, bytes) = {
             let head = read(&self.head);
             (head.filling, head.bytes())
@@ -102,7 +121,8 @@ impl Store {
         let limit = self.options.limits.head_bytes;
         // Half way to the point where all samples are refused.
         let pressing = bytes > limit + limit / 8;
-        filling.samples > 0 && (old || pressing || filling.bytes > limit / 2)
+        let doubtful = doubts.segments.is_some();
+        filling.samples > 0 && (doubtful || old || pressing || filling.bytes > limit / 2)
     }
 
     fn seal_now(&self, upkeep: &mut Upkeep, now_ms: i64) -> Result<u64, Error> {
@@ -132,6 +152,7 @@ impl Store {
         upkeep.idle = idle;
         write(&self.head).frozen = None;
         upkeep.unsealed = None;
+        lock(&self.writer).wal.sealed(segment);
         wal::remove_through(directory, segment)?;
         Ok(frozen.filling.samples)
     }
@@ -183,7 +204,7 @@ impl Store {
     }
 
     fn expire(&self, upkeep: &mut Upkeep, now_ms: i64) -> Result<usize, Error> {
-        let oldest_ms = now_ms.saturating_sub(self.options.retention_ms);
+        let oldest_ms = now_ms.saturating_sub(self.options.longest_ms());
         let parts = read(&self.parts).clone();
         let mut by_age: Vec<&Arc<Part>> = parts.iter().collect();
         by_age.sort_by_key(|part| part.footer.max_ms);
@@ -206,32 +227,82 @@ impl Store {
         Ok(gone.len())
     }
 
-    /// How many parts became one; zero while a merge goes on, nothing when none is due.
-    fn merge_step(&self, upkeep: &mut Upkeep, now_ms: i64) -> Result<Option<usize>, Error> {
+    /// Whether a merge is due.
+    fn begin_merge(&self, upkeep: &mut Upkeep, now_ms: i64) -> Result<bool, Error> {
+        let parts = read(&self.parts).clone();
+        let Some((sources, level)) = merge::due(&parts, &self.options, now_ms) else {
+            return Ok(false);
+        };
+        self.begin(upkeep, sources, level, now_ms)?;
+        Ok(true)
+    }
+
+    /// Whether a part may have samples that it is too old for: then it is looked at, and written anew if it has.
+    fn begin_aging(&self, upkeep: &mut Upkeep, now_ms: i64) -> Result<bool, Error> {
+        let parts = read(&self.parts).clone();
+        upkeep
+            .settled
+            .retain(|number, _| parts.iter().any(|part| part.name.number == *number));
+        let rules = |part: &Part| Rules::at(&self.options, part.footer.max_ms, now_ms);
+        let is_due = |part: &&Arc<Part>| {
+            let fingerprint = rules(part).fingerprint();
+            let settled = upkeep.settled.get(&part.name.number).copied();
+            let is_settled = [Some(part.footer.rules), settled].contains(&Some(fingerprint));
+            fingerprint != 0 && !is_settled && !part.is_damaged()
+        };
+        let due = parts.iter().filter(is_due);
+        let Some(part) = due.min_by_key(|part| part.footer.max_ms) else {
+            return Ok(false);
+        };
+        let rules = rules(part);
+        let fates = rules.fates(part, &self.cache);
+        let change = fates.and_then(|fates| fates.change(part, &self.cache));
+        match self.healthy(change)? {
+            Some(true) => self.begin(upkeep, vec![part.clone()], part.footer.level, now_ms)?,
+            Some(false) => {
+                let number = part.name.number;
+                upkeep.settled.insert(number, rules.fingerprint());
+            }
+            None => {}
+        }
+        Ok(true)
+    }
+
+    /// Begins to make one part of some, or one of one that is too old for all it holds.
+    fn begin(
+        &self,
+        upkeep: &mut Upkeep,
+        sources: Vec<Arc<Part>>,
+        level: u8,
+        now_ms: i64,
+    ) -> Result<(), Error> {
+        let newest_ms = sources.iter().map(|part| part.footer.max_ms).max();
+        let rules = Rules::at(&self.options, newest_ms.unwrap_or(now_ms), now_ms);
         let directory = &self.options.directory;
+        let number = upkeep.take_number();
+        let merge = Merge::begin(directory, number, level, sources, rules, &self.cache);
+        upkeep.merge = self.healthy(merge)?;
+        Ok(())
+    }
+
+    /// How many parts were replaced by one; zero while the merge goes on.
+    fn merge_step(&self, upkeep: &mut Upkeep) -> Result<usize, Error> {
         let Some(mut merge) = upkeep.merge.take() else {
-            let parts = read(&self.parts).clone();
-            let Some((sources, level)) = merge::due(&parts, &self.options, now_ms) else {
-                return Ok(None);
-            };
-            let number = upkeep.take_number();
-            upkeep.merge =
-                self.healthy(Merge::begin(directory, number, level, sources, &self.cache))?;
-            return Ok(Some(0));
+            return Ok(0);
         };
         match self.healthy(merge.step(&self.cache))? {
-            None => return Ok(Some(0)),
+            None => return Ok(0),
             Some(false) => {
                 upkeep.merge = Some(merge);
-                return Ok(Some(0));
+                return Ok(0);
             }
             Some(true) => {}
         }
-        let (part, sources) = merge.finish(directory)?;
+        let (part, sources) = merge.finish(&self.options.directory)?;
         let numbers: Vec<u64> = sources.iter().map(|part| part.name.number).collect();
-        self.publish(vec![Arc::new(part)], &numbers);
+        self.publish(part.into_iter().map(Arc::new).collect(), &numbers);
         self.remove(&sources)?;
-        Ok(Some(sources.len()))
+        Ok(sources.len())
     }
 
     /// A damaged part ends its merge, and is left out of later ones: what can be read of it still is.
@@ -257,61 +328,6 @@ impl Store {
             Err(other) => Err(other),
         }
     }
-
-    /// Forgets series that had no sample for two seals. The catalogue is written anew without them, and only
-    /// then may their numbers stand for others.
-    fn forget(&self, upkeep: &mut Upkeep) -> Result<u64, Error> {
-        let series = read(&self.head).table.len() as u64;
-        if upkeep.gone.len() < (series / 10).max(Self::FORGET_LEAST) {
-            return Ok(0);
-        }
-        let gone = std::mem::take(&mut upkeep.gone);
-        let mut catalogue = lock(&self.writer).wal.begin_catalogue()?;
-        self.write_catalogue(&mut catalogue.log, &gone)?;
-        catalogue.log.flush()?;
-        // Only the log's owner makes rows, and it is held from now on: what has no samples gets none.
-        let mut writer = lock(&self.writer);
-        let (back, gone) = {
-            let head = read(&self.head);
-            let (back, gone): (Vec<u32>, Vec<u32>) =
-                gone.iter().partition(|series| head.has_samples(*series));
-            (head.definitions(back.iter().copied()), gone)
-        };
-        writer.wal.replace_catalogue(catalogue, &back)?;
-        let gone = gone.into_iter().collect();
-        {
-            let mut head = write(&self.head);
-            head.forget(&gone);
-            head.table.give_again(&gone);
-        }
-        lock(&self.exemplars).retain(|series| !gone.contains(series));
-        upkeep.idle -= &gone;
-        Ok(gone.len())
-    }
-
-    /// Definitions of all series but those that are gone, and metadata. The head is looked at a little at a time; what
-    /// is defined meanwhile is in the old catalogue, too.
-    fn write_catalogue(&self, log: &mut Log, gone: &RoaringBitmap) -> Result<(), Error> {
-        const AT_ONCE: usize = 4096;
-        let known = read(&self.head).table.postings.all() - gone;
-        let mut known = known.iter();
-        loop {
-            let some: Vec<u32> = known.by_ref().take(AT_ONCE).collect();
-            if some.is_empty() {
-                break;
-            }
-            let records = read(&self.head).definitions(some.into_iter());
-            log.add(&records)?;
-        }
-        let mut records = Vec::new();
-        for metadata in lock(&self.families).iter() {
-            record::put_metadata(&mut records, metadata);
-        }
-        log.add(&records)
-    }
-
-    /// Fewer idle series than this aren't worth the work.
-    const FORGET_LEAST: u64 = 1000;
 }
 
 fn exemplar_records<'a>(exemplars: impl Iterator<Item = &'a LoggedExemplar>) -> Vec<u8> {

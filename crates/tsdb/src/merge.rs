@@ -2,13 +2,15 @@
 //!
 //! Longer columns compress better, and a query opens fewer files. Series are matched by their fingerprints;
 //! those that were in the same clusters of all sources stay together. Where two sources have a sample of one
-//! instant, that of the lower order stays.
+//! instant, that of the lower order stays. What the rules for their age leave out is left out; a part that only
+//! grew old is merged alone.
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
 use hashbrown::HashTable;
 
 use crate::{
+    age::{self, Fates, Rules},
     blob,
     cache::Cache,
     error::Error,
@@ -81,11 +83,15 @@ impl std::fmt::Debug for Merge {
 /// A cluster of the new part.
 struct Planned {
     kind: Kind,
-    /// Sources and their clusters, ascending by source.
-    from: Vec<(usize, usize)>,
+    /// The interval of which the last sample stays; nothing where all do.
+    every_ms: Option<i64>,
+    from: Clusters,
     /// The number of the series in each of them, series after series.
     members: Vec<u32>,
 }
+
+/// Sources and their clusters, ascending by source.
+type Clusters = Vec<(usize, usize)>;
 
 /// Where a series is: source and number.
 type Places = Vec<(usize, u32)>;
@@ -97,6 +103,7 @@ impl Merge {
         number: u64,
         level: u8,
         sources: Vec<Arc<Part>>,
+        rules: Rules<'_>,
         cache: &Cache,
     ) -> Result<Self, Error> {
         let footers = || sources.iter().map(|part| &part.footer);
@@ -107,6 +114,7 @@ impl Merge {
                 .unwrap_or_default(),
             order: footers().map(|footer| footer.order).min().unwrap_or(number),
             level,
+            rules: rules.fingerprint(),
             segment: footers()
                 .map(|footer| footer.segment)
                 .max()
@@ -114,7 +122,7 @@ impl Merge {
             merged: sources.iter().map(|part| part.name.number).collect(),
             ..Footer::default()
         };
-        let plan = plan(&sources, cache)?;
+        let plan = plan(&sources, rules, cache)?;
         Ok(Merge {
             number,
             writer: PartWriter::begin(directory, number, footer)?,
@@ -146,14 +154,19 @@ impl Merge {
         Ok(false)
     }
 
-    /// Puts the new part in its place; the sources may go.
-    pub(crate) fn finish(self, directory: &Path) -> Result<(Part, Vec<Arc<Part>>), Error> {
-        let part = self.writer.finish(directory, self.number)?;
+    /// Puts the new part in its place, unless nothing is left; the sources may go.
+    pub(crate) fn finish(self, directory: &Path) -> Result<(Option<Part>, Vec<Arc<Part>>), Error> {
+        let part = match self.writer.is_empty() {
+            true => None,
+            false => Some(self.writer.finish(directory, self.number)?),
+        };
         Ok((part, self.sources))
     }
 }
 
-fn plan(sources: &[Arc<Part>], cache: &Cache) -> Result<Vec<Planned>, Error> {
+fn plan(sources: &[Arc<Part>], rules: Rules<'_>, cache: &Cache) -> Result<Vec<Planned>, Error> {
+    let fates = sources.iter().map(|part| rules.fates(part, cache));
+    let fates: Vec<Fates> = fates.collect::<Result<_, _>>()?;
     let mut series: Vec<(u128, Places)> = Vec::new();
     let mut known: HashTable<usize> = HashTable::new();
     // Any bits of a fingerprint are as good as a hash of it.
@@ -163,7 +176,7 @@ fn plan(sources: &[Arc<Part>], cache: &Cache) -> Result<Vec<Planned>, Error> {
     };
     for (source, part) in sources.iter().enumerate() {
         let mut reader = PartReader::new(part.clone(), cache)?;
-        for number in 0..part.footer.series {
+        for number in (0..part.footer.series).filter(|number| !fates[source].is_gone(*number)) {
             let fingerprint = reader.fingerprint(number)?;
             let found = known.find(hash(fingerprint), |index| series[*index].0 == fingerprint);
             match found {
@@ -178,11 +191,13 @@ fn plan(sources: &[Arc<Part>], cache: &Cache) -> Result<Vec<Planned>, Error> {
     }
     drop(known);
     let mut plan: Vec<Planned> = Vec::new();
-    let mut planned: HashMap<Vec<(usize, usize)>, usize> = HashMap::new();
+    let mut planned: HashMap<(Option<i64>, Clusters), usize> = HashMap::new();
     let clusters = sources.iter().map(|part| part.clusters(cache));
     let clusters: Vec<_> = clusters.collect::<Result<_, _>>()?;
     for (_, places) in series {
         let mut kind = Kind::Floats;
+        // The same in all of them: it follows from the labels.
+        let every_ms = fates[places[0].0].every_ms(places[0].1);
         let mut from = Vec::with_capacity(places.len());
         for (source, number) in &places {
             if let Some((cluster, found)) = clusters[*source].of_series(*number) {
@@ -192,9 +207,10 @@ fn plan(sources: &[Arc<Part>], cache: &Cache) -> Result<Vec<Planned>, Error> {
                 from.push((*source, cluster));
             }
         }
-        let index = *planned.entry(from.clone()).or_insert_with(|| {
+        let index = *planned.entry((every_ms, from.clone())).or_insert_with(|| {
             plan.push(Planned {
                 kind,
+                every_ms,
                 from,
                 members: Vec::new(),
             });
@@ -229,14 +245,26 @@ fn write_cluster(
     }
     cells.sort_unstable();
     cells.dedup_by_key(|(time, ..)| *time);
+    let read = cells.len();
+    if let Some(every_ms) = planned.every_ms {
+        cells = last_of_intervals(cells, every_ms);
+    }
     writer.begin_cluster(planned.kind, cells.iter().map(|(time, ..)| *time).collect());
     let mut samples = 0;
     for numbers in planned.members.chunks(planned.from.len()) {
         write_series(writer, readers, planned, numbers, &cells)?;
-        samples += cells.len();
+        samples += read;
     }
     writer.end_cluster()?;
     Ok(samples)
+}
+
+fn last_of_intervals(cells: Vec<(i64, usize, usize)>, every_ms: i64) -> Vec<(i64, usize, usize)> {
+    let intervals =
+        cells.chunk_by(|(one, ..), (other, ..)| age::is_same_interval(*one, *other, every_ms));
+    intervals
+        .filter_map(|cells| cells.last().copied())
+        .collect()
 }
 
 fn write_series(

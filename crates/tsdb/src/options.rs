@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use pitcrew_promql::labels::Matcher;
+
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -19,12 +21,38 @@ pub struct Options {
     pub past_ms: i64,
     /// Samples further than this after now are refused.
     pub future_ms: i64,
-    /// Parts whose last sample is older are deleted.
+    /// Samples are deleted when all of their part are older.
     pub retention_ms: i64,
+    /// Series for which another time than `retention_ms` holds; the first whose matchers fit decides.
+    pub keep: Vec<Keep>,
+    /// What is left of old samples. Of several for a series and an age that with the longest interval decides; each interval
+    /// should be a multiple of the shorter ones, or what is left depends on when it was done.
+    pub downsample: Vec<Downsample>,
     /// When parts take more bytes than this, the oldest go.
     pub retention_bytes: u64,
     /// What may not be exceeded.
     pub limits: Limits,
+}
+
+/// How long some series are kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Keep {
+    /// Which: those that fulfil all.
+    pub select: Vec<Matcher>,
+    /// How long.
+    pub for_ms: i64,
+}
+
+/// What is left of old samples: of each interval (k · every, (k + 1) · every] since the epoch the last one that a series
+/// has in a part, as it is, whatever it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Downsample {
+    /// Of which series: those that fulfil all; none for all series.
+    pub select: Vec<Matcher>,
+    /// When all samples of a part are older than this.
+    pub after_ms: i64,
+    /// The interval.
+    pub every_ms: i64,
 }
 
 /// Budgets of a store.
@@ -61,6 +89,8 @@ impl Options {
             past_ms: 2 * HOUR_MS,
             future_ms: HOUR_MS,
             retention_ms: 30 * DAY_MS,
+            keep: Vec::new(),
+            downsample: Vec::new(),
             retention_bytes: u64::MAX,
             limits: Limits::default(),
         }

@@ -91,6 +91,7 @@ impl<'a> LookUp<'a> {
         let left = entries.len() - self.done;
         let mut ready = Vec::with_capacity(left.min(SERIES_AT_ONCE));
         let head = read(&self.store.head);
+        self.readers.iter_mut().for_each(RowReader::look_again);
         let names = self.labels.map(|names| head.table.symbols_of(names));
         let mut last = LastLabels::default();
         let mut samples = 0;
@@ -147,12 +148,17 @@ impl<'a> LookUp<'a> {
             return false;
         };
         let (group, column, within) = (series.group, series.column, self.within);
-        let mut places = self.readers.iter_mut().zip(pin.rows(head, number, series));
+        let rows = pin.rows(head, number, series);
         if wanted == Wanted::Labels {
-            return places.any(|(_, rows)| has_samples(rows, column, within));
+            return rows
+                .into_iter()
+                .flatten()
+                .any(|rows| has_samples(rows, column, within));
         }
-        for (reader, rows) in places {
-            reader.read(group, rows, column, within, spare, pieces);
+        for (reader, rows) in self.readers.iter_mut().zip(rows) {
+            if let Some(rows) = rows {
+                reader.read(group, rows, column, within, spare, pieces);
+            }
         }
         !pieces.is_empty()
     }

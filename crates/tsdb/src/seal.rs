@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use pitcrew_promql::labels::Labels;
 
 use crate::{
-    bytes::as_u32,
     error::Error,
     head::{
         FrozenGroup, Head, NO_SERIES,
@@ -26,9 +25,14 @@ pub(crate) fn write_group(
     group: &FrozenGroup,
     identities: &[Option<(Labels, u128)>],
 ) -> Result<(), Error> {
-    let rows = &group.rows;
-    for (present, kind, columns) in clusters(rows, identities.len()) {
-        let rows: Vec<&Row> = present.rows(rows).collect();
+    let all: Vec<&Row> = group.rows.iter().collect();
+    for SameRows {
+        kind,
+        rows,
+        columns,
+    } in clusters(&all, identities.len())
+    {
+        let rows: Vec<&Row> = rows.iter().map(|row| all[*row as usize]).collect();
         let times = rows.iter().map(|row| row.timestamp_ms).collect();
         writer.begin_cluster(kind, times);
         for column in columns {
@@ -89,59 +93,58 @@ fn write_column(
     }
 }
 
-/// Which rows have a sample.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-struct Present(Vec<u64>);
-
-impl Present {
-    fn set(&mut self, row: usize) {
-        let word = row / 64;
-        if self.0.len() <= word {
-            self.0.resize(word + 1, 0);
-        }
-        self.0[word] |= 1 << (row % 64);
-    }
-
-    fn rows<'a>(&'a self, rows: &'a [Row]) -> impl Iterator<Item = &'a Row> {
-        let there = |row: usize| {
-            self.0
-                .get(row / 64)
-                .is_some_and(|word| word >> (row % 64) & 1 == 1)
-        };
-        let rows = rows.iter().enumerate();
-        rows.filter(move |(index, _)| there(*index))
-            .map(|(_, row)| row)
-    }
+/// Series of a group that have samples of one kind in exactly the same rows.
+struct SameRows {
+    kind: Kind,
+    /// Ascending.
+    rows: Vec<u32>,
+    columns: Vec<u32>,
 }
 
-/// Columns by kind and rows, in the order of their first ones.
-fn clusters(rows: &[Row], width: usize) -> Vec<(Present, Kind, Vec<u32>)> {
-    let mut clusters: Vec<(Present, Kind, Vec<u32>)> = Vec::new();
-    let mut known: HashMap<(Present, Kind), usize> = HashMap::new();
-    for column in 0..as_u32(width) {
-        let (mut floats, mut blobs) = (Present::default(), Present::default());
-        let mut kind = Kind::Floats;
-        for (index, row) in rows.iter().enumerate() {
-            match row.bits(column) {
-                None => {}
-                Some(ELSEWHERE) => blobs.set(index),
-                Some(_) => {
-                    floats.set(index);
-                    if row.start_ms(column) != 0 {
-                        kind = Kind::FloatsWithStarts;
-                    }
-                }
+/// Columns by kind and rows, in the order of their first ones. Each cell is looked at once, however many rows are
+/// filled by few.
+fn clusters(rows: &[&Row], width: usize) -> Vec<SameRows> {
+    #[derive(Default)]
+    struct Filled {
+        floats: Vec<u32>,
+        has_starts: bool,
+        blobs: Vec<u32>,
+    }
+    let mut columns: Vec<Filled> = Vec::new();
+    columns.resize_with(width, Filled::default);
+    for (index, row) in (0..).zip(rows) {
+        for (column, bits) in row.cells() {
+            let filled = &mut columns[column as usize];
+            if bits == ELSEWHERE {
+                filled.blobs.push(index);
+            } else {
+                filled.floats.push(index);
+                filled.has_starts |= row.start_ms(column) != 0;
             }
         }
-        for (present, kind) in [(floats, kind), (blobs, Kind::Blobs)] {
-            if present.0.is_empty() {
+    }
+    let mut clusters: Vec<SameRows> = Vec::new();
+    let mut known: HashMap<(Kind, Vec<u32>), usize> = HashMap::new();
+    for (column, filled) in (0..).zip(columns) {
+        let kind = match filled.has_starts {
+            true => Kind::FloatsWithStarts,
+            false => Kind::Floats,
+        };
+        for (kind, rows) in [(kind, filled.floats), (Kind::Blobs, filled.blobs)] {
+            if rows.is_empty() {
                 continue;
             }
-            let index = *known.entry((present.clone(), kind)).or_insert_with(|| {
-                clusters.push((present, kind, Vec::new()));
-                clusters.len() - 1
-            });
-            clusters[index].2.push(column);
+            let index = *known
+                .entry((kind, rows))
+                .or_insert_with_key(|(kind, rows)| {
+                    clusters.push(SameRows {
+                        kind: *kind,
+                        rows: rows.clone(),
+                        columns: Vec::new(),
+                    });
+                    clusters.len() - 1
+                });
+            clusters[index].columns.push(column);
         }
     }
     clusters

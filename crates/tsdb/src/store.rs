@@ -23,6 +23,7 @@ use crate::{
     options::Options,
     part::Part,
     recover,
+    wal::Doubts,
 };
 
 /// A store of metrics in a directory.
@@ -106,16 +107,27 @@ impl Store {
         }
     }
 
-    /// Makes everything that was appended survive a power cut. Appending goes on meanwhile.
+    /// Makes everything that was appended survive a power cut. Appending goes on meanwhile. After a failure it fails
+    /// until [`Store::maintain`] has written what is in doubt anew, from memory.
     pub fn sync(&self) -> Result<(), Error> {
         let files = lock(&self.writer).wal.take_unsynced();
-        for (index, (path, file)) in files.iter().enumerate() {
+        let mut result = Ok(());
+        for (path, file) in &files {
             if let Err(source) = file.sync_data() {
-                lock(&self.writer).wal.not_flushed(&files[index..]);
-                return Err(source).at("flush", path);
+                lock(&self.writer).wal.doubt(path);
+                result = result.and_then(|()| Err(source).at("flush", path));
             }
         }
-        Ok(())
+        result?;
+        match lock(&self.writer).wal.doubts() {
+            Doubts {
+                catalogue: false,
+                segments: None,
+            } => Ok(()),
+            _ => Err(Error::Unflushed {
+                path: self.options.directory.clone(),
+            }),
+        }
     }
 }
 
@@ -152,4 +164,80 @@ pub(crate) fn write<T>(shared: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 /// A random number of the standard library's own making, fresh for each process.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use pitcrew_promql::{labels::Labels, storage::Selection};
+
+    use super::*;
+    use crate::{Batch, Sample, Value, key_of, labels_of_key};
+
+    const NOW_MS: i64 = 1_700_000_000_000;
+
+    fn append(store: &Store, name: &str) {
+        let sample = Sample {
+            key: &key_of(&Labels::from_pairs([("__name__", name)])),
+            timestamp_ms: NOW_MS,
+            start_ms: 0,
+            value: Value::Float(1.0),
+        };
+        let batch = Batch {
+            source: "test",
+            scope: b"",
+            labels_of: &labels_of_key,
+            samples: &[sample],
+            exemplars: &[],
+            metadata: &[],
+        };
+        store.append(&batch, NOW_MS).expect("samples are taken");
+    }
+
+    #[test]
+    fn a_doubt_about_what_parts_hold_already_ends_by_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(Options::new(directory.path()), NOW_MS).unwrap();
+        append(&store, "first");
+        store.seal(NOW_MS).unwrap();
+        lock(&store.writer).wal.doubt(directory.path());
+        store.sync().unwrap_err();
+        store.maintain(NOW_MS).unwrap();
+        store.sync().unwrap();
+    }
+
+    #[test]
+    fn what_could_not_be_flushed_once_is_in_doubt_until_it_was_written_anew() {
+        for log in [0, 1] {
+            let directory = tempfile::tempdir().unwrap();
+            let store = Store::open(Options::new(directory.path()), NOW_MS).unwrap();
+            append(&store, "first");
+            store.sync().unwrap();
+            append(&store, "second");
+            // A flush fails, what it was about is lost, and the kernel says so no second time.
+            let unflushable = Arc::new(File::open("/dev/null").unwrap());
+            let own = lock(&store.writer).wal.logs()[log].swap_file(unflushable);
+            store.sync().unwrap_err();
+            own.set_len(20).unwrap();
+            lock(&store.writer).wal.logs()[log].swap_file(own);
+            append(&store, "third");
+            for _ in 0..3 {
+                let told = store.sync().unwrap_err().to_string();
+                assert!(told.contains("written anew"), "{told}");
+            }
+            while store.maintain(NOW_MS + 1).unwrap().more {}
+            store.sync().unwrap();
+            drop(store);
+            let store = Store::open(Options::new(directory.path()), NOW_MS).unwrap();
+            assert_eq!(store.notices(), Vec::<String>::new());
+            let all = Selection {
+                matchers: &[],
+                start_ms: NOW_MS,
+                end_ms: NOW_MS,
+            };
+            let mut go_on = |_| ControlFlow::Continue(());
+            assert_eq!(store.series(&all, 10, &mut go_on).unwrap().items.len(), 3);
+        }
+    }
 }

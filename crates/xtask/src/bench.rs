@@ -75,20 +75,18 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     if wanted(Section::Agents) {
         println!("== agents: 10,000 simulated hosts over TLS around one server, and a real agent");
-        let program = build("dist", &["--package", "pitcrew"])?;
-        let program = program
-            .to_str()
-            .context("where the program is, is no text")?;
+        let program = pitcrew("dist")?;
         show(&figures::table(&example(
             "pitcrew-agent",
             "fleet",
-            &[program],
+            &[&program],
         )?)?);
     }
     if wanted(Section::Metrics) {
         println!(
             "== metrics: the store beside Prometheus and VictoriaMetrics; CPU seconds of each server"
         );
+        let program = pitcrew("release")?;
         for series in &arguments.series {
             // Beyond, Prometheus needs more memory than machines for development have.
             let peers: &[&str] = if *series > 1_000_000 {
@@ -97,7 +95,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 &[]
             };
             let series = series.to_string();
-            let arguments = [&[series.as_str()], peers].concat();
+            let arguments = [&[program.as_str(), &series], peers].concat();
             show(&example("pitcrew-tsdb", "peers", &arguments)?);
         }
     }
@@ -128,6 +126,15 @@ fn example(package: &str, name: &str, arguments: &[&str]) -> anyhow::Result<Stri
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Builds the program itself; where it is.
+fn pitcrew(profile: &str) -> anyhow::Result<String> {
+    let program = build(profile, &["--package", "pitcrew"])?;
+    let program = program.to_str();
+    Ok(program
+        .context("where the program is, is no text")?
+        .to_owned())
 }
 
 /// Builds one program; where it is. Profile `dist` is what packages have.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pitcrew_model::{MetricsSettings, Scrape};
 
 use super::{
+    keep::{self, DOWNSAMPLE, KEEP},
     query,
     scrape::{SCRAPE, scrape},
 };
@@ -25,6 +26,16 @@ pub(crate) const METRICS: Shape = Shape::new(
             values::DURATION,
             "30d",
             "Samples older than this are deleted.",
+        ),
+        optional(
+            "keep",
+            Kind::List(&Kind::Shape(&KEEP)),
+            "Series that are kept for another time; the first that selects a series decides.",
+        ),
+        optional(
+            "downsample",
+            Kind::List(&Kind::Shape(&DOWNSAMPLE)),
+            "What is left of old samples: the last one of each interval.",
         ),
         optional(
             "disk_max",
@@ -84,8 +95,10 @@ pub(crate) fn metrics(
         .collect();
     let names = scrapes.iter().map(|(scrape, at)| (&*scrape.name, *at));
     reader.unique("scrapes", names);
-    let settings = MetricsSettings {
+    let mut settings = MetricsSettings {
         retention: fields.or_default(reader, "retention", values::some_duration),
+        keep: keep::keep(reader, fields),
+        downsample: Vec::new(),
         disk_bytes_max: fields.value(reader, "disk_max", values::size),
         out_of_order_window: fields.or_default(
             reader,
@@ -97,6 +110,7 @@ pub(crate) fn metrics(
         source_series_max: fields.whole_or_default(reader, "source_series_max"),
         query: query::query(reader, fields),
     };
+    settings.downsample = keep::downsample(reader, fields, &settings);
     let scrapes = scrapes.into_iter().map(|(scrape, _)| scrape);
     (settings, scrapes.collect())
 }

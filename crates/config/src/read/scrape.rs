@@ -13,7 +13,7 @@ use crate::{
     place::Span,
     reader::Reader,
     shape::{Kind, Shape, defaulted, optional, required},
-    tree::Node,
+    tree::{Node, Value},
     values,
 };
 
@@ -21,6 +21,8 @@ const NUMBER: Kind = Kind::Whole {
     min: 1,
     max: 1_000_000_000,
 };
+
+const PARAM: Kind = Kind::Either(&[Kind::Text, values::TEXTS]);
 
 pub(crate) const SCRAPE: Shape = Shape::new(
     "scrape",
@@ -31,12 +33,14 @@ pub(crate) const SCRAPE: Shape = Shape::new(
         optional("all", Kind::Flag, "Every target that has an address."),
         defaulted("scheme", Kind::OneOf(&["http", "https"]), "http", "How they are asked."),
         defaulted("path", Kind::Text, "/metrics", "The page."),
+        optional("params", Kind::Map(&PARAM), "Parameters of the page's address, each a value or a list of them; rules see the first one as `__param_NAME`."),
         optional("port", values::PORT, "Default: the port of the target's address."),
         defaulted("interval", values::DURATION, "15s", "How often each target is asked."),
         optional("timeout", values::DURATION, "When an answer is too late. Default: 10s, at most `interval`."),
         optional("headers", Kind::Map(&HEADER), "Headers to send, for instance Authorization; secrets."),
         optional("ca_file", values::PATH, "Authorities that vouch for the targets' certificates, PEM; the system's when absent."),
         defaulted("insecure", Kind::Flag, "false", "Accept any certificate."),
+        defaulted("native_histograms", Kind::Flag, "false", "Ask for protocol buffers, the form in which native histograms come; a histogram that has one is then kept without its classic buckets."),
         defaulted("honor_labels", Kind::Flag, "false", "Whether a label on the page wins over one of the target; otherwise it is renamed to `exported_…`."),
         defaulted("honor_timestamps", Kind::Flag, "true", "Whether times on the page count."),
         optional("relabel", Kind::List(&Kind::Shape(&RELABEL)), "Prometheus' `relabel_configs`: change the target's labels, or leave it out."),
@@ -58,6 +62,7 @@ pub(crate) const SCRAPE: Shape = Shape::new(
     ("relabel_configs", "write `relabel`"),
     ("metric_relabel_configs", "write `metric_relabel`"),
     ("sample_limit", "write `sample_max`"),
+    ("scrape_native_histograms", "write `native_histograms`"),
     ("basic_auth", "write `headers: { Authorization: … }`"),
     ("authorization", "write `headers: { Authorization: … }`"),
 ]);
@@ -141,12 +146,14 @@ pub(crate) fn scrape(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<(Arc<Sc
             values::one_of(text, &["http", "https"]).map(|scheme| scheme == "https")
         }),
         path: fields.or_default(reader, "path", values::request_path),
+        params: params(reader, &fields),
         port: fields.whole(reader, "port"),
         interval,
         timeout: timeout.unwrap_or_else(|| TIMEOUT.min(interval)),
         headers,
         ca_file,
         insecure: fields.flag(reader, "insecure"),
+        native_histograms: fields.flag(reader, "native_histograms"),
         honor_labels: fields.flag(reader, "honor_labels"),
         honor_timestamps: fields.flag(reader, "honor_timestamps"),
         relabel: rules(reader, &fields, "relabel"),
@@ -161,6 +168,25 @@ pub(crate) fn scrape(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<(Arc<Sc
         name: name?,
     };
     Some((Arc::new(scrape), fields.place_of("name")))
+}
+
+fn params(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<(String, Vec<String>)> {
+    let mut params = Vec::new();
+    for entry in fields.map(reader, "params") {
+        let nodes = match &entry.node.value {
+            Value::List(nodes) => &nodes[..],
+            Value::Map(_) | Value::Null | Value::Scalar { .. } => std::slice::from_ref(&entry.node),
+        };
+        if entry.key.is_empty() || nodes.is_empty() {
+            reader.error(entry.key_at, "a parameter has a name and a value");
+        }
+        let values = nodes
+            .iter()
+            .filter_map(|node| reader.scalar(&entry.key, node, &Kind::Text));
+        let values = values.map(str::to_owned).collect();
+        params.push((entry.key.to_string(), values));
+    }
+    params
 }
 
 fn rules(reader: &mut Reader<'_>, fields: &Fields<'_>, name: &str) -> Vec<RelabelRule> {

@@ -37,7 +37,7 @@ impl ResourceLabels {
     }
 }
 
-/// Several that become one name are all kept, in the order of their keys.
+/// Several that become one name are all kept, in the order of their keys. An empty value is no label.
 pub(super) fn sanitized<'a>(
     attributes: impl Iterator<Item = &'a KeyValue>,
 ) -> BTreeMap<String, String> {
@@ -54,6 +54,7 @@ pub(super) fn sanitized<'a>(
             })
             .or_insert(value);
     }
+    labels.retain(|_, value| !value.is_empty());
     labels
 }
 

@@ -70,6 +70,10 @@ impl<'a, S: Sink> Points<'a, S> {
         }
     }
 
+    pub(super) fn is_full(&self) -> bool {
+        self.sink.is_full()
+    }
+
     pub(super) fn metadata(&mut self, metadata: Metadata<'_>) {
         self.sink.metadata(metadata);
     }
@@ -146,22 +150,26 @@ impl<'a, S: Sink> Points<'a, S> {
         );
         self.seen(when);
         let labels = sanitized(point.attributes.iter());
-        let mut below = f64::NEG_INFINITY;
+        let traced = by_bucket(&point.exemplars, &point.explicit_bounds);
+        let mut traced = traced.iter().peekable();
+        let mut of_bucket = |index| {
+            std::iter::from_fn(|| traced.next_if(|(bucket, _)| *bucket == index))
+                .map(|(_, traced)| *traced)
+                .collect::<Vec<_>>()
+        };
         let mut count = 0_u64;
         for (index, bound) in point.explicit_bounds.iter().enumerate() {
+            if self.is_full() {
+                return;
+            }
             count = count.saturating_add(point.bucket_counts.get(index).copied().unwrap_or(0));
             let le = bound.to_string();
-            self.bucket(
-                (name, &le),
-                &labels,
-                when.float(count as f64),
-                point,
-                below..*bound,
-            );
-            below = *bound;
+            let sample = when.float(count as f64);
+            self.bucket((name, &le), &labels, sample, &of_bucket(index));
         }
         let all = when.float(point.count as f64);
-        self.bucket((name, "+Inf"), &labels, all, point, below..f64::INFINITY);
+        let beyond = of_bucket(point.explicit_bounds.len());
+        self.bucket((name, "+Inf"), &labels, all, &beyond);
         self.float((name, "_count"), &labels, None, all);
         if let Some(sum) = point.sum {
             self.float((name, "_sum"), &labels, None, when.float(sum));
@@ -173,15 +181,12 @@ impl<'a, S: Sink> Points<'a, S> {
         (name, le): (&str, &str),
         labels: &BTreeMap<String, String>,
         sample: Float,
-        point: &HistogramDataPoint,
-        range: std::ops::Range<f64>,
+        traced: &[&Traced],
     ) {
         let known = self.float((name, "_bucket"), labels, Some(("le", le)), sample);
         let Some(known) = known else { return };
-        for traced in &point.exemplars {
-            if value_of(traced).is_some_and(|value| range.start < value && value <= range.end) {
-                self.exemplar(known, traced);
-            }
+        for traced in traced {
+            self.exemplar(known, traced);
         }
     }
 
@@ -222,6 +227,9 @@ impl<'a, S: Sink> Points<'a, S> {
         self.seen(when);
         let labels = sanitized(point.attributes.iter());
         for quantile in &point.quantile_values {
+            if self.is_full() {
+                return;
+            }
             let rank = quantile.quantile.to_string();
             let more = Some(("quantile", rank.as_str()));
             self.float((name, ""), &labels, more, when.float(quantile.value));
@@ -288,6 +296,17 @@ fn value_of(traced: &Traced) -> Option<f64> {
         exemplar::Value::AsDouble(value) => value,
         exemplar::Value::AsInt(value) => value as f64,
     })
+}
+
+/// Exemplars with the number of the bucket that each is an example of, in the order of the buckets.
+fn by_bucket<'p>(exemplars: &'p [Traced], bounds: &[f64]) -> Vec<(usize, &'p Traced)> {
+    let placed = exemplars.iter().filter_map(|traced| {
+        let value = value_of(traced).filter(|value| !value.is_nan())?;
+        Some((bounds.partition_point(|bound| *bound < value), traced))
+    });
+    let mut placed: Vec<_> = placed.collect();
+    placed.sort_by_key(|(bucket, _)| *bucket);
+    placed
 }
 
 /// Bucket `i` of OpenTelemetry is Prometheus' `i + 1`. A finer scale than Prometheus knows is made coarser.

@@ -124,6 +124,22 @@ fn references_to_nothing_are_refused() {
 }
 
 #[test]
+fn a_full_sink_ends_the_reading_of_a_message() {
+    let sample = sample(1.0, 1);
+    let series = Message::default().bytes(1, &[1, 2]).message(2, sample);
+    let mut request = Message::default()
+        .bytes(4, b"")
+        .bytes(4, b"a")
+        .bytes(4, b"b");
+    for _ in 0..1_000 {
+        request = request.bytes(5, &series.0);
+    }
+    let mut told = Told::of_series(10);
+    read(Version::Two, &request.0, &mut told).unwrap();
+    assert_eq!(told.lines.len(), 9, "the tenth filled it");
+}
+
+#[test]
 fn a_body_is_decompressed_within_its_bound() {
     let message = version_one();
     let body = snap::raw::Encoder::new().compress_vec(&message).unwrap();

@@ -75,7 +75,9 @@ pub(super) fn read(message: &[u8], sink: &mut impl Sink) -> Result<(), RequestEr
     let mut scratch = Scratch::default();
     let mut number = 0;
     let mut fields = Fields(message);
-    while let Some(field) = fields.next()? {
+    while let Some(field) = fields.next()?
+        && !sink.is_full()
+    {
         if field.number == 5 {
             series(field.bytes()?, number, &symbols, &mut scratch, sink)?;
             number += 1;
@@ -111,7 +113,9 @@ fn series<S: Sink>(
     };
     let started = |start_ms| if start_ms == 0 { created_ms } else { start_ms };
     let mut fields = Fields(message);
-    while let Some(field) = fields.next()? {
+    while let Some(field) = fields.next()?
+        && !sink.is_full()
+    {
         match field.number {
             2 => {
                 let mut sample = float(field.bytes()?)?;

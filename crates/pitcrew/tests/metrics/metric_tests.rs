@@ -43,6 +43,8 @@ services:
       - {{ name: mean, interval: 1h, metric: {{ expr: 'errors{{instance=~\"{{host}}:.*\"}}', over: 10s, fail_above: 5 }} }}
       - {{ name: ready, interval: 1h, metric: {{ expr: 'ready{{instance=\"{{address}}\"}} == 1' }} }}
       - {{ name: zone, interval: 1h, metric: {{ expr: 'ready{{zone=\"{{zone}}\"}} == 1' }} }}
+      - {{ name: both, interval: 1h, metric: {{ expr: '{{__name__=~\"ready|errors\", instance=\"{{address}}\"}} < 5' }} }}
+      - {{ name: mean-of-both, interval: 1h, metric: {{ expr: '{{__name__=~\"ready|errors\", instance=\"{{address}}\"}}', over: 10s, fail_above: 5 }} }}
       - {{ name: huge, interval: 1h, metric: {{ expr: 'count(count_over_time(many[1h:1s]))', fail_above: 0 }} }}
 "
     ));
@@ -68,10 +70,14 @@ services:
     for (target, test, verdict, words) in [
         (WELL, "errors", "pass", "1 {__name__=\"errors\""),
         (ILL, "errors", "fail", "9 is above 5"),
-        (WELL, "mean", "pass", "1 {instance="),
+        (WELL, "mean", "pass", "1 {__name__=\"errors\", instance="),
         (ILL, "mean", "fail", "9 is above 5"),
         (WELL, "ready", "pass", "it holds"),
         (ILL, "ready", "unknown", "no data"),
+        (WELL, "both", "pass", "it holds {__name__=\""),
+        (ILL, "both", "fail", "it does not hold {__name__=\"errors\""),
+        (WELL, "mean-of-both", "pass", "the worst of 2"),
+        (ILL, "mean-of-both", "fail", "9 is above 5"),
         (WELL, "zone", "unknown", "{zone}"),
         (WELL, "huge", "unknown", "samples"),
     ] {

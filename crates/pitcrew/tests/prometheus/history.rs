@@ -39,6 +39,15 @@ impl History {
         }
     }
 
+    /// It ended hours ago, in the middle of the two hours that a Prometheus writes into one block.
+    pub(crate) fn within_one_block() -> Self {
+        const BLOCK_MS: i64 = 7_200_000;
+        let recent_ms = Self::until_now().start_ms;
+        Self {
+            start_ms: recent_ms - recent_ms % BLOCK_MS - BLOCK_MS / 2 + 7_123,
+        }
+    }
+
     pub(crate) fn end_ms(&self) -> i64 {
         self.start_ms + (SAMPLES - 1) * INTERVAL_MS
     }
@@ -102,6 +111,28 @@ impl History {
         }
     }
 
+    /// A query at instants and over a range that begin between two samples.
+    pub(crate) fn questions(
+        &self,
+        query: &str,
+    ) -> Vec<(&'static str, Vec<(&'static str, String)>)> {
+        let off_ms = 2_000;
+        let query = ("query", query.to_owned());
+        let at = |at_ms: i64| seconds(at_ms + off_ms);
+        let instant = |at_ms| ("/api/v1/query", vec![query.clone(), ("time", at(at_ms))]);
+        let range = vec![
+            query.clone(),
+            ("start", at(self.start_ms - 60_000)),
+            ("end", at(self.end_ms() + 60_000)),
+            ("step", "30".to_owned()),
+        ];
+        vec![
+            instant(self.end_ms()),
+            instant(self.start_ms + 1_000_000),
+            ("/api/v1/query_range", range),
+        ]
+    }
+
     pub(crate) fn file(&self, production: &Production) -> PathBuf {
         let path = production.path().join("history.om");
         fs::write(&path, self.open_metrics()).expect("the samples are written");
@@ -111,11 +142,16 @@ impl History {
     /// A Pitcrew that has all of it.
     pub(crate) fn served() -> (Self, Production) {
         let history = Self::until_now();
+        let production = history.imported();
+        (history, production)
+    }
+
+    pub(crate) fn imported(&self) -> Production {
         let production = Production::served(QUIET);
-        let file = history.file(&production);
+        let file = self.file(&production);
         let told = production.says(&["metrics", "import", file.to_str().expect("a path")], 0);
         assert!(told.contains("1500 samples"), "{told}");
-        (history, production)
+        production
     }
 }
 

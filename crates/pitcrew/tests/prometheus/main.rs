@@ -6,6 +6,8 @@ mod production;
 
 mod api;
 mod budgets;
+mod chance;
 mod history;
 mod lines;
 mod peers;
+mod readers;

@@ -1,4 +1,4 @@
-//! Connections: a bounded number at once, and a head that must arrive in time.
+//! Connections: a bounded number at once, a head that must arrive in time, an answer that must be read.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -18,6 +18,7 @@ use super::{
     desk::Desk,
     guard::{self, Guard},
     led_elsewhere,
+    paced::{PATIENCE, Paced},
     request::Peer,
     routes,
 };
@@ -141,7 +142,10 @@ async fn serve_http1(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(
+            TokioIo::new(Paced::new(stream, PATIENCE)),
+            TowerToHyperService::new(router),
+        );
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => ended,
@@ -163,7 +167,10 @@ async fn serve_http2(
         .keep_alive_interval(HEAD_DEADLINE)
         .keep_alive_timeout(HEAD_DEADLINE)
         .max_concurrent_streams(STREAMS_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(
+            TokioIo::new(Paced::new(stream, PATIENCE)),
+            TowerToHyperService::new(router),
+        );
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => ended,

@@ -9,6 +9,7 @@ mod led_elsewhere;
 mod listen;
 mod openapi;
 mod own;
+mod paced;
 mod person;
 mod problem;
 mod prometheus;

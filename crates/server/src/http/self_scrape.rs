@@ -27,7 +27,7 @@ pub(crate) async fn keep(desk: Desk, instance: String) {
         let telemetry = Arc::clone(&desk.telemetry);
         let took = began.elapsed();
         let storing = tokio::task::spawn_blocking(move || {
-            pages.take(&telemetry, &text, took);
+            pages.take(&telemetry, telemetry.now_ms(), &text, took);
             pages
         });
         pages = match storing.await {

@@ -32,7 +32,8 @@ impl Counts {
         self.samples.inc_by(accepted.samples);
         self.duplicates.inc_by(accepted.duplicates);
         self.created.inc_by(accepted.new_series);
-        for (reason, count) in &accepted.refused.by_reason {
+        let (samples, exemplars) = (&accepted.refused, &accepted.refused_exemplars);
+        for (reason, count) in samples.by_reason.iter().chain(&exemplars.by_reason) {
             let reason = (*reason).to_owned();
             self.refused
                 .get_or_create(&ReasonLabel { reason })

@@ -9,8 +9,8 @@ use pitcrew_ingest::{
 use pitcrew_promql::{histogram::FloatHistogram, labels::Labels};
 use pitcrew_tsdb::{IncomingExemplar, RawLabels, Sample, Value};
 
-/// What one message may take: a short one can say the same long label for a million series.
-const BYTES_MAX: usize = 256 << 20;
+/// What one message may take at the most: a short one can say the same long label for a million series.
+pub(crate) const BYTES_MAX: usize = 256 << 20;
 
 /// Series as they came, in their order.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -74,8 +74,9 @@ pub(crate) struct Gathered {
     /// The time of samples that have none.
     pub(crate) now_ms: i64,
     pub(crate) keys: Keys,
-    /// Of all that was gathered.
+    /// Of all that was gathered, and how many they may be.
     bytes: usize,
+    pub(crate) bytes_max: usize,
     samples: Vec<Found>,
     histograms: Vec<FloatHistogram>,
     exemplars: Vec<FoundExemplar>,
@@ -83,14 +84,15 @@ pub(crate) struct Gathered {
     /// Histograms that contradict themselves, and what is wrong with the last one.
     pub(crate) bad_histograms: u64,
     pub(crate) why_bad: Option<String>,
-    /// It says more than [`BYTES_MAX`]: what is here is not all of it.
+    /// It says more than `bytes_max`: what is here is not all of it.
     pub(crate) is_too_much: bool,
 }
 
 impl Gathered {
-    pub(crate) fn at(now_ms: i64) -> Self {
+    pub(crate) fn within(bytes_max: usize, now_ms: i64) -> Self {
         Self {
             now_ms,
+            bytes_max,
             ..Self::default()
         }
     }
@@ -98,8 +100,13 @@ impl Gathered {
     /// Whether there is room for so many bytes more.
     fn takes(&mut self, bytes: usize) -> bool {
         self.bytes = self.bytes.saturating_add(bytes);
-        self.is_too_much |= self.bytes > BYTES_MAX;
+        self.is_too_much |= self.bytes > self.bytes_max;
         !self.is_too_much
+    }
+
+    /// What comes next may not fit any more.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.bytes > self.bytes_max / 2
     }
 
     /// How many samples there are.
@@ -201,11 +208,22 @@ impl Sink for Gathered {
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.is_too_much
+    }
+
     fn metadata(&mut self, metadata: Metadata<'_>) {
+        let Metadata {
+            family, help, unit, ..
+        } = &metadata;
+        if !self.takes(family.len() + help.len() + unit.len()) {
+            return;
+        }
         let says_nothing = metadata.help.is_empty()
             && metadata.unit.is_empty()
             && matches!(metadata.kind, None | Some(MetricType::Unknown));
-        if metadata.family.is_empty() || says_nothing {
+        let bytes = metadata.family.len() + metadata.help.len() + metadata.unit.len();
+        if metadata.family.is_empty() || says_nothing || !self.takes(bytes) {
             return;
         }
         if !self.families.contains_key(&*metadata.family) {
@@ -235,15 +253,17 @@ impl Sink for Gathered {
 }
 
 /// In which form the series of a message come.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
+    Text,
     Messages,
     Pairs,
 }
 
 impl Form {
-    fn of(self, bytes: &[u8]) -> RawSeries<'_> {
+    pub(super) fn of(self, bytes: &[u8]) -> RawSeries<'_> {
         match self {
+            Self::Text => RawSeries::Text(bytes),
             Self::Messages => RawSeries::Messages(bytes),
             Self::Pairs => RawSeries::Pairs(bytes),
         }
@@ -252,6 +272,7 @@ impl Form {
     /// What tells the same bytes of two forms apart.
     pub(crate) fn scope(self) -> &'static [u8] {
         match self {
+            Self::Text => b"text",
             Self::Messages => b"messages",
             Self::Pairs => b"pairs",
         }

@@ -6,6 +6,7 @@
 
 mod counts;
 mod gathered;
+mod keep;
 mod memory;
 mod own;
 pub(crate) mod scrape;
@@ -22,11 +23,14 @@ use pitcrew_model::MetricsSettings;
 use pitcrew_tsdb::{Accepted, Batch, Error, Limits, Options, Store};
 
 pub(crate) use counts::Counts;
-pub(crate) use gathered::{Form, Gathered, Keys};
+pub(crate) use gathered::{BYTES_MAX as GATHERED_BYTES_MAX, Form, Gathered, Keys};
 pub(crate) use own::{INTERVAL as OWN_INTERVAL, Told};
 pub(crate) use scrape::OwnPages;
 
-use crate::{clock::Clock, serve::ServeError};
+use crate::{
+    clock::{self, Clock},
+    serve::ServeError,
+};
 use troubles::{Part, Troubles, words};
 
 /// What is acknowledged is on the disk by then, also when the power fails.
@@ -134,6 +138,18 @@ impl Telemetry {
         self.memory_bytes / 4
     }
 
+    /// What one message may take once it is decoded: two that are pushed and two that are imported at once share an
+    /// eighth of the budget, unless that is less than common messages need.
+    pub(crate) fn message_bytes(&self) -> usize {
+        let share = usize::try_from(self.memory_bytes / 32).unwrap_or(usize::MAX);
+        share.clamp(16 << 20, GATHERED_BYTES_MAX)
+    }
+
+    /// What the pages of targets may take on their way of the budget of memory.
+    fn page_bytes(&self) -> usize {
+        usize::try_from(self.memory_bytes / 16).unwrap_or(usize::MAX)
+    }
+
     /// For readers.
     pub(crate) fn store(&self) -> Result<Arc<Store>, NoStore> {
         self.store
@@ -187,9 +203,14 @@ impl Telemetry {
         &self.settings
     }
 
-    /// Milliseconds since the epoch.
+    /// What the wall clock says, in milliseconds since the epoch: those who send samples and ask for them go by it.
     pub(crate) fn now_ms(&self) -> i64 {
-        i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX)
+        i64::try_from(clock::wall().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// By how much the loop's clock is ahead of [`Self::now_ms`].
+    fn loop_ahead_ms(&self) -> i64 {
+        millis(self.clock.ahead())
     }
 
     /// What is wrong with it, one line each.
@@ -300,6 +321,8 @@ fn options(directory: &Path, settings: &MetricsSettings, memory_bytes: u64) -> O
     let defaults = Options::new(directory);
     Options {
         retention_ms: millis(settings.retention),
+        keep: keep::keep(settings),
+        downsample: keep::downsample(settings),
         retention_bytes: settings.disk_bytes_max.unwrap_or(u64::MAX),
         past_ms: millis(settings.out_of_order_window),
         limits: Limits {

@@ -2,6 +2,9 @@
 //!
 //! Answers are told from wherever they come and written by one task, so that nothing waits for the store. When it
 //! can't keep up, answers are dropped here and counted; the engine has them all the same.
+//!
+//! The loop's clock never goes back; metrics go by the wall clock. After that was set back answers are dated by it, so that
+//! whoever asks for now finds them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -75,43 +78,56 @@ fn store(
     roster: &Roster,
     observations: &[Observation],
 ) -> Result<(), super::NotTaken> {
-    let mut series = Series::default();
+    let mut series = Series::dated_by(telemetry);
     for observation in observations {
         // A target that is no longer watched has no service: its last answers are nobody's.
         if let Some(watched) = roster.get(observation.target.as_str()) {
             series.add(watched.service.name.as_str(), observation);
         }
     }
-    let samples = series.keys.iter().zip(&series.samples);
-    let samples = samples.map(|(key, (timestamp_ms, value))| Sample {
-        key,
-        timestamp_ms: *timestamp_ms,
-        start_ms: 0,
-        value: Value::Float(*value),
-    });
-    let samples: Vec<Sample<'_>> = samples.collect();
-    telemetry.append(&Batch {
-        source: "loop",
-        scope: Form::Pairs.scope(),
-        labels_of: &|key, out| Form::Pairs.labels(key, out),
-        samples: &samples,
-        exemplars: &[],
-        metadata: &[],
-    })?;
-    Ok(())
+    series.store(telemetry)
 }
 
 /// Samples in the order of their keys.
 #[derive(Default)]
 struct Series {
+    /// Of the clock by which answers come, before the wall clock.
+    ahead_ms: i64,
     keys: Keys,
     samples: Vec<(i64, f64)>,
 }
 
 impl Series {
+    fn dated_by(telemetry: &Telemetry) -> Self {
+        Self {
+            ahead_ms: telemetry.loop_ahead_ms(),
+            ..Self::default()
+        }
+    }
+
+    fn store(&self, telemetry: &Telemetry) -> Result<(), super::NotTaken> {
+        let samples = self.keys.iter().zip(&self.samples);
+        let samples = samples.map(|(key, (timestamp_ms, value))| Sample {
+            key,
+            timestamp_ms: *timestamp_ms,
+            start_ms: 0,
+            value: Value::Float(*value),
+        });
+        let samples: Vec<Sample<'_>> = samples.collect();
+        telemetry.append(&Batch {
+            source: "loop",
+            scope: Form::Pairs.scope(),
+            labels_of: &|key, out| Form::Pairs.labels(key, out),
+            samples: &samples,
+            exemplars: &[],
+            metadata: &[],
+        })?;
+        Ok(())
+    }
+
     fn add(&mut self, service: &str, observation: &Observation) {
         let timestamp_ms = observation.answered_at.as_millis();
-        let timestamp_ms = i64::try_from(timestamp_ms).unwrap_or(i64::MAX);
+        let timestamp_ms = i64::try_from(timestamp_ms).unwrap_or(i64::MAX) - self.ahead_ms;
         // As Nagios numbers them.
         let (number, up) = match observation.verdict {
             Verdict::Pass => (0.0, 1.0),
@@ -142,5 +158,37 @@ impl Series {
             });
             self.samples.push((timestamp_ms, value));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pitcrew_model::Evidence;
+
+    use super::*;
+    use crate::telemetry::tests::{value_now, with_clock_ahead};
+
+    #[test]
+    fn answers_are_dated_by_the_wall_clock_also_after_it_was_set_back() {
+        let data = tempfile::tempdir().unwrap();
+        // More than the store takes from the future.
+        let (telemetry, clock) = with_clock_ahead(data.path(), Duration::from_secs(3 * 3_600));
+        let mut series = Series::dated_by(&telemetry);
+        series.add(
+            "web",
+            &Observation {
+                target: "web-1".parse().unwrap(),
+                test: "answers".parse().unwrap(),
+                observer: "here".parse().unwrap(),
+                asked_at: clock.now(),
+                answered_at: clock.now(),
+                took: Duration::ZERO,
+                verdict: Verdict::Fail,
+                evidence: Evidence::new(""),
+            },
+        );
+        series.store(&telemetry).unwrap();
+        assert_eq!(value_now(&telemetry, "pitcrew_test_verdict"), Some(2.0));
+        telemetry.stop();
     }
 }

@@ -1,5 +1,5 @@
-//! The same work on Pitcrew, Prometheus and VictoriaMetrics, one after the other:
-//! `cargo run --release -p pitcrew-tsdb --example peers -- SERIES [SERVER…]`
+//! The same work on `pitcrew serve`, Prometheus and VictoriaMetrics, one after the other:
+//! `cargo build --release -p pitcrew && cargo run --release -p pitcrew-tsdb --example peers -- target/release/pitcrew SERIES [SERVER…]`
 //!
 //! Each server gets the same scrapes by remote write 1.0, is asked the same questions by HTTP, is killed and started
 //! again. What counts is the CPU time of its process, which other work on the machine hardly changes. The scrapes are
@@ -11,14 +11,16 @@
 mod target;
 
 mod server;
-mod stand_in;
 mod wire;
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::Path,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, ensure};
 use pitcrew_ingest::RawSeries;
-use pitcrew_tsdb::Store;
+use pitcrew_tsdb::{Options, Store};
 use serde_json::Value;
 
 use server::{Kind, Running};
@@ -28,7 +30,7 @@ use wire::{Connection, WriteRequest, query};
 const SCRAPE_S: i64 = 15;
 /// Samples that all scrapes together bring, about.
 const SAMPLES: usize = 16_000_000;
-const ALL: &str = "sum(rate({__name__=~\".+\"}[5m]))";
+const ALL: &str = "sum(rate({job=\"service\"}[5m]))";
 /// Prometheus 2.42 refuses rates of several metrics with the same labels; the sum of their sums is the same work.
 const METRICS: &[&str] = &[
     "up",
@@ -60,7 +62,7 @@ fn all_rates(kind: Kind) -> String {
 
 /// Beside the sum of all rates: what must be answered as Prometheus does.
 const QUESTIONS: &[&str] = &[
-    "count({__name__=~\".+\"})",
+    "count({job=\"service\"})",
     "sum by (zone) (rate(app_requests_total[2m]))",
     "histogram_quantile(0.9, sum by (le) (rate(http_request_duration_seconds_bucket[2m])))",
     "topk(3, app_heap_bytes)",
@@ -74,13 +76,11 @@ const QUESTIONS: &[&str] = &[
 
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
-    let first = args.next().context("the number of series was expected")?;
-    if first == "--serve" {
-        let directory = args.next().context("a directory was expected")?;
-        let port = args.next().context("a port was expected")?.parse()?;
-        return stand_in::serve(directory.as_ref(), port);
-    }
-    let plan = Plan::new(first.parse().context("a number of series was expected")?)?;
+    let pitcrew = args
+        .next()
+        .context("the path of pitcrew's program was expected")?;
+    let series = args.next().context("the number of series was expected")?;
+    let plan = Plan::new(series.parse().context("a number of series was expected")?)?;
     let names: Vec<String> = args.collect();
     println!(
         "{} series of {} targets, {} scrapes: {} samples",
@@ -92,7 +92,7 @@ fn main() -> anyhow::Result<()> {
     let mut columns = Vec::new();
     for kind in Kind::ALL {
         if names.is_empty() || names.iter().any(|name| name == kind.name()) {
-            columns.push((kind, plan.measure(kind)?));
+            columns.push((kind, plan.measure(kind, pitcrew.as_ref())?));
         }
     }
     print_table(&columns);
@@ -144,7 +144,7 @@ impl Plan {
     fn new(series: usize) -> anyhow::Result<Self> {
         let targets = series.div_ceil(Target::SERIES).max(1);
         let scrapes = (SAMPLES / (targets * Target::SERIES)).clamp(8, 240);
-        let now_s = stand_in::now_ms() / 1000;
+        let now_s = now_ms()? / 1000;
         let last_s = now_s / SCRAPE_S * SCRAPE_S;
         Ok(Plan {
             targets,
@@ -174,12 +174,12 @@ impl Plan {
         (start < end).then_some((start, end, step))
     }
 
-    fn measure(&self, kind: Kind) -> anyhow::Result<Measured> {
+    fn measure(&self, kind: Kind, pitcrew: &Path) -> anyhow::Result<Measured> {
         let directory =
             tempfile::tempdir_in(std::env::var("BENCH_DIR").as_deref().unwrap_or("/tmp"))?;
         let directory = directory.path();
-        let mut server = Running::start(kind, directory)?;
-        server.wait_for(|port| Connection::open(port).is_ok())?;
+        let mut server = Running::start(kind, pitcrew, directory)?;
+        server.wait_for(|port| query(port, "up", (0, 0, 1)).is_ok())?;
         let mut feed = Feed::new(self.targets);
         let series = self.series() as f64;
         let mut figures = Vec::new();
@@ -210,7 +210,7 @@ impl Plan {
         }
         drop(server);
         let begun = Instant::now();
-        let mut server = Running::start(kind, directory)?;
+        let mut server = Running::start(kind, pitcrew, directory)?;
         server.wait_for(|port| self.has_all(port))?;
         figures.push(begun.elapsed().as_secs_f64() * 1e6 / series);
         figures.push(server.cpu_seconds()? * 1e6 / series);
@@ -222,7 +222,7 @@ impl Plan {
     /// Whether all targets of the last scrape are there.
     fn has_all(&self, port: u16) -> bool {
         let last = self.last_s() + 1;
-        let answer = query(port, "count(up)", (last, last, 1)).unwrap_or_default();
+        let answer = query(port, "count(up{job=\"service\"})", (last, last, 1)).unwrap_or_default();
         answer[0]["values"][0][1] == Value::String(self.targets.to_string())
     }
 }
@@ -254,10 +254,10 @@ impl Feed {
         }
     }
 
-    /// One scrape of all targets, ten in a request.
+    /// One scrape of all targets, two in a request: as many samples as Prometheus sends at once.
     fn send(&mut self, port: u16, at_s: i64) -> anyhow::Result<()> {
         let mut connection = Connection::open(port)?;
-        for some in self.targets.chunks_mut(10) {
+        for some in self.targets.chunks_mut(2) {
             for (target, labels) in some {
                 target.advance();
                 for (sample, labels) in target.samples(at_s * 1000).iter().zip(labels) {
@@ -272,10 +272,15 @@ impl Feed {
     }
 }
 
+fn now_ms() -> anyhow::Result<i64> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    Ok(i64::try_from(since.as_millis())?)
+}
+
 /// Seals and merges a store as a day would.
-fn compact(data: &Path) -> anyhow::Result<()> {
-    let now_ms = stand_in::now_ms();
-    let store = Store::open(stand_in::options(data), now_ms)?;
+fn compact(metrics: &Path) -> anyhow::Result<()> {
+    let now_ms = now_ms()?;
+    let store = Store::open(Options::new(metrics), now_ms)?;
     store.seal(now_ms)?;
     while store.maintain(now_ms + 2 * 86_400_000)?.more {}
     let held = store.statistics();

@@ -18,6 +18,15 @@ pub(crate) enum Kind {
     VictoriaMetrics,
 }
 
+/// All limits that a measurement would meet are out of its way, as those of the others are.
+const CONFIGURATION: &str = "\
+services: []
+metrics:
+  series_max: 20000000
+  source_series_max: 20000000
+  query: { samples: 1000000000, timeout: 10m }
+";
+
 impl Kind {
     pub(crate) const ALL: [Kind; 3] = [Kind::Pitcrew, Kind::Prometheus, Kind::VictoriaMetrics];
 
@@ -29,15 +38,22 @@ impl Kind {
         }
     }
 
-    fn command(self, directory: &Path, port: u16) -> anyhow::Result<Command> {
+    fn command(self, pitcrew: &Path, directory: &Path, port: u16) -> anyhow::Result<Command> {
         let place = directory.display();
         let data = directory.join("data");
         fs::create_dir_all(&data)?;
         let data = data.display();
         Ok(match self {
             Kind::Pitcrew => {
-                let mut command = Command::new(std::env::current_exe()?);
-                command.args(["--serve", &data.to_string(), &port.to_string()]);
+                fs::write(directory.join("pitcrew.yaml"), CONFIGURATION)?;
+                let mut command = Command::new(pitcrew);
+                command.args([
+                    "serve",
+                    &format!("--config={place}"),
+                    &format!("--data={data}"),
+                    &format!("--listen=127.0.0.1:{port}"),
+                    "--log=error",
+                ]);
                 command
             }
             Kind::Prometheus => {
@@ -80,8 +96,9 @@ impl Kind {
         match self {
             Kind::Pitcrew => {
                 drop(server);
-                crate::compact(&data)?;
-                bytes_in(&data.join("parts"))
+                let metrics = data.join("metrics");
+                crate::compact(&metrics)?;
+                bytes_in(&metrics.join("parts"))
             }
             Kind::Prometheus => {
                 ask(server.port, "POST", "/api/v1/admin/tsdb/snapshot")?;
@@ -111,13 +128,13 @@ impl Drop for Running {
 }
 
 impl Running {
-    pub(crate) fn start(kind: Kind, directory: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(kind: Kind, pitcrew: &Path, directory: &Path) -> anyhow::Result<Self> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?
             .local_addr()?
             .port();
         let log = fs::File::create(directory.join(format!("{}.log", kind.name())))?;
         let child = kind
-            .command(directory, port)?
+            .command(pitcrew, directory, port)?
             .stdout(Stdio::null())
             .stderr(log)
             .spawn();

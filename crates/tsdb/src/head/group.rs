@@ -3,7 +3,10 @@
 //! A group is a table: a column for each series, a row for each instant. Rows are in order of time; what comes
 //! out of order finds its row or makes one.
 
-use super::row::{Cell, Placed, Row};
+use super::{
+    row::{Cell, Placed, Row},
+    rows::Rows,
+};
 use crate::bytes::as_u32;
 
 /// A column that no series has at the moment.
@@ -13,16 +16,19 @@ pub(crate) const NO_SERIES: u32 = u32::MAX;
 pub(crate) struct Group {
     /// The series of each column.
     pub(crate) columns: Vec<u32>,
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Rows,
     free: Vec<u32>,
 }
 
 impl Group {
     /// A row of more columns would be too long to be read for one of them.
     pub(crate) const WIDTH_MAX: usize = 1024;
+    /// The same where nothing says that the series report together: whoever reads one of them looks at the rows of
+    /// all.
+    pub(crate) const LOOSE_WIDTH_MAX: usize = 64;
 
-    pub(crate) fn has_room(&self) -> bool {
-        self.columns.len() < Self::WIDTH_MAX || !self.free.is_empty()
+    pub(crate) fn has_room(&self, width_max: usize) -> bool {
+        self.columns.len() < width_max || !self.free.is_empty()
     }
 
     /// Gives a series a column.
@@ -41,6 +47,11 @@ impl Group {
         self.free.push(column);
     }
 
+    /// Whether it may be another reporter's.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.free.len() == self.columns.len()
+    }
+
     pub(crate) fn put(
         &mut self,
         column: u32,
@@ -49,23 +60,8 @@ impl Group {
         start_ms: i64,
     ) -> Placed {
         let width = self.columns.len();
-        let (index, new) = match self.rows.last() {
-            Some(last) if last.timestamp_ms == timestamp_ms => (self.rows.len() - 1, false),
-            Some(last) if last.timestamp_ms > timestamp_ms => {
-                match self
-                    .rows
-                    .binary_search_by_key(&timestamp_ms, |row| row.timestamp_ms)
-                {
-                    Ok(index) => (index, false),
-                    Err(index) => (index, true),
-                }
-            }
-            _ => (self.rows.len(), true),
-        };
-        if new {
-            self.rows.insert(index, Row::new(timestamp_ms));
-        }
-        match self.rows[index].put(column, width, cell, start_ms) {
+        let (row, new) = self.rows.at(timestamp_ms);
+        match row.put(column, width, cell, start_ms) {
             Placed::Stored { bytes } if new => Placed::Stored {
                 bytes: bytes + Row::BYTES,
             },

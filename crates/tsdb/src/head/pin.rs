@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::{Frozen, Head, row::Row};
+use super::{Frozen, Head, rows::Rows};
 use crate::series::Series;
 
 /// Where rows that fill are once they are frozen.
@@ -45,19 +45,19 @@ impl Pin {
         head: &'a Head,
         number: u32,
         series: &Series,
-    ) -> [&'a [Row]; 2] {
+    ) -> [Option<&'a Rows>; 2] {
         // A column may have had another series.
         let of = |frozen: &'a Arc<Frozen>| {
             let group = frozen.groups.get(series.group as usize);
             let group =
                 group.filter(|group| group.columns.get(series.column as usize) == Some(&number));
-            group.map_or(&[][..], |group| &group.rows)
+            group.map(|group| &group.rows)
         };
         [
-            self.frozen.as_ref().map_or(&[][..], of),
+            self.frozen.as_ref().and_then(of),
             match self.next.get() {
                 Some(next) => of(next),
-                None => head.rows(series.group),
+                None => Some(head.rows(series.group)),
             },
         ]
     }

@@ -2,7 +2,10 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::row::{ELSEWHERE, Row};
+use super::{
+    row::ELSEWHERE,
+    rows::{Place, Rows},
+};
 use crate::{
     blob::{self, Blob},
     column::{Piece, PieceValues, Spare},
@@ -19,7 +22,7 @@ pub(crate) struct RowReader {
 /// Rows of a group that a column filled.
 struct Filled {
     group: u32,
-    rows: Range<usize>,
+    rows: Range<Place>,
     times: Arc<[i64]>,
 }
 
@@ -33,41 +36,45 @@ struct Rare {
 }
 
 impl RowReader {
+    /// Rows may have changed since they were read.
+    pub(crate) fn look_again(&mut self) {
+        self.last = None;
+    }
+
     /// `group`: a number for these rows, never for others.
     pub(crate) fn read(
         &mut self,
         group: u32,
-        rows: &[Row],
+        rows: &Rows,
         column: u32,
         within: (i64, i64),
         spare: &mut Spare,
         pieces: &mut Vec<Piece>,
     ) {
-        let Range { start: first, end } = range(rows, within);
-        let within = &rows[first..end];
+        let within = rows.within(within);
+        let slices = || rows.slices(within.clone());
         let mut values = spare.take();
-        values.reserve(within.len());
-        for row in within {
+        values.reserve(slices().map(<[_]>::len).sum());
+        for row in slices().flatten() {
             match row.plain(column) {
                 Some(bits) => values.push(f64::from_bits(bits)),
                 None => {
                     spare.give(values);
-                    return self.read_rare(rows, first, end, column, pieces);
+                    return self.read_rare(rows, within, column, pieces);
                 }
             }
         }
         if values.is_empty() {
             return spare.give(values);
         }
-        let rows = first..end;
-        let same = |last: &&Filled| last.group == group && last.rows == rows;
+        let same = |last: &&Filled| last.group == group && last.rows == within;
         let times = match self.last.as_ref().filter(same) {
             Some(last) => last.times.clone(),
-            None => self.shared(within.iter().map(|row| row.timestamp_ms)),
+            None => self.shared(slices().flatten().map(|row| row.timestamp_ms)),
         };
         self.last = Some(Filled {
             group,
-            rows,
+            rows: within,
             times: times.clone(),
         });
         pieces.push(Piece {
@@ -82,14 +89,13 @@ impl RowReader {
     /// A column that isn't simply full of floats.
     fn read_rare(
         &mut self,
-        rows: &[Row],
-        first: usize,
-        end: usize,
+        rows: &Rows,
+        within: Range<Place>,
         column: u32,
         pieces: &mut Vec<Piece>,
     ) {
         let (mut values, mut rare) = (Vec::new(), Rare::default());
-        for row in &rows[first..end] {
+        for row in rows.slices(within.clone()).flatten() {
             let Some(bits) = row.bits(column) else {
                 continue;
             };
@@ -116,7 +122,7 @@ impl RowReader {
             });
         }
         if !rare.blobs.is_empty() {
-            if let Some((time_ms, before)) = histogram_before(&rows[..first], column) {
+            if let Some((time_ms, before)) = histogram_before(rows, within.start, column) {
                 rare.blob_times.insert(0, time_ms);
                 rare.blobs.insert(0, before);
             }
@@ -143,23 +149,16 @@ impl RowReader {
     }
 }
 
-/// Rows of some time.
-fn range(rows: &[Row], (start_ms, end_ms): (i64, i64)) -> Range<usize> {
-    let first = rows.partition_point(|row| row.timestamp_ms < start_ms);
-    let end = rows.partition_point(|row| row.timestamp_ms <= end_ms);
-    first..end.max(first)
-}
-
 /// Whether a column has a sample of some time.
-pub(crate) fn has_samples(rows: &[Row], column: u32, within: (i64, i64)) -> bool {
-    let mut rows = rows[range(rows, within)].iter();
+pub(crate) fn has_samples(rows: &Rows, column: u32, within: (i64, i64)) -> bool {
+    let mut rows = rows.slices(rows.within(within)).flatten();
     rows.any(|row| row.bits(column).is_some())
 }
 
 /// The sample just before the selection's time: what is known of a reset depends on it.
-fn histogram_before(rows: &[Row], column: u32) -> Option<(i64, (Blob, i64))> {
-    let mut rows = rows.iter().rev();
-    let row = rows.find(|row| row.bits(column).is_some())?;
+fn histogram_before(rows: &Rows, place: Place, column: u32) -> Option<(i64, (Blob, i64))> {
+    let mut before = rows.before(place);
+    let row = before.find(|row| row.bits(column).is_some())?;
     let sample = blob::decode(row.blob(column)?).ok()?;
     Some((row.timestamp_ms, sample))
 }

@@ -95,6 +95,17 @@ impl Row {
         (bits != ABSENT).then_some(bits)
     }
 
+    /// The columns that are filled, ascending, with their bits.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = (u32, u64)> {
+        let (few, full) = match &self.cells {
+            Cells::Few(pairs) => (&pairs[..], &[][..]),
+            Cells::Full(values) => (&[][..], &values[..]),
+        };
+        let full = (0..).zip(full).map(|(column, bits)| (column, *bits));
+        let full = full.filter(|(_, bits)| *bits != ABSENT);
+        few.iter().copied().chain(full)
+    }
+
     /// The bits of a float of which nothing else is known.
     pub(crate) fn plain(&self, column: u32) -> Option<u64> {
         let bits = self.bits(column)?;

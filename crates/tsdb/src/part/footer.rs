@@ -10,7 +10,9 @@ use crate::{
 };
 
 pub(crate) const MAGIC: [u8; 8] = *b"PitcrewP";
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
+/// Older ones that are read, too.
+pub(crate) const VERSION_LEAST: u32 = 2;
 pub(crate) const HEADER: usize = 12;
 pub(crate) const TRAILER: usize = 16;
 const END: [u8; 4] = *b"PtcE";
@@ -24,6 +26,8 @@ pub(crate) struct Footer {
     pub(crate) order: u64,
     /// How many spans of merging it has been through.
     pub(crate) level: u8,
+    /// Fingerprint of the rules that it was written under; 0: of none, all samples of its sources are in it.
+    pub(crate) rules: u64,
     /// What the log's segments say, up to this one, is in this part or an earlier one.
     pub(crate) segment: u64,
     pub(crate) min_ms: i64,
@@ -86,6 +90,7 @@ impl Footer {
         let mut out = self.secret.to_le_bytes().to_vec();
         out.put_varint(self.order);
         out.put(&[self.level]);
+        out.put(&self.rules.to_le_bytes());
         out.put_varint(self.segment);
         out.put_zigzag(self.min_ms);
         out.put_zigzag(self.max_ms);
@@ -110,12 +115,17 @@ impl Footer {
         out
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    /// `version`: the file's, one that is read.
+    pub(crate) fn decode(bytes: &[u8], version: u32) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
         let mut footer = Footer {
             secret: reader.u64()?,
             order: reader.varint()?,
             level: reader.u8()?,
+            rules: match version {
+                VERSION_LEAST => 0,
+                _ => reader.u64()?,
+            },
             segment: reader.varint()?,
             min_ms: reader.zigzag()?,
             max_ms: reader.zigzag()?,
@@ -245,7 +255,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_footer_is_read_as_it_was_written(
-            numbers: [u64; 4],
+            numbers: [u64; 5],
             times: [i64; 2],
             series: u32,
             lists: [Vec<u64>; 4],
@@ -255,6 +265,7 @@ mod tests {
                 secret: numbers[0],
                 order: numbers[1],
                 level: 3,
+                rules: numbers[4],
                 segment: numbers[2],
                 min_ms: times[0],
                 max_ms: times[1],
@@ -263,7 +274,7 @@ mod tests {
                 merged,
                 places: Places { clusters: 7, terms: 9, symbols, series: series_blocks, fingerprints },
             };
-            prop_assert_eq!(Footer::decode(&footer.encode()), Ok(footer));
+            prop_assert_eq!(Footer::decode(&footer.encode(), VERSION), Ok(footer));
         }
 
         #[test]
@@ -290,7 +301,8 @@ mod tests {
         #[test]
         fn random_bytes_are_at_most_malformed(bytes: Vec<u8>) {
             for is_read in [
-                Footer::decode(&bytes).is_ok(),
+                Footer::decode(&bytes, VERSION).is_ok(),
+                Footer::decode(&bytes, VERSION_LEAST).is_ok(),
                 Clusters::decode(&bytes).is_ok(),
                 read_trailer(&bytes).is_ok(),
             ] {

@@ -88,7 +88,7 @@ impl Part {
         }
         let version = Reader::new(version).u32();
         let version = version.map_err(|malformed| file.damaged(0, malformed))?;
-        if version != footer::VERSION {
+        if !(footer::VERSION_LEAST..=footer::VERSION).contains(&version) {
             return Err(Error::Version {
                 path: path.to_owned(),
                 version,
@@ -99,7 +99,7 @@ impl Part {
         let trailer = file.raw(end, footer::TRAILER)?;
         let place = footer::read_trailer(&trailer);
         let place = place.map_err(|malformed| file.damaged(end, malformed))?;
-        let footer = file.decode(place, Footer::decode)?;
+        let footer = file.decode(place, |bytes| Footer::decode(bytes, version))?;
         Ok(Part {
             name,
             footer,

@@ -231,6 +231,10 @@ impl PartWriter {
         Ok(())
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.clusters.is_empty()
+    }
+
     /// Writes the index and puts the file in its place.
     pub(crate) fn finish(mut self, directory: &Path, number: u64) -> Result<Part, Error> {
         self.close_series()?;

@@ -87,14 +87,16 @@ impl Log {
         Ok(bytes)
     }
 
-    /// The file, if it has bytes that a power cut would lose. They count as flushed from now on; whoever takes
-    /// it and fails says so by [`Log::not_flushed`].
+    /// The file, if it has bytes that a power cut would lose. They count as flushed from now on: whoever takes it
+    /// and fails can't try again, see [`super::Wal::doubt`].
     pub(crate) fn take_unsynced(&mut self) -> Option<Arc<File>> {
         std::mem::take(&mut self.unsynced).then(|| self.file.clone())
     }
 
-    pub(crate) fn not_flushed(&mut self) {
-        self.unsynced = true;
+    /// Another file in place of its own.
+    #[cfg(test)]
+    pub(crate) fn swap_file(&mut self, file: Arc<File>) -> Arc<File> {
+        std::mem::replace(&mut self.file, file)
     }
 
     pub(crate) fn length(&self) -> u64 {

@@ -30,6 +30,15 @@ pub(crate) struct Wal {
     unflushed: Vec<(PathBuf, Arc<File>)>,
     number: u64,
     secret: u64,
+    doubts: Doubts,
+}
+
+/// What a power cut may lose though nothing is left to be flushed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Doubts {
+    pub(crate) catalogue: bool,
+    /// The last one.
+    pub(crate) segments: Option<u64>,
 }
 
 /// Path of the catalogue in a store's directory.
@@ -75,6 +84,7 @@ impl Wal {
             unflushed: Vec::new(),
             number,
             secret,
+            doubts: Doubts::default(),
         };
         for (path, file) in wal.take_unsynced() {
             file.sync_data().at("flush", &path)?;
@@ -141,7 +151,9 @@ impl Wal {
         log.path = path;
         // The old one has no name any more: whatever follows belongs into this one.
         self.catalogue = log;
-        sync_directory(&self.directory)
+        sync_directory(&self.directory)?;
+        self.doubts.catalogue = false;
+        Ok(())
     }
 
     /// Files with bytes that a power cut would lose; the catalogue first.
@@ -157,15 +169,29 @@ impl Wal {
             .collect()
     }
 
-    /// Files that were taken and couldn't be flushed.
-    pub(crate) fn not_flushed(&mut self, files: &[(PathBuf, Arc<File>)]) {
-        for (path, file) in files {
-            let current = [&mut self.catalogue, &mut self.segment];
-            match current.into_iter().find(|log| log.path == *path) {
-                Some(log) => log.not_flushed(),
-                None => self.unflushed.push((path.clone(), file.clone())),
-            }
+    /// Says that a file couldn't be flushed. The kernel may have dropped its bytes and tells so only once: flushing it
+    /// again would succeed and prove nothing. So it is in doubt until what it holds was written elsewhere.
+    pub(crate) fn doubt(&mut self, path: &Path) {
+        if *path == self.catalogue.path {
+            self.doubts.catalogue = true;
+        } else {
+            self.doubts.segments = Some(self.number);
         }
+    }
+
+    pub(crate) fn doubts(&self) -> Doubts {
+        self.doubts
+    }
+
+    /// Parts hold what the segments up to this one say.
+    pub(crate) fn sealed(&mut self, segment: u64) {
+        self.doubts.segments = self.doubts.segments.filter(|doubted| *doubted > segment);
+    }
+
+    /// Catalogue and segment.
+    #[cfg(test)]
+    pub(crate) fn logs(&mut self) -> [&mut Log; 2] {
+        [&mut self.catalogue, &mut self.segment]
     }
 
     pub(crate) fn catalogue_bytes(&self) -> u64 {

@@ -1,23 +1,44 @@
 //! kill -9 of a process that writes: everything it was told had been taken is there.
 
 use std::{
+    collections::BTreeMap,
     env,
     io::{BufRead, BufReader, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use pitcrew_promql::labels::Labels;
-use pitcrew_tsdb::{Options, Sample, Store, Value, key_of};
+use pitcrew_promql::labels::{Labels, MatchOp, Matcher};
+use pitcrew_tsdb::{Downsample, Keep, Options, Sample, Store, Value, key_of};
 
-use crate::world::{NOW_MS, append_samples, everything, scratch};
+use tempfile::TempDir;
+
+use crate::world::{NOW_MS, append_samples, everything, maintain, scratch};
 
 const DIRECTORY: &str = "PITCREW_TSDB_CRASH_DIRECTORY";
+const FIRST: &str = "PITCREW_TSDB_CRASH_FIRST";
+/// Whether all that is sealed is at once old enough to be thinned out.
+const AGING: &str = "PITCREW_TSDB_CRASH_AGING";
 const SERIES: usize = 50;
+/// Of so many rounds the last one stays.
+const EVERY: i64 = 10;
+const FIRST_MS: i64 = NOW_MS - 3_600_000;
 
-fn options(directory: PathBuf) -> Options {
+fn options(directory: PathBuf, aging: bool) -> Options {
+    let select = Matcher::new("series", MatchOp::Matches, "1.").expect("a pattern");
+    let keep = Keep {
+        select: vec![select],
+        for_ms: 1,
+    };
+    let downsample = Downsample {
+        select: Vec::new(),
+        after_ms: 0,
+        every_ms: EVERY,
+    };
     Options {
+        keep: aging.then_some(keep).into_iter().collect(),
+        downsample: aging.then_some(downsample).into_iter().collect(),
         // Sealed all the time, so that kills come at any moment of it.
         seal_after_ms: 0,
         merge_spans_ms: vec![10],
@@ -32,9 +53,10 @@ fn writer() {
     let Some(directory) = env::var_os(DIRECTORY) else {
         return;
     };
-    let store = Store::open(options(directory.into()), NOW_MS).unwrap();
+    let aging = env::var_os(AGING).is_some();
+    let store = Store::open(options(directory.into(), aging), NOW_MS).unwrap();
     let begun = Instant::now();
-    let first = store.statistics().part_samples + store.statistics().head_samples;
+    let first: i64 = env::var(FIRST).unwrap().parse().unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while begun.elapsed() < Duration::from_secs(60) {
@@ -42,13 +64,13 @@ fn writer() {
             }
         });
         for round in 0.. {
-            let number = i64::try_from(first).unwrap() + round;
+            let number = first + round;
             let keys: Vec<Vec<u8>> = (0..SERIES).map(|series| key(series, round)).collect();
             let samples: Vec<Sample<'_>> = keys
                 .iter()
                 .map(|key| Sample {
                     key,
-                    timestamp_ms: NOW_MS - 3_600_000 + number,
+                    timestamp_ms: FIRST_MS + number,
                     start_ms: 0,
                     value: Value::Float(number as f64),
                 })
@@ -77,43 +99,88 @@ fn key(series: usize, round: i64) -> Vec<u8> {
 
 #[test]
 fn a_killed_writer_loses_nothing_that_was_taken() {
+    kill_again_and_again(false, |found, taken, told| {
+        for number in taken {
+            assert_eq!(count(found, *number), SERIES, "round {number}, {told}");
+        }
+    });
+}
+
+#[test]
+fn a_killed_writer_loses_nothing_that_stays_as_it_ages() {
+    let (directory, taken) = kill_again_and_again(true, |found, taken, told| {
+        let last_ones = taken.iter().filter(|number| **number % EVERY == 0);
+        for number in last_ones {
+            // Ten of the series may be gone.
+            let of_kept = found.get(number).into_iter().flatten();
+            let of_kept = of_kept.filter(|series| series.len() == 1 || !series.starts_with('1'));
+            assert_eq!(of_kept.count(), SERIES - 10, "round {number}, {told}");
+        }
+    });
+    let store = Store::open(options(directory.path().into(), true), NOW_MS).unwrap();
+    store.seal(NOW_MS).unwrap();
+    maintain(&store, NOW_MS + 1_000_000).unwrap();
+    let left = everything(&store, &[]).0.len();
+    assert!(
+        left < taken.len() * (SERIES - 10),
+        "{left} are more than stay of all"
+    );
+}
+
+/// The series that have a sample of a round.
+type Found = BTreeMap<i64, Vec<String>>;
+
+fn count(found: &Found, round: i64) -> usize {
+    found.get(&round).map_or(0, Vec::len)
+}
+
+/// `look` sees what is found after each kill and the rounds that were taken.
+fn kill_again_and_again(aging: bool, look: impl Fn(&Found, &[i64], &str)) -> (TempDir, Vec<i64>) {
     let directory = scratch();
     let mut taken: Vec<i64> = Vec::new();
-    for kill in 0..8 {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "crash::writer", "--ignored", "--nocapture"])
-            .env(DIRECTORY, directory.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for kill in 0..8usize {
         let rounds = 20 + kill * 37;
-        let mut here = 0;
-        while here < rounds {
-            let line = lines.next().expect("the writer goes on").unwrap();
-            if let Some(number) = line.strip_prefix("taken ") {
-                taken.push(number.parse().unwrap());
-                here += 1;
-            }
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let told = lines.map_while(Result::ok);
-        taken.extend(told.filter_map(|line| line.strip_prefix("taken ")?.parse::<i64>().ok()));
-        let store = Store::open(options(directory.path().into()), NOW_MS).unwrap();
-        let (found, warnings) = everything(&store, &[]);
+        taken.extend(write_and_kill(
+            directory.path(),
+            aging,
+            kill * 10_000,
+            rounds,
+        ));
+        let options = options(directory.path().into(), aging);
+        let store = Store::open(options, NOW_MS).expect("a store after a kill");
+        let (samples, warnings) = everything(&store, &[]);
         assert_eq!(warnings, Vec::<String>::new(), "{:?}", store.notices());
-        let mut by_time = std::collections::BTreeMap::<i64, usize>::new();
-        for (_, time) in found.keys() {
-            *by_time.entry(*time).or_default() += 1;
+        let mut found = Found::new();
+        for (labels, time_ms) in samples.keys() {
+            let series = labels.get("series").to_owned();
+            found.entry(time_ms - FIRST_MS).or_default().push(series);
         }
-        for number in &taken {
-            let at = NOW_MS - 3_600_000 + number;
-            assert_eq!(
-                by_time.get(&at),
-                Some(&SERIES),
-                "round {number}, after kill {kill}"
-            );
-        }
+        look(&found, &taken, &format!("after kill {kill}"));
     }
+    (directory, taken)
+}
+
+/// The rounds that were taken until the kill, at least so many, numbered from `first` on.
+fn write_and_kill(directory: &Path, aging: bool, first: usize, rounds: usize) -> Vec<i64> {
+    let mut command = Command::new(env::current_exe().expect("this test"));
+    command
+        .args(["--exact", "crash::writer", "--ignored", "--nocapture"])
+        .env(DIRECTORY, directory)
+        .env(FIRST, first.to_string())
+        .stdout(Stdio::piped());
+    if aging {
+        command.env(AGING, "1");
+    }
+    let mut child = command.spawn().expect("a process");
+    let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let mut numbers = lines.map_while(Result::ok).filter_map(|line| {
+        let number = line.strip_prefix("taken ")?;
+        number.parse::<i64>().ok()
+    });
+    let mut taken: Vec<i64> = numbers.by_ref().take(rounds).collect();
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    assert_eq!(taken.len(), rounds, "the writer went on");
+    taken.extend(numbers);
+    taken
 }

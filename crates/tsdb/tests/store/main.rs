@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stderr, reason = "says why a test does nothing")]
 
+mod age;
 mod budget;
 mod concurrent;
 mod crash;

@@ -142,13 +142,12 @@ impl Evaluator<'_> {
         let mut counts: BTreeMap<Labels, Row> = BTreeMap::new();
         let mut order = Vec::new();
         for row in &rows {
-            let group = group_labels(&row.labels, &plan.grouping);
             for (step, cell) in row.cells() {
                 let value = match cell {
                     Cell::Float(value) => number::plain(value),
                     Cell::Histogram(histogram) => histogram.to_string(),
                 };
-                let labels = LabelsBuilder::from_labels(&group).set(name, &value).build();
+                let labels = counted_labels(&row.labels, name, &value, &plan.grouping);
                 if !counts.contains_key(&labels) {
                     self.hold(Row::empty_size(grid.steps))?;
                 }
@@ -183,6 +182,16 @@ fn group_labels(labels: &Labels, grouping: &Grouping) -> Labels {
     labels.filtered(|label| {
         !is_metadata(&label.name) && !grouping.labels.iter().any(|name| **name == *label.name)
     })
+}
+
+/// The value is a label like others: `without` may drop it; `by` keeps it unasked.
+fn counted_labels(labels: &Labels, name: &str, value: &str, grouping: &Grouping) -> Labels {
+    let with_value = |labels: &Labels| LabelsBuilder::from_labels(labels).set(name, value).build();
+    if grouping.without {
+        group_labels(&with_value(labels), grouping)
+    } else {
+        with_value(&group_labels(labels, grouping))
+    }
 }
 
 /// Groups in the order of their first members.

@@ -39,6 +39,8 @@ struct Pairing<'a> {
     grid: &'a Grid,
     results: Vec<Row>,
     by_labels: BTreeMap<Labels, usize>,
+    /// The steps at which the side that may have many has anything, once that matters.
+    occupied: Option<Vec<bool>>,
     /// For each result the steps at which something has matched, even if a comparison let nothing through.
     claimed: Vec<Vec<bool>>,
 }
@@ -77,6 +79,7 @@ impl Evaluator<'_> {
             grid,
             results: Vec::new(),
             by_labels: BTreeMap::new(),
+            occupied: None,
             claimed: Vec::new(),
         };
         for (labels, found) in &matches {
@@ -141,12 +144,15 @@ impl Pairing<'_> {
         Ok(())
     }
 
-    /// The only row of the unique side at each step.
-    fn unique(&self, labels: &Labels, found: &Match) -> Result<Vec<Option<usize>>, EvalError> {
+    /// The only row of the unique side at each step. Where the other side has nothing at all, nothing is matched, and
+    /// nothing has to be unique.
+    fn unique(&mut self, labels: &Labels, found: &Match) -> Result<Vec<Option<usize>>, EvalError> {
         let mut ones: Vec<Option<usize>> = vec![None; self.grid.steps];
         for index in &found.one {
             for (step, _) in self.one[*index].cells() {
-                if let Some(first) = ones[step].replace(*index) {
+                if let Some(first) = ones[step].replace(*index)
+                    && self.must_be_unique(step)
+                {
                     let group = if self.plan.matching.on {
                         labels.clone()
                     } else {
@@ -162,6 +168,21 @@ impl Pairing<'_> {
             }
         }
         Ok(ones)
+    }
+
+    fn must_be_unique(&mut self, step: usize) -> bool {
+        let matching = &self.plan.matching;
+        if matching.fill_left.is_some() || matching.fill_right.is_some() {
+            return true;
+        }
+        let occupied = self.occupied.get_or_insert_with(|| {
+            let mut occupied = vec![false; self.grid.steps];
+            for (step, _) in self.many.iter().flat_map(Row::cells) {
+                occupied[step] = true;
+            }
+            occupied
+        });
+        occupied[step]
     }
 
     /// What stands for the series that are missing on the side that may have many.

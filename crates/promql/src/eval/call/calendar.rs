@@ -81,10 +81,19 @@ impl Evaluator<'_> {
         };
         let mut rows = self.vector(arg, grid)?;
         for row in &mut rows {
-            row.map_floats(|value| function(number::truncated(value)) as f64);
+            row.map_floats(|value| function(seconds(value)) as f64);
         }
         rows.retain(|row| !row.is_empty());
         Ok(rows)
+    }
+}
+
+/// What is no number of seconds, or too many, is the end of time, as it comes out of Prometheus on x86-64.
+fn seconds(value: f64) -> i64 {
+    if value.abs() < 9.2e18 {
+        number::truncated(value)
+    } else {
+        i64::MAX
     }
 }
 

@@ -25,7 +25,8 @@ impl Budget {
         let concurrency = settings.concurrency.unwrap_or_else(concurrency);
         let memory = settings
             .memory_bytes
-            .unwrap_or_else(|| telemetry.query_bytes() / concurrency as u64);
+            // One share more than turns: answers that are being read.
+            .unwrap_or_else(|| telemetry.query_bytes() / (concurrency as u64 + 1));
         Self {
             timeout: settings.timeout,
             samples: settings.samples,

@@ -20,7 +20,7 @@ use pitcrew_promql::{
     storage::{Found, Series, Storage, is_stale},
 };
 use pitcrew_tsdb::{Metadata, Stopped, Store};
-use tokio::sync::mpsc;
+use tokio::{runtime::Handle, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
@@ -32,6 +32,7 @@ use super::{
     lines::Line,
     queries::Lease,
 };
+use crate::http::paced::PATIENCE;
 
 /// Sent at a time.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -39,7 +40,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// So that a reader needn't hold a long series at once.
 const LINE_SAMPLES_MAX: usize = 10_000;
 
-/// Whoever reads slower than that has gone.
+/// An export that takes longer is no export.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
 
 /// An error within the first chunk is the answer; a later one breaks the answer off.
@@ -54,6 +55,7 @@ pub(super) async fn export(
     let (matches, range) = (arguments.required_matches()?, arguments.range()?);
     let store = api.store()?;
     let (chunks, mut sent) = mpsc::channel(4);
+    let runtime = Handle::current();
     tokio::spawn(async move {
         let failed = chunks.clone();
         let work = move |lease: &Lease| {
@@ -64,6 +66,7 @@ pub(super) async fn export(
                 range,
                 lease,
                 chunks,
+                runtime,
                 pending,
             }
             .run(&matches)
@@ -94,6 +97,7 @@ struct Export<'a> {
     range: Range,
     lease: &'a Lease,
     chunks: mpsc::Sender<Result<Bytes, Error>>,
+    runtime: Handle,
     pending: String,
 }
 
@@ -301,8 +305,14 @@ impl Export<'_> {
 
     fn send(&mut self) -> Result<(), Error> {
         let chunk = std::mem::take(&mut self.pending);
-        let sent = self.chunks.blocking_send(Ok(Bytes::from(chunk)));
-        sent.map_err(|_closed| Error::canceled("nobody reads the export any more"))
+        let sent = self.chunks.send(Ok(Bytes::from(chunk)));
+        // Also where the connection is well: one of HTTP/2 may leave a single answer unread.
+        let sent = async { tokio::time::timeout(PATIENCE, sent).await };
+        match self.runtime.block_on(sent) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_closed)) => Err(Error::canceled("nobody reads the export any more")),
+            Err(_elapsed) => Err(Error::canceled("the export is read too slowly")),
+        }
     }
 }
 

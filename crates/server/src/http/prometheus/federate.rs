@@ -67,7 +67,7 @@ async fn answer(
         }
         Ok(sent(TEXT, text(&current, names).into_bytes(), gzip))
     };
-    api.queries.run(api.budget.timeout, work).await
+    api.queries.answer(api.budget.timeout, work).await
 }
 
 /// By metric, since a metric's lines must be together.

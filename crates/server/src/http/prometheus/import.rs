@@ -27,10 +27,16 @@ use super::{
 use crate::telemetry::{Gathered, NotTaken, Telemetry};
 
 /// What is read and stored at a time.
-const PIECE_BYTES: usize = 1 << 20;
+const PIECE_BYTES: usize = 256 << 10;
 
-/// No line may be longer.
+/// No line may be longer, nor longer than what a message may take.
 const LINE_BYTES_MAX: usize = 64 << 20;
+
+/// Samples that are stored at a time.
+const BATCH_SAMPLES: usize = 10_000;
+
+/// For how long an import waits while as many are under way as may be.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Within this time the next bytes must come.
 const NEXT_BYTES: Duration = Duration::from_secs(60);
@@ -86,11 +92,17 @@ pub(super) async fn import(
         return Err(Error::bad_data("send the body as it is, not compressed"));
     }
     let format = format_of(&Arguments::of_query(&parts), &parts.headers)?;
+    // Nothing of the body is read before.
+    let place = tokio::time::timeout(PLACE_TIMEOUT, api.imports.acquire()).await;
+    let _place = place.map_err(|_elapsed| {
+        Error::unavailable("as many imports are under way as may be at once; try again")
+    })?;
     let taken = take(&api, format, body).await?;
     Ok(taken.answer()?.response(false))
 }
 
 async fn take(api: &Prometheus, format: Format, body: Body) -> Result<Taken, Error> {
+    let line_bytes_max = LINE_BYTES_MAX.min(api.telemetry.message_bytes());
     let mut chunks = body.into_data_stream();
     let mut taken = Taken::default();
     let mut pending = Vec::new();
@@ -116,8 +128,12 @@ async fn take(api: &Prometheus, format: Format, body: Body) -> Result<Taken, Err
         let end = match whole.take() {
             _ if is_last => pending.len(),
             Some(end) => end,
-            None if pending.len() > LINE_BYTES_MAX => {
-                return Err(taken.broken(format!("line {} is longer than 64 MiB", taken.lines + 1)));
+            None if pending.len() > line_bytes_max => {
+                return Err(taken.broken(format!(
+                    "line {} is longer than {} MiB",
+                    taken.lines + 1,
+                    line_bytes_max >> 20
+                )));
             }
             None => continue,
         };
@@ -164,11 +180,21 @@ impl Taken {
         piece: &[u8],
         lease: &Lease,
     ) -> Result<(), Error> {
-        let mut gathered = Gathered::at(telemetry.now_ms());
+        let bytes_max = telemetry.message_bytes();
+        let empty = || Gathered::within(bytes_max, telemetry.now_ms());
+        let mut gathered = empty();
+        let mut failed = Ok(());
         let read = match format {
-            Format::JsonLines => lines::read(piece, &mut gathered),
+            Format::JsonLines => lines::read(piece, bytes_max, &mut gathered, |gathered| {
+                let is_batch = gathered.len() >= BATCH_SAMPLES || gathered.is_half_full();
+                if is_batch && failed.is_ok() {
+                    let batch = std::mem::replace(gathered, empty());
+                    failed = self.store(telemetry, format, &batch, lease);
+                }
+            }),
             Format::Text(format) => self.text(format, piece, &mut gathered),
         };
+        failed?;
         // Also what came before a line that can't be read.
         self.store(telemetry, format, &gathered, lease)?;
         let (line, why) = match read {
@@ -211,6 +237,13 @@ impl Taken {
         gathered: &Gathered,
         lease: &Lease,
     ) -> Result<(), Error> {
+        if gathered.is_too_much {
+            let place = format!("lines {} and following", self.lines + 1);
+            let most = gathered.bytes_max >> 20;
+            return Err(self.broken(format!(
+                "{place} take more than {most} MiB: make them shorter"
+            )));
+        }
         loop {
             let stored = telemetry.backfill(&Batch {
                 source: SOURCE,
@@ -241,10 +274,12 @@ impl Taken {
         self.duplicates += accepted.duplicates;
         self.new_series += accepted.new_series;
         self.exemplars += accepted.exemplars;
-        self.refused += accepted.refused.count;
-        let room = EXAMPLES_MAX - self.examples.len();
-        self.examples
-            .extend(accepted.refused.examples.into_iter().take(room));
+        for refused in [accepted.refused, accepted.refused_exemplars] {
+            self.refused += refused.count;
+            let room = EXAMPLES_MAX - self.examples.len();
+            self.examples
+                .extend(refused.examples.into_iter().take(room));
+        }
     }
 
     fn ended(self, format: Format) -> Result<Self, Error> {

@@ -98,7 +98,7 @@ async fn listed<T: Ord + Send>(
         }
         Ok(answer(found, write).response(gzip))
     };
-    api.queries.run(api.budget.timeout, work).await
+    api.queries.answer(api.budget.timeout, work).await
 }
 
 fn union<T: Ord>(

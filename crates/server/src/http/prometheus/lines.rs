@@ -103,42 +103,69 @@ fn pairs(labels: &Labels) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// Samples that are told in one go.
+const TOLD_MAX: usize = 1_000;
+
+/// What a number takes once it is read.
+const NUMBER_BYTES: usize = size_of::<f64>();
+
 /// Tells the sink all lines of a piece, up to the first that is broken: its number, from 1, and what is wrong with it.
-pub(super) fn read(piece: &[u8], sink: &mut impl Sink) -> Result<(), (usize, String)> {
+/// In between, and as often as a line is long, `settle` may empty the sink.
+pub(super) fn read<S: Sink>(
+    piece: &[u8],
+    bytes_max: usize,
+    sink: &mut S,
+    mut settle: impl FnMut(&mut S),
+) -> Result<(), (usize, String)> {
     for (number, text) in piece.split(|byte| *byte == b'\n').enumerate() {
         if text.trim_ascii().is_empty() {
             continue;
         }
-        let line: Result<Line, _> = serde_json::from_slice(text);
-        let line = line.map_err(|error| error.to_string());
-        let line = line.and_then(|line| line.check().map(|()| line));
-        tell(line.map_err(|why| (number + 1, why))?, sink);
+        let line = line(text, bytes_max).map_err(|why| (number + 1, why))?;
+        tell(&line, sink, &mut settle);
     }
     Ok(())
 }
 
-fn tell(line: Line, sink: &mut impl Sink) {
-    let key = key_of(&Labels::from_pairs(&line.metric));
-    let Some(series) = sink.series(RawSeries::Pairs(&key)) else {
-        return;
-    };
-    let start = |starts: &[i64], index: usize| starts.get(index).copied().unwrap_or(0);
-    for (index, (value, at_ms)) in line.values.iter().zip(&line.timestamps).enumerate() {
-        let sample = Float {
-            at_ms: Some(*at_ms),
-            value: value.0,
-            start_ms: start(&line.starts, index),
-        };
-        sink.float(series, sample);
+fn line(text: &[u8], bytes_max: usize) -> Result<Line, String> {
+    // `0,` takes two bytes and becomes eight.
+    let numbers = text.iter().filter(|byte| **byte == b',').count();
+    if numbers * NUMBER_BYTES > bytes_max {
+        let most = bytes_max >> 20;
+        return Err(format!("its {numbers} numbers take more than {most} MiB"));
     }
-    let histograms = line.histograms.iter().zip(&line.histogram_timestamps);
-    for (index, (value, at_ms)) in histograms.enumerate() {
+    let line: Line = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    line.check().map(|()| line)
+}
+
+fn tell<S: Sink>(line: &Line, sink: &mut S, settle: &mut impl FnMut(&mut S)) {
+    let key = key_of(&Labels::from_pairs(&line.metric));
+    let start = |starts: &[i64], index: usize| starts.get(index).copied().unwrap_or(0);
+    for from in (0..line.values.len()).step_by(TOLD_MAX) {
+        let Some(series) = sink.series(RawSeries::Pairs(&key)) else {
+            return;
+        };
+        for index in from..line.values.len().min(from + TOLD_MAX) {
+            let sample = Float {
+                at_ms: Some(line.timestamps[index]),
+                value: line.values[index].0,
+                start_ms: start(&line.starts, index),
+            };
+            sink.float(series, sample);
+        }
+        settle(sink);
+    }
+    for (index, value) in line.histograms.iter().enumerate() {
+        let Some(series) = sink.series(RawSeries::Pairs(&key)) else {
+            return;
+        };
         let sample = pitcrew_ingest::Histogram {
-            at_ms: Some(*at_ms),
+            at_ms: Some(line.histogram_timestamps[index]),
             value: value.read(),
             start_ms: start(&line.histogram_starts, index),
         };
         sink.histogram(series, sample);
+        settle(sink);
     }
 }
 
@@ -417,7 +444,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-            read(&bytes, &mut crate::telemetry::Gathered::at(0)).ok();
+            read(&bytes, 1 << 20, &mut crate::telemetry::Gathered::within(1 << 20, 0), |_| {}).ok();
         }
     }
 }

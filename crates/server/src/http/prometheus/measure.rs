@@ -1,5 +1,8 @@
 //! What `metric` tests ask: as a query, within the same budgets, but in turns of their own: no dashboard keeps a test
 //! waiting.
+//!
+//! A comparison that says 0 or 1, and a mean over a time, drop the metrics' names, and then series that differ in nothing
+//! else are one too many. So a label keeps the name on the way.
 
 use std::time::Duration;
 
@@ -8,7 +11,8 @@ use pitcrew_probe::{Measured, Measuring, MetricQueries, MetricQuery};
 use pitcrew_promql::{
     annotations::Severity,
     eval::{Options, SampleValue, Time, Value, evaluate},
-    parser::{Expr, ExprKind, parse},
+    labels::Labels,
+    parser::{Expr, ExprKind, ParseError, ValueType, parse},
 };
 use pitcrew_tsdb::Store;
 
@@ -39,20 +43,7 @@ fn measured(
     budget: &Budget,
     lease: &Lease,
 ) -> Result<Measured, Error> {
-    let wrong = |error| Error::bad_parameter("expr", error);
-    let mut expr = parse(&query.expr).map_err(|error| wrong(error.to_string()))?;
-    if query.is_condition {
-        say_whether(&mut expr);
-    }
-    let expr = match query.over {
-        None => expr,
-        Some(over) => {
-            let step = (over / POINTS).max(STEP_MIN);
-            let (over, step) = (format_duration(over), format_duration(step));
-            let text = format!("avg_over_time(({expr})[{over}:{step}])");
-            parse(&text).map_err(|error| wrong(error.to_string()))?
-        }
-    };
+    let expr = asked(query).map_err(|error| Error::bad_parameter("expr", error.to_string()))?;
     let cancelled = || lease.is_over();
     let options = Options {
         lookback_ms: super::millis(budget.lookback),
@@ -68,9 +59,9 @@ fn measured(
         Value::Vector(samples) => samples
             .into_iter()
             .map(|sample| match sample.value {
-                SampleValue::Float(value) => (sample.labels.to_string(), value),
+                SampleValue::Float(value) => (named(&sample.labels), value),
                 // Nothing to compare with.
-                SampleValue::Histogram(_) => (sample.labels.to_string(), f64::NAN),
+                SampleValue::Histogram(_) => (named(&sample.labels), f64::NAN),
             })
             .collect(),
         Value::Text { .. } | Value::Matrix(_) => Vec::new(),
@@ -81,11 +72,58 @@ fn measured(
     })
 }
 
+/// The expression that is evaluated for a test.
+fn asked(query: &MetricQuery) -> Result<Expr, ParseError> {
+    let mut expr = parse(&query.expr)?;
+    if query.is_condition {
+        say_whether(&mut expr)?;
+    } else if query.over.is_some() {
+        keep_name(&mut expr)?;
+    }
+    let Some(over) = query.over else {
+        return Ok(expr);
+    };
+    let step = (over / POINTS).max(STEP_MIN);
+    let (over, step) = (format_duration(over), format_duration(step));
+    parse(&format!("avg_over_time(({expr})[{over}:{step}])"))
+}
+
 /// Makes the outermost comparison say 0 or 1 instead of leaving series out: what is left out looks like no data.
-fn say_whether(expr: &mut Expr) {
+fn say_whether(expr: &mut Expr) -> Result<(), ParseError> {
     match &mut expr.kind {
         ExprKind::Paren(inner) => say_whether(inner),
-        ExprKind::Binary(binary) => binary.returns_bool = true,
-        _ => {}
+        ExprKind::Binary(binary) => {
+            binary.returns_bool = true;
+            let sides = (binary.left.value_type(), binary.right.value_type());
+            match sides {
+                (ValueType::Vector, ValueType::Scalar) => keep_name(&mut binary.left),
+                (ValueType::Scalar, ValueType::Vector) => keep_name(&mut binary.right),
+                // Two vectors are matched without their names in any case.
+                _ => Ok(()),
+            }
+        }
+        _ => Ok(()),
     }
+}
+
+/// Where a metric's name is kept on the way.
+const NAME: &str = "__pitcrew_name__";
+
+fn keep_name(expr: &mut Expr) -> Result<(), ParseError> {
+    if expr.value_type() == ValueType::Vector {
+        let text = format!(r#"label_replace(({expr}), "{NAME}", "$1", "__name__", "(.*)")"#);
+        *expr = parse(&text)?;
+    }
+    Ok(())
+}
+
+/// Labels with the name that was kept.
+fn named(labels: &Labels) -> String {
+    let name = labels.get(NAME);
+    if name.is_empty() {
+        return labels.to_string();
+    }
+    let others = labels.iter().filter(|label| *label.name != *NAME);
+    let others = others.map(|label| (&*label.name, &*label.value));
+    Labels::from_pairs(others.chain([("__name__", name)])).to_string()
 }

@@ -35,7 +35,7 @@ pub(super) async fn metadata(
             .collect();
         Ok(Answer::of(families)?.response(gzip))
     };
-    api.queries.run(api.budget.timeout, work).await
+    api.queries.answer(api.budget.timeout, work).await
 }
 
 /// Of all series that the query selects anywhere.
@@ -61,7 +61,7 @@ pub(super) async fn exemplars(
         };
         Ok(answer.response(gzip))
     };
-    api.queries.run(api.budget.timeout, work).await
+    api.queries.answer(api.budget.timeout, work).await
 }
 
 fn series_with_exemplars(found: &BTreeMap<Labels, Vec<Exemplar>>) -> String {
@@ -101,5 +101,5 @@ pub(super) async fn format_query(
         let expr = parse(&query).map_err(|error| Error::bad_parameter("query", error))?;
         Ok(Answer::of(expr.to_string())?.response(gzip))
     };
-    api.queries.run(api.budget.timeout, work).await
+    api.queries.answer(api.budget.timeout, work).await
 }

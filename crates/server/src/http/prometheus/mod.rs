@@ -23,6 +23,7 @@ mod read;
 mod routes;
 mod status;
 mod syntax;
+mod unread;
 
 use std::{
     sync::Arc,
@@ -30,6 +31,7 @@ use std::{
 };
 
 use pitcrew_tsdb::Store;
+use tokio::sync::Semaphore;
 
 use crate::telemetry::Telemetry;
 use answer::Error;
@@ -40,8 +42,11 @@ pub(crate) use routes::routes;
 /// Tests of metrics at once; each takes a part of a query's budget of memory, if it needs it.
 const TESTS_MAX: usize = 2;
 
-/// Imports and exports at once.
+/// Imports and exports that work at once.
 const TRANSFERS_MAX: usize = 2;
+
+/// Imports whose bodies are read at once: each holds a line, and a turn only while it is stored.
+const IMPORTS_MAX: usize = 4;
 
 /// What the routes share.
 #[derive(Clone)]
@@ -52,6 +57,7 @@ pub(crate) struct Prometheus {
     tests: Arc<Queries>,
     /// For imports and exports, which last as long as their clients take.
     transfers: Arc<Queries>,
+    imports: Arc<Semaphore>,
     budget: Budget,
     started: SystemTime,
 }
@@ -60,9 +66,11 @@ impl Prometheus {
     pub(crate) fn new(telemetry: Arc<Telemetry>) -> Self {
         let budget = Budget::of(&telemetry);
         Self {
-            queries: Arc::new(Queries::new(budget.concurrency)),
-            tests: Arc::new(Queries::new(TESTS_MAX)),
-            transfers: Arc::new(Queries::new(TRANSFERS_MAX)),
+            queries: Arc::new(Queries::new(budget.concurrency, budget.memory)),
+            // What a test answers is a line; what is exported is sent in pieces.
+            tests: Arc::new(Queries::new(TESTS_MAX, 0)),
+            transfers: Arc::new(Queries::new(TRANSFERS_MAX, 0)),
+            imports: Arc::new(Semaphore::new(IMPORTS_MAX)),
             telemetry,
             budget,
             started: SystemTime::now(),

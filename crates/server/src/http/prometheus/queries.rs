@@ -1,5 +1,8 @@
 //! Threads for what reads the store: a bounded number, of lower priority than the loop's, each query until its deadline
 //! or until nobody waits for it any more.
+//!
+//! The memory of a query is its turn's, and what its answer takes of it stays taken until the client has read it, or has
+//! been cut off. Clients that don't read make others wait; they don't make the process grow.
 
 use std::{
     sync::{
@@ -10,10 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::{body::to_bytes, response::Response};
 use rustix::process::setpriority_process;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::answer::Error;
+use super::{answer::Error, unread};
+use crate::http::paced::PATIENCE;
 
 /// The deepest query takes 1.2 MB in unoptimised code.
 const STACK_BYTES: usize = 4 << 20;
@@ -21,7 +26,12 @@ const STACK_BYTES: usize = 4 << 20;
 /// Gives way to the loop where both want the processor.
 const NICENESS: i32 = 5;
 
-pub(super) struct Queries(Arc<Semaphore>);
+pub(super) struct Queries {
+    turns: Arc<Semaphore>,
+    /// In KiB: a share for each turn, and one more for answers on their way.
+    memory: Arc<Semaphore>,
+    share_kib: u32,
+}
 
 /// Until when a query may run.
 #[derive(Clone, Debug)]
@@ -77,36 +87,75 @@ impl Drop for Wanted {
 }
 
 impl Queries {
-    pub(super) fn new(concurrency: usize) -> Self {
-        Self(Arc::new(Semaphore::new(concurrency)))
+    pub(super) fn new(concurrency: usize, share_bytes: usize) -> Self {
+        let share_kib = kib(share_bytes);
+        let shares = concurrency.saturating_add(1);
+        let all = shares.saturating_mul(share_kib as usize);
+        Self {
+            turns: Arc::new(Semaphore::new(concurrency)),
+            memory: Arc::new(Semaphore::new(all.min(Semaphore::MAX_PERMITS))),
+            share_kib,
+        }
     }
 
+    /// For work whose result is small, or sent by the work itself.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         timeout: Duration,
         work: impl FnOnce(&Lease) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        let (done, _memory) = self.work(timeout, work).await?;
+        Ok(done)
+    }
+
+    /// For work whose result is an answer as a whole.
+    pub(super) async fn answer(
+        &self,
+        timeout: Duration,
+        work: impl FnOnce(&Lease) -> Result<Response, Error> + Send + 'static,
+    ) -> Result<Response, Error> {
+        let (response, mut memory) = self.work(timeout, work).await?;
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, usize::MAX).await;
+        let bytes = bytes.map_err(|error| Error::internal(format!("no answer: {error}")))?;
+        // An estimate that was too low is no reason to have none.
+        let taken = usize::min(kib(bytes.len()) as usize, memory.num_permits());
+        let taken = memory.split(taken).expect("it has as many");
+        let body = unread::body(bytes, taken, PATIENCE);
+        Ok(Response::from_parts(parts, body))
+    }
+
+    async fn wait(&self) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), Error> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let memory = Arc::clone(&self.memory).acquire_many_owned(self.share_kib);
+        match (turn, memory.await) {
+            (Ok(turn), Ok(memory)) => Ok((turn, memory)),
+            _closed => Err(Error::unavailable("the server is stopping")),
+        }
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        timeout: Duration,
+        work: impl FnOnce(&Lease) -> Result<T, Error> + Send + 'static,
+    ) -> Result<(T, OwnedSemaphorePermit), Error> {
         let lease = Lease::begin(timeout);
         let began = lease.began;
         let _wanted = Wanted(Arc::clone(&lease.is_unwanted));
-        let permit = tokio::time::timeout(timeout, Arc::clone(&self.0).acquire_owned());
-        let permit = match permit.await {
-            Ok(Ok(permit)) => permit,
-            Ok(Err(_closed)) => return Err(Error::unavailable("the server is stopping")),
-            Err(_elapsed) => {
-                return Err(Error::timeout(
-                    "query timed out in query queue: as many run as may at once (query.concurrency; two imports and exports)",
-                ));
-            }
-        };
+        let waited = tokio::time::timeout(timeout, self.wait()).await;
+        let (turn, memory) = waited.map_err(|_elapsed| {
+            Error::timeout(
+                "query timed out in query queue: as many run, or wait until their answers are read, as may at once (query.concurrency; two imports and exports)",
+            )
+        })??;
         let (answer, answered) = oneshot::channel();
         let on_its_thread = move || {
             // Refused where somebody has taken this right away; then it runs like all else.
             setpriority_process(None, NICENESS).ok();
             let worked = work(&lease);
-            drop::<OwnedSemaphorePermit>(permit);
+            drop(turn);
             // Whoever asked may be gone.
-            answer.send(worked).ok();
+            answer.send(worked.map(|done| (done, memory))).ok();
         };
         let thread = thread::Builder::new()
             .name("query".to_owned())
@@ -124,4 +173,9 @@ impl Queries {
             Err(_elapsed) => Err(timed_out(timeout)),
         }
     }
+}
+
+/// Rounded up.
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }

@@ -85,7 +85,7 @@ async fn answer(api: Prometheus, arguments: &Arguments, time: Time) -> Result<Re
             .answer(&store, &budget, lease)
             .map(|answer| answer.response(gzip))
     };
-    api.queries.run(timeout, work).await
+    api.queries.answer(timeout, work).await
 }
 
 struct Asked {

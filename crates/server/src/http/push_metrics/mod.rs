@@ -93,7 +93,10 @@ fn store(
     if gathered.is_too_much {
         return Err(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
-            "what the message says takes more than 256 MiB; send it in parts",
+            format!(
+                "what the message says takes more than {} MiB; send it in parts",
+                gathered.bytes_max >> 20
+            ),
         ));
     }
     let source = format!("{kind} from {}", peer.to_canonical());
@@ -108,7 +111,8 @@ fn store(
     appended.map_err(Problem::from)
 }
 
-/// How many samples of a message were not taken, and what is wrong with the first of them.
+/// How many samples of a message were not taken, and what is wrong with the first of them. Exemplars that were not are
+/// only counted: sending the message again would not help them.
 fn refused(accepted: &Accepted, gathered: &Gathered) -> Option<(u64, String)> {
     let count = accepted.refused.count + gathered.bad_histograms;
     let first = accepted.refused.examples.first().map(ToString::to_string);

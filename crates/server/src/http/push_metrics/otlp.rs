@@ -64,10 +64,11 @@ pub(super) fn take(
     message: &[u8],
     peer: IpAddr,
 ) -> Result<ExportMetricsServiceResponse, Problem> {
-    let mut gathered = Gathered::at(telemetry.now_ms());
+    let bytes_max = telemetry.message_bytes();
+    let mut gathered = Gathered::within(bytes_max, telemetry.now_ms());
     let rejected = match encoding {
         Encoding::Protobuf => otlp::read(message, &mut gathered)?,
-        Encoding::Json => otlp::read_json(message, &mut gathered)?,
+        Encoding::Json => otlp::read_json(message, bytes_max, &mut gathered)?,
     };
     let accepted = store(telemetry, &gathered, Form::Pairs, ("OTLP", peer))?;
     let refused = refused(&accepted, &gathered);
@@ -93,6 +94,10 @@ fn partial_success(
 
 impl From<OtlpError> for Problem {
     fn from(error: OtlpError) -> Self {
-        Self::bad_request(error.to_string())
+        let status = match error {
+            OtlpError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.to_string())
     }
 }

@@ -39,7 +39,7 @@ pub(crate) async fn write(
     let decoded = desk.decoding.run(move || {
         let mut message = Vec::new();
         remote_write::decompress(&raw.bytes, MESSAGE_BYTES_MAX, &mut message)?;
-        let mut gathered = Gathered::at(telemetry.now_ms());
+        let mut gathered = Gathered::within(telemetry.message_bytes(), telemetry.now_ms());
         remote_write::read(version, &message, &mut gathered)?;
         let form = match version {
             Version::One => Form::Messages,

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use pitcrew_model::{Target, TargetId, Timestamp};
@@ -14,7 +17,10 @@ type Key = (String, TargetId);
 type Lines = Arc<Mutex<BTreeMap<Key, (u64, ScrapeStatus)>>>;
 
 #[derive(Debug, Default)]
-pub(crate) struct Board(Lines);
+pub(crate) struct Board {
+    lines: Lines,
+    entered: AtomicU64,
+}
 
 /// The line of one page; gone from the board when it is dropped.
 pub(super) struct Entry {
@@ -41,11 +47,11 @@ impl Board {
             samples: None,
             error: None,
         };
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = lines.get(&key).map_or(0, |(number, _)| number + 1);
+        let number = self.entered.fetch_add(1, Ordering::Relaxed);
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.insert(key.clone(), (number, status));
         Entry {
-            lines: Arc::clone(&self.0),
+            lines: Arc::clone(&self.lines),
             key,
             number,
         }
@@ -53,7 +59,7 @@ impl Board {
 
     /// Those after a key of [`ScrapeStatus::key`], in order.
     pub(crate) fn after(&self, after: &str, limit: usize) -> Vec<ScrapeStatus> {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let lines = lines.values().map(|(_, status)| status);
         let mut statuses: Vec<ScrapeStatus> = lines
             .filter(|status| status.key().as_str() > after)
@@ -66,7 +72,7 @@ impl Board {
 
     /// Pages whose last reading succeeded, and all.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let is_up =
             |(_, status): &&(u64, ScrapeStatus)| status.error.is_none() && status.last_at.is_some();
         (lines.values().filter(is_up).count(), lines.len())

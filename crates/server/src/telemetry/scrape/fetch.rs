@@ -1,9 +1,11 @@
 //! Asking for a page: over connections that are kept, packed by gzip where the target can, never more than it may be.
+//!
+//! A page is unpacked by whoever reads it, not here: that keeps a processor busy.
 
-use std::{error::Error as _, fmt::Write as _, io::Read as _, time::Duration};
+use std::{borrow::Cow, error::Error as _, fmt::Write as _, io::Read as _, time::Duration};
 
 use flate2::read::MultiGzDecoder;
-use pitcrew_ingest::text::Format;
+use pitcrew_ingest::{Sink, families, text};
 use pitcrew_model::Scrape;
 use reqwest::{
     Certificate, Client, Url,
@@ -12,8 +14,15 @@ use reqwest::{
     },
     redirect::{Action, Attempt, Policy},
 };
+use tokio::time::{Instant, timeout_at};
 
-const FORMATS: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+use super::room::{Place, TooLarge};
+use crate::telemetry::Form;
+
+const TEXTS: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+
+/// Before text, since only it has native histograms.
+const FAMILIES: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,application/openmetrics-text;version=1.0.0;q=0.8,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
 
 /// Longer than most intervals, so that connections are there for the next time.
 const IDLE: Duration = Duration::from_secs(300);
@@ -25,17 +34,98 @@ pub(super) struct Fetcher {
     body_bytes_max: u64,
 }
 
-/// A page as it came.
-#[derive(Debug)]
+/// In which form a target tells of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Text(text::Format),
+    Families,
+}
+
+impl Format {
+    fn of_content_type(content_type: &str) -> Self {
+        let kind = content_type.split(';').next().unwrap_or_default().trim();
+        match kind.eq_ignore_ascii_case("application/vnd.google.protobuf") {
+            true => Self::Families,
+            false => Self::Text(text::Format::of_content_type(content_type)),
+        }
+    }
+
+    /// That of its series.
+    pub(super) fn form(self) -> Form {
+        match self {
+            Self::Text(_) => Form::Text,
+            Self::Families => Form::Pairs,
+        }
+    }
+
+    pub(super) fn read(self, page: &[u8], sink: &mut impl Sink) -> Result<(), String> {
+        match self {
+            Self::Text(format) => text::read(format, page, sink).map_err(|error| error.to_string()),
+            Self::Families => families::read(page, sink).map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// A page as it came, and the room that it takes.
 pub(super) struct Fetched {
-    pub(super) format: Format,
-    pub(super) text: Vec<u8>,
+    format: Format,
+    is_packed: bool,
+    bytes_max: u64,
+    body: Vec<u8>,
+    _place: Place,
+}
+
+impl Fetched {
+    /// How many bytes came.
+    pub(super) fn len(&self) -> usize {
+        self.body.len()
+    }
+
+    pub(super) fn unpacked(&self) -> Result<(Format, Cow<'_, [u8]>), String> {
+        if !self.is_packed {
+            return Ok((self.format, Cow::Borrowed(&self.body)));
+        }
+        let mut text = Vec::new();
+        let unpacking = MultiGzDecoder::new(&*self.body);
+        let mut unpacking = unpacking.take(self.bytes_max.saturating_add(1));
+        let read = unpacking.read_to_end(&mut text);
+        read.map_err(|error| format!("the page is no gzip: {error}"))?;
+        check(text.len(), self.bytes_max)?;
+        Ok((self.format, Cow::Owned(text)))
+    }
+}
+
+fn check(bytes: usize, bytes_max: u64) -> Result<(), String> {
+    if u64::try_from(bytes).is_ok_and(|bytes| bytes > bytes_max) {
+        return Err(format!(
+            "the page is larger than `body_max`, {bytes_max} bytes"
+        ));
+    }
+    Ok(())
+}
+
+/// Waits for room, until the deadline at most.
+pub(super) async fn within<T>(
+    deadline: Instant,
+    place: impl Future<Output = Result<T, TooLarge>>,
+) -> Result<T, String> {
+    match timeout_at(deadline, place).await {
+        Ok(placed) => placed.map_err(|too_large| too_large.to_string()),
+        Err(_) => Err(
+            "there was no room for the page within `timeout`: other targets' pages are being read"
+                .to_owned(),
+        ),
+    }
 }
 
 impl Fetcher {
     pub(super) fn new(scrape: &Scrape) -> Result<Self, String> {
         let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static(FORMATS));
+        let formats = match scrape.native_histograms {
+            true => FAMILIES,
+            false => TEXTS,
+        };
+        headers.insert(ACCEPT, HeaderValue::from_static(formats));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         let seconds = scrape.timeout.as_secs_f64().to_string();
         let mut texts = vec![("X-Prometheus-Scrape-Timeout-Seconds", &*seconds)];
@@ -51,7 +141,6 @@ impl Fetcher {
         let mut client = Client::builder()
             .no_proxy()
             .default_headers(headers)
-            .timeout(scrape.timeout)
             .redirect(Policy::custom(to_itself))
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(1)
@@ -67,9 +156,16 @@ impl Fetcher {
         })
     }
 
-    pub(super) async fn fetch(&self, url: &Url) -> Result<Fetched, String> {
-        let sent = self.client.get(url.clone()).send().await;
-        let mut response = sent.map_err(|error| words(&error))?;
+    /// The page grows in its place, which it keeps.
+    pub(super) async fn fetch(
+        &self,
+        url: &Url,
+        mut place: Place,
+        deadline: Instant,
+    ) -> Result<Fetched, String> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let asked = self.client.get(url.clone()).timeout(left);
+        let mut response = asked.send().await.map_err(|error| words(&error))?;
         let status = response.status();
         if !status.is_success() {
             return Err(format!("HTTP status {status}"));
@@ -83,31 +179,21 @@ impl Fetcher {
         let is_packed = header(CONTENT_ENCODING).eq_ignore_ascii_case("gzip");
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| words(&error))? {
+            let bytes = body.len() + chunk.len();
+            check(bytes, self.body_bytes_max)?;
+            if bytes > place.bytes() {
+                within(deadline, place.grow_to(bytes.max(2 * body.len()))).await?;
+            }
+            body.reserve_exact(place.bytes() - body.len());
             body.extend_from_slice(&chunk);
-            self.check(body.len())?;
         }
-        let text = match is_packed {
-            true => self.unpack(&body)?,
-            false => body,
-        };
-        Ok(Fetched { format, text })
-    }
-
-    fn check(&self, bytes: usize) -> Result<(), String> {
-        let max = self.body_bytes_max;
-        if u64::try_from(bytes).is_ok_and(|bytes| bytes > max) {
-            return Err(format!("the page is larger than `body_max`, {max} bytes"));
-        }
-        Ok(())
-    }
-
-    fn unpack(&self, body: &[u8]) -> Result<Vec<u8>, String> {
-        let mut text = Vec::new();
-        let mut reader = MultiGzDecoder::new(body).take(self.body_bytes_max.saturating_add(1));
-        let read = reader.read_to_end(&mut text);
-        read.map_err(|error| format!("the page is no gzip: {error}"))?;
-        self.check(text.len())?;
-        Ok(text)
+        Ok(Fetched {
+            format,
+            is_packed,
+            bytes_max: self.body_bytes_max,
+            body,
+            _place: place,
+        })
     }
 }
 

@@ -1,39 +1,46 @@
 //! Scraping: the pages of the loop's own targets, each in its rhythm, spread over the interval.
 //!
 //! Targets and configuration come as the engine hears them. Each page has a task of its own, which ends when its
-//! target or its scrape does, and then marks the end of its series. Nothing here decides or tests: a page that can't
-//! be read is `up` 0, and no observation.
+//! target or its scrape does, or when the target's labels change, and then marks the end of its series. Nothing here
+//! decides or tests: a page that can't be read is `up` 0, and no observation.
 
 mod board;
 mod fetch;
+mod naming;
 mod own;
 mod page;
 mod plan;
+mod reader;
+mod reading;
+mod room;
 
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::Arc,
-    time::{Duration, Instant},
 };
 
 use pitcrew_model::{Event, Scrape, Target, TargetId};
+use pitcrew_promql::labels::Labels;
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
-    task::JoinSet,
-    time::MissedTickBehavior,
+    sync::{Semaphore, mpsc, oneshot, watch},
+    task::{Id, JoinSet},
 };
 
 pub(crate) use board::Board;
 use fetch::Fetcher;
 pub(crate) use own::OwnPages;
-use page::{Pages, Scraped};
 use plan::{Endpoint, Plan};
+use reader::{Assignment, PageReader, Shared};
+use room::Room;
 
-use super::Telemetry;
+use super::{GATHERED_BYTES_MAX, Telemetry};
 
-/// Pages parsed and stored at once: only one is stored at a time.
-const PARSING_MAX: usize = 2;
+/// Pages unpacked, read and stored at once, each on a thread of its own: only one is stored at a time.
+const TURNS: usize = 2;
+
+/// What a page may take when it is read, however little memory there is.
+const PAGE_BYTES_MIN: usize = 16 << 20;
 
 /// What the engine hears that scrapes follow.
 #[derive(Debug)]
@@ -61,40 +68,61 @@ impl Heard {
 
 /// A scrape with all that its targets share.
 struct Running {
-    plan: Plan,
+    plan: Arc<Plan>,
     fetcher: Fetcher,
 }
 
-/// A page that is read, and the way to end that.
+/// A page that is read.
 struct Task {
+    id: Id,
+    running: Arc<Running>,
     endpoint: Endpoint,
     /// Closed when the task is dropped.
-    _gone: oneshot::Sender<()>,
+    assign: watch::Sender<Arc<Assignment>>,
+    /// Closed when it has ended.
+    ended: oneshot::Receiver<()>,
+}
+
+/// What a target is to be read by.
+struct Wanted {
+    target: Arc<Target>,
+    running: Arc<Running>,
+    endpoint: Endpoint,
 }
 
 pub(crate) struct Scrapes {
-    telemetry: Arc<Telemetry>,
+    shared: Shared,
+    page_bytes_max: usize,
     board: Arc<Board>,
     targets: HashMap<TargetId, Arc<Target>>,
     scrapes: Vec<Arc<Running>>,
     /// Of each target, by the name of the scrape.
     tasks: HashMap<TargetId, HashMap<String, Task>>,
     running: JoinSet<()>,
-    parsing: Arc<Semaphore>,
+    /// Tasks that were told to end, by the labels that they may still write about.
+    ending: HashMap<Labels, (Id, oneshot::Receiver<()>)>,
+    labels_of_ending: HashMap<Id, Labels>,
     /// Where in the interval each page comes; of this process, so that several servers differ.
     spread: RandomState,
 }
 
 impl Scrapes {
     pub(crate) fn new(telemetry: Arc<Telemetry>, board: Arc<Board>) -> Self {
+        let page_bytes = telemetry.page_bytes();
         Self {
-            telemetry,
+            page_bytes_max: page_bytes.clamp(PAGE_BYTES_MIN, GATHERED_BYTES_MAX),
+            shared: Shared {
+                telemetry,
+                room: Arc::new(Room::new(page_bytes)),
+                turns: Arc::new(Semaphore::new(TURNS)),
+            },
             board,
             targets: HashMap::new(),
             scrapes: Vec::new(),
             tasks: HashMap::new(),
             running: JoinSet::new(),
-            parsing: Arc::new(Semaphore::new(PARSING_MAX)),
+            ending: HashMap::new(),
+            labels_of_ending: HashMap::new(),
             spread: RandomState::new(),
         }
     }
@@ -107,10 +135,15 @@ impl Scrapes {
                     Some(heard) => self.hear(heard),
                     None => return,
                 },
-                Some(ended) = self.running.join_next() => {
-                    if let Err(error) = ended {
-                        tracing::error!(%error, "the scrape of a target broke off");
-                    }
+                Some(ended) = self.running.join_next_with_id() => {
+                    let id = match ended {
+                        Ok((id, ())) => id,
+                        Err(error) => {
+                            tracing::error!(%error, "the scrape of a target broke off");
+                            error.id()
+                        }
+                    };
+                    self.forget(id);
                 }
             }
         }
@@ -118,16 +151,21 @@ impl Scrapes {
 
     fn hear(&mut self, heard: Heard) {
         match heard {
-            Heard::Scrapes(scrapes) => self.configure(&scrapes),
+            Heard::Scrapes(scrapes) => {
+                self.configure(&scrapes);
+                self.place(self.targets.values().cloned().collect());
+            }
             Heard::Targets { upserted, removed } => {
                 for id in removed {
                     self.targets.remove(&id);
-                    self.tasks.remove(&id);
+                    for (_, task) in self.tasks.remove(&id).unwrap_or_default() {
+                        self.retire(task);
+                    }
                 }
-                for target in upserted {
-                    self.place(&target);
-                    self.targets.insert(target.id.clone(), target);
-                }
+                let known = upserted.iter().cloned();
+                self.targets
+                    .extend(known.map(|target| (target.id.clone(), target)));
+                self.place(upserted);
             }
         }
     }
@@ -146,140 +184,137 @@ impl Scrapes {
                 Err(error) => tracing::error!("scrape {} can't begin: {error}", scrape.name),
             }
         }
-        let same = |name: &str| {
-            let named = |scrapes: &[Arc<Running>]| {
-                let found = scrapes.iter().find(|it| it.plan.scrape.name == name);
-                found.map(|it| Arc::clone(&it.plan.scrape))
-            };
-            named(&before) == named(&self.scrapes)
-        };
-        for tasks in self.tasks.values_mut() {
-            tasks.retain(|name, _| same(name));
+    }
+
+    /// Begins, changes and ends what the labels of these targets say. What ends is told first, so that whoever gets the
+    /// same labels waits for it.
+    fn place(&mut self, targets: Vec<Arc<Target>>) {
+        let mut wanted = Vec::new();
+        for target in targets {
+            let wants = self.wanted(&target);
+            let mut tasks = self.tasks.remove(&target.id).unwrap_or_default();
+            let ends =
+                tasks.extract_if(|name, task| !wants.iter().any(|it| it.goes_on(name, task)));
+            for (_, task) in ends.collect::<Vec<_>>() {
+                self.retire(task);
+            }
+            if !tasks.is_empty() {
+                self.tasks.insert(target.id.clone(), tasks);
+            }
+            wanted.extend(wants);
         }
-        for target in self.targets.values().cloned().collect::<Vec<_>>() {
-            self.place(&target);
+        for wanted in wanted {
+            self.assign(wanted);
         }
     }
 
-    /// Begins and ends what a target's labels say. Dropping a task tells it that its target is gone.
-    fn place(&mut self, target: &Arc<Target>) {
-        let mut tasks = self.tasks.remove(&target.id).unwrap_or_default();
-        for scrape in self.scrapes.clone() {
-            let name = &scrape.plan.scrape.name;
-            let endpoint = scrape.plan.endpoint(target).unwrap_or_else(|why| {
-                tracing::warn!("scrape {name} leaves out {}: {why}", target.id);
-                None
-            });
-            let is_same = |task: &Task| Some(&task.endpoint) == endpoint.as_ref();
-            if tasks.get(name).is_some_and(is_same) {
-                continue;
-            }
-            tasks.remove(name);
-            if let Some(endpoint) = endpoint {
-                tasks.insert(name.clone(), self.begin(&scrape, target, endpoint));
+    fn wanted(&self, target: &Arc<Target>) -> Vec<Wanted> {
+        let mut wants = Vec::new();
+        for running in &self.scrapes {
+            match running.plan.endpoint(target) {
+                Ok(Some(endpoint)) => wants.push(Wanted {
+                    target: Arc::clone(target),
+                    running: Arc::clone(running),
+                    endpoint,
+                }),
+                Ok(None) => {}
+                Err(why) => {
+                    let name = &running.plan.scrape.name;
+                    tracing::warn!("scrape {name} leaves out {}: {why}", target.id);
+                }
             }
         }
-        if !tasks.is_empty() {
-            self.tasks.insert(target.id.clone(), tasks);
-        }
+        wants
     }
 
-    fn begin(&mut self, scrape: &Arc<Running>, target: &Target, endpoint: Endpoint) -> Task {
-        let interval = scrape.plan.scrape.interval;
-        let place = self
-            .spread
-            .hash_one((endpoint.url.as_str(), &scrape.plan.scrape.name));
-        let millis = u64::try_from(interval.as_millis())
-            .unwrap_or(u64::MAX)
-            .max(1);
-        let reader = PageReader {
-            pages: Pages::new(&scrape.plan, &endpoint.labels),
-            scrape: Arc::clone(scrape),
-            telemetry: Arc::clone(&self.telemetry),
-            parsing: Arc::clone(&self.parsing),
-            endpoint: endpoint.clone(),
-            entry: self
-                .board
-                .enter(&scrape.plan.scrape.name, target, &endpoint),
-        };
-        let (gone, is_gone) = oneshot::channel();
-        let first = Duration::from_millis(place % millis);
-        self.running.spawn(reader.run(first, is_gone));
-        Task {
+    /// Begins a task, or tells the one that there is what changed.
+    fn assign(&mut self, wanted: Wanted) {
+        let Wanted {
+            target,
+            running,
             endpoint,
-            _gone: gone,
+        } = wanted;
+        let name = &running.plan.scrape.name;
+        let known = self.tasks.get_mut(&target.id);
+        let known = known.and_then(|tasks| tasks.get_mut(name));
+        let is_same =
+            |task: &&mut Task| Arc::ptr_eq(&task.running, &running) && task.endpoint == endpoint;
+        if known.as_ref().is_some_and(is_same) {
+            return;
         }
+        let assignment = Arc::new(Assignment {
+            entry: self.board.enter(name, &target, &endpoint),
+            place: self.spread.hash_one((endpoint.url.as_str(), name)),
+            running: Arc::clone(&running),
+            endpoint: endpoint.clone(),
+        });
+        if let Some(task) = known {
+            // A reader that broke hears nothing more.
+            task.assign.send(assignment).ok();
+            (task.running, task.endpoint) = (running, endpoint);
+            return;
+        }
+        let task = self.begin(assignment);
+        let tasks = self.tasks.entry(target.id.clone()).or_default();
+        tasks.insert(running.plan.scrape.name.clone(), task);
+    }
+
+    fn begin(&mut self, assignment: Arc<Assignment>) -> Task {
+        let (running, endpoint) = (&assignment.running, &assignment.endpoint);
+        let (running, endpoint) = (Arc::clone(running), endpoint.clone());
+        let before = self.ending.remove(&endpoint.labels);
+        let before = before.map(|(id, ended)| {
+            self.labels_of_ending.remove(&id);
+            ended
+        });
+        let (assign, assigned) = watch::channel(assignment);
+        let (ending, ended) = oneshot::channel();
+        let reader = PageReader::new(self.shared.clone(), assigned, self.page_bytes_max);
+        let id = self.running.spawn(reader.run(before, ending)).id();
+        Task {
+            id,
+            running,
+            endpoint,
+            assign,
+            ended,
+        }
+    }
+
+    /// Tells a task that its target is gone, which it hears when it is dropped.
+    fn retire(&mut self, task: Task) {
+        let Task {
+            id,
+            endpoint,
+            ended,
+            ..
+        } = task;
+        self.labels_of_ending.insert(id, endpoint.labels.clone());
+        self.ending.insert(endpoint.labels, (id, ended));
+    }
+
+    /// A task has ended.
+    fn forget(&mut self, id: Id) {
+        if let Some(labels) = self.labels_of_ending.remove(&id)
+            && self.ending.get(&labels).is_some_and(|(of, _)| *of == id)
+        {
+            self.ending.remove(&labels);
+        }
+    }
+}
+
+impl Wanted {
+    /// A task that has these labels goes on, whatever else changed.
+    fn goes_on(&self, name: &str, task: &Task) -> bool {
+        self.running.plan.scrape.name == name && self.endpoint.labels == task.endpoint.labels
     }
 }
 
 fn running(scrape: &Arc<Scrape>) -> Result<Running, String> {
     Ok(Running {
-        plan: Plan::new(Arc::clone(scrape))?,
+        plan: Arc::new(Plan::new(Arc::clone(scrape))?),
         fetcher: Fetcher::new(scrape)?,
     })
 }
 
-/// Reads one page again and again.
-struct PageReader {
-    scrape: Arc<Running>,
-    telemetry: Arc<Telemetry>,
-    parsing: Arc<Semaphore>,
-    endpoint: Endpoint,
-    pages: Pages,
-    entry: board::Entry,
-}
-
-impl PageReader {
-    async fn run(mut self, first: Duration, mut is_gone: oneshot::Receiver<()>) {
-        let start = tokio::time::Instant::now() + first;
-        let mut every = tokio::time::interval_at(start, self.scrape.plan.scrape.interval);
-        every.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        loop {
-            tokio::select! {
-                _ = every.tick() => {}
-                _ = &mut is_gone => break,
-            }
-            self = match self.round().await {
-                Some(this) => this,
-                None => return,
-            };
-        }
-        let ending = tokio::task::spawn_blocking(move || {
-            let now_ms = self.telemetry.now_ms();
-            self.pages.end(&self.scrape.plan, &self.telemetry, now_ms);
-        });
-        if let Err(error) = ending.await {
-            tracing::error!(%error, "marking the end of a target's series broke off");
-        }
-    }
-
-    /// Gives itself back unless the server stops or it broke.
-    async fn round(mut self) -> Option<Self> {
-        let (began, at_ms) = (Instant::now(), self.telemetry.now_ms());
-        let fetched = self.scrape.fetcher.fetch(&self.endpoint.url).await;
-        let scraped = Scraped {
-            at_ms,
-            took_seconds: began.elapsed().as_secs_f64(),
-            ..Scraped::default()
-        };
-        let turn = Arc::clone(&self.parsing).acquire_owned().await.ok()?;
-        let taking = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            let page = fetched.as_ref().map_err(Clone::clone);
-            let page = page.map(|fetched| (fetched.format, fetched.text.as_slice()));
-            let taken = self
-                .pages
-                .take(&self.scrape.plan, &self.telemetry, page, scraped);
-            self.entry.note(taken, at_ms);
-            self
-        });
-        let taken = taking.await;
-        let told = taken.inspect_err(|error| {
-            // Otherwise the server stops.
-            if error.is_panic() {
-                tracing::error!(%error, "a page is not read any more: this is a bug, please report it");
-            }
-        });
-        told.ok()
-    }
-}
+#[cfg(test)]
+mod tests;

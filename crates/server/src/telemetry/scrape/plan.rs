@@ -1,11 +1,14 @@
 //! What a scrape makes of a target: where it is asked and which labels it gives. Pure; Prometheus' rules.
 
-use std::{str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, str::FromStr, sync::Arc};
 
 use pitcrew_ingest::relabel::{Action, Rule, RuleText, relabel};
 use pitcrew_model::{RelabelRule, Scrape, Target, format_duration};
 use pitcrew_promql::labels::{Labels, LabelsBuilder};
 use reqwest::Url;
+
+/// Labels that are parameters of the page's address begin so.
+const PARAM: &str = "__param_";
 
 /// A scrape whose rules can be applied.
 #[derive(Debug)]
@@ -51,7 +54,15 @@ impl Plan {
         let Some(labels) = relabel(&self.rules, &self.before_rules(target, &address)) else {
             return Ok(None);
         };
-        endpoint(&labels).map(Some)
+        self.endpoint_of(&labels).map(Some)
+    }
+
+    /// Whether a page is refused for the labels of its series.
+    pub(super) fn limits_labels(&self) -> bool {
+        let limits = &self.scrape.limits;
+        limits.labels_max.is_some()
+            || limits.label_name_bytes_max.is_some()
+            || limits.label_value_bytes_max.is_some()
     }
 
     fn before_rules(&self, target: &Target, address: &str) -> Labels {
@@ -62,6 +73,10 @@ impl Plan {
         for (name, value) in target.labels.iter() {
             labels.set(name, value);
         }
+        for (name, values) in &scrape.params {
+            let first = values.first().map_or("", String::as_str);
+            labels.set(&format!("{PARAM}{name}"), first);
+        }
         labels
             .set("__address__", address)
             .set("__scheme__", scheme)
@@ -71,6 +86,51 @@ impl Plan {
             .set("__meta_pitcrew_target", target.id.as_str())
             .set("__meta_pitcrew_source", target.source.as_str());
         labels.build()
+    }
+
+    /// From the labels that the rules have made.
+    fn endpoint_of(&self, labels: &Labels) -> Result<Endpoint, String> {
+        let address = labels.get("__address__");
+        if address.is_empty() {
+            return Err("its rules leave it no `__address__`".to_owned());
+        }
+        let (scheme, path) = (labels.get("__scheme__"), labels.get("__metrics_path__"));
+        let text = format!("{scheme}://{address}{path}");
+        let mut url =
+            Url::from_str(&text).map_err(|error| format!("`{text}` is no address: {error}"))?;
+        let parameters = self.parameters(labels);
+        if !parameters.is_empty() {
+            let pairs = parameters.iter().flat_map(|(name, values)| {
+                let values = values.iter();
+                values.map(move |value| (*name, *value))
+            });
+            url.query_pairs_mut().extend_pairs(pairs);
+        }
+        let mut kept = LabelsBuilder::default();
+        for label in labels.iter().filter(|label| !label.name.starts_with("__")) {
+            kept.set(&label.name, &label.value);
+        }
+        if kept.get("instance").is_empty() {
+            kept.set("instance", address);
+        }
+        let labels = kept.build();
+        Ok(Endpoint { url, labels })
+    }
+
+    /// Those of the configuration; a label stands for the first value of its name.
+    fn parameters<'a>(&'a self, labels: &'a Labels) -> BTreeMap<&'a str, Vec<&'a str>> {
+        let written = self.scrape.params.iter().map(|(name, values)| {
+            let values = values.iter().map(String::as_str);
+            (name.as_str(), values.collect())
+        });
+        let mut parameters: BTreeMap<&str, Vec<&str>> = written.collect();
+        for label in labels.iter() {
+            if let Some(name) = label.name.strip_prefix(PARAM) {
+                let values = parameters.entry(name).or_default();
+                values.splice(..values.len().min(1), [&*label.value]);
+            }
+        }
+        parameters
     }
 }
 
@@ -91,37 +151,8 @@ fn rules(written: &[RelabelRule]) -> Result<Vec<Rule>, String> {
     rules.collect()
 }
 
-/// From the labels that the rules have made.
-fn endpoint(labels: &Labels) -> Result<Endpoint, String> {
-    let address = labels.get("__address__");
-    if address.is_empty() {
-        return Err("its rules leave it no `__address__`".to_owned());
-    }
-    let (scheme, path) = (labels.get("__scheme__"), labels.get("__metrics_path__"));
-    let text = format!("{scheme}://{address}{path}");
-    let mut url =
-        Url::from_str(&text).map_err(|error| format!("`{text}` is no address: {error}"))?;
-    let parameters = labels.iter().filter_map(|label| {
-        let name = label.name.strip_prefix("__param_")?;
-        Some((name, &*label.value))
-    });
-    let parameters: Vec<(&str, &str)> = parameters.collect();
-    if !parameters.is_empty() {
-        url.query_pairs_mut().extend_pairs(parameters);
-    }
-    let mut kept = LabelsBuilder::default();
-    for label in labels.iter().filter(|label| !label.name.starts_with("__")) {
-        kept.set(&label.name, &label.value);
-    }
-    if kept.get("instance").is_empty() {
-        kept.set("instance", address);
-    }
-    let labels = kept.build();
-    Ok(Endpoint { url, labels })
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use pitcrew_model::{Address, Labels as Given, ScrapeLimits, Selector, SourceName, TargetId};
@@ -140,41 +171,52 @@ mod tests {
         }
     }
 
-    /// The page and the labels of a target at `address` with a label `zone`.
-    fn planned(address: &str, change: impl FnOnce(&mut Scrape)) -> Result<Option<String>, String> {
-        let mut scrape = Scrape {
+    /// Of every target, once in an hour.
+    pub(in super::super) fn scrape() -> Scrape {
+        Scrape {
             name: "nodes".to_owned(),
             select: None,
             tls: false,
             path: "/metrics".to_owned(),
+            params: Vec::new(),
             port: None,
-            interval: Duration::from_secs(15),
+            interval: Duration::from_secs(3_600),
             timeout: Duration::from_secs(10),
             headers: Vec::new(),
             ca_file: None,
             insecure: false,
+            native_histograms: false,
             honor_labels: false,
             honor_timestamps: true,
             relabel: Vec::new(),
             metric_relabel: Vec::new(),
             limits: ScrapeLimits {
-                body_bytes_max: 1,
+                body_bytes_max: 1 << 20,
                 samples_max: None,
                 labels_max: None,
                 label_name_bytes_max: None,
                 label_value_bytes_max: None,
             },
-        };
-        change(&mut scrape);
-        let target = Target {
+        }
+    }
+
+    /// With a label `zone`.
+    pub(in super::super) fn target(address: &str) -> Target {
+        Target {
             id: TargetId::new("node-1").unwrap(),
             address: Some(Address(address.into())),
             labels: Given::new([("zone", "a"), ("__meta_rack", "r1")]).unwrap(),
             run_on: None,
             runner: None,
             source: SourceName::new("tests").unwrap(),
-        };
-        let endpoint = Plan::new(Arc::new(scrape))?.endpoint(&target)?;
+        }
+    }
+
+    /// The page and the labels of [`target`].
+    fn planned(address: &str, change: impl FnOnce(&mut Scrape)) -> Result<Option<String>, String> {
+        let mut scrape = scrape();
+        change(&mut scrape);
+        let endpoint = Plan::new(Arc::new(scrape))?.endpoint(&target(address))?;
         Ok(endpoint.map(|endpoint| format!("{} {}", endpoint.url, endpoint.labels)))
     }
 
@@ -203,6 +245,34 @@ mod tests {
         let labels = r#"{instance="node-1", job="probed", rack="r1", zone="a"}"#;
         let page = "http://exporter:9115/metrics?target=10.0.0.1%3A9100";
         assert_eq!(changed, Ok(Some(format!("{page} {labels}"))));
+    }
+
+    #[test]
+    fn parameters_are_labels_for_the_rules_and_a_label_stands_for_the_first_value() {
+        let params = [("module", vec!["http_2xx"]), ("match[]", vec!["a", "b&c"])];
+        let with = |rules: Vec<RelabelRule>| {
+            planned("a:1", |scrape| {
+                scrape.params = params
+                    .iter()
+                    .map(|(name, values)| {
+                        let values = values.iter().map(|value| (*value).to_owned());
+                        ((*name).to_owned(), values.collect())
+                    })
+                    .collect();
+                scrape.relabel = rules;
+            })
+        };
+        let labels = r#"{instance="a:1", job="nodes", zone="a"}"#;
+        let page = "http://a:1/metrics?match%5B%5D=a&match%5B%5D=b%26c&module=http_2xx";
+        assert_eq!(with(Vec::new()), Ok(Some(format!("{page} {labels}"))));
+        let rules = vec![
+            rule("__param_module", "(.*)_2xx", "zone", "$1"),
+            rule("__address__", "(.*)", "__param_target", "$1"),
+            rule("zone", "(.*)", "__param_module", "tcp"),
+        ];
+        let labels = r#"{instance="a:1", job="nodes", zone="http"}"#;
+        let page = "http://a:1/metrics?match%5B%5D=a&match%5B%5D=b%26c&module=tcp&target=a%3A1";
+        assert_eq!(with(rules), Ok(Some(format!("{page} {labels}"))));
     }
 
     #[test]

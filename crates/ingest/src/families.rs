@@ -1,0 +1,540 @@
+//! What is scraped as protocol buffers: Prometheus' `io.prometheus.client.MetricFamily`, each after its length. The only
+//! form in which programs tell of native histograms.
+//!
+//! A family says its type, and its metrics' values are those of that type. What text tells in several lines, a summary or a
+//! classic histogram, becomes as many series here. A histogram that has native buckets is told as such and not as a classic
+//! one, as Prometheus does. A broken family ends the reading.
+
+use std::borrow::Cow;
+
+use pitcrew_promql::histogram::{FloatHistogram, ResetHint};
+
+use crate::{
+    Exemplar, Float, Histogram, Metadata, MetricType, Sink,
+    histogram::{Side, complete},
+    protobuf::{Field, Fields, Malformed, unzigzag, varint},
+    series::{RawSeries, put_counted},
+    text::NAN,
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("metric family {number}: {why}")]
+pub struct FamilyError {
+    /// From 1.
+    pub number: usize,
+    pub why: BadFamily,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadFamily {
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
+    #[error("its name, help or unit is not UTF-8")]
+    Encoding,
+    #[error("it has no name")]
+    Name,
+    #[error("{0} is no type of a metric")]
+    Type(u64),
+    #[error("a metric lacks the value that its type `{}` says", .0.name())]
+    Value(MetricType),
+}
+
+/// Tells the sink all that is in a page, up to its first broken family or until the sink is full.
+pub fn read(mut page: &[u8], sink: &mut impl Sink) -> Result<(), FamilyError> {
+    let mut number = 0;
+    while !page.is_empty() && !sink.is_full() {
+        number += 1;
+        next_family(&mut page)
+            .and_then(|family| tell(family, sink))
+            .map_err(|why| FamilyError { number, why })?;
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+struct Family<'a> {
+    name: &'a str,
+    help: &'a str,
+    unit: &'a str,
+    kind: MetricType,
+    fields: Fields<'a>,
+}
+
+fn next_family<'a>(page: &mut &'a [u8]) -> Result<Family<'a>, BadFamily> {
+    let length = usize::try_from(varint(page)?).map_err(|_| Malformed::Truncated)?;
+    let (bytes, rest) = page.split_at_checked(length).ok_or(Malformed::Truncated)?;
+    *page = rest;
+    let text = |field: Field<'a>| {
+        let text = std::str::from_utf8(field.bytes()?);
+        text.map_err(|_| BadFamily::Encoding)
+    };
+    let mut family = Family {
+        name: "",
+        help: "",
+        unit: "",
+        kind: MetricType::Counter,
+        fields: Fields(bytes),
+    };
+    let mut fields = family.fields;
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => family.name = text(field)?,
+            2 => family.help = text(field)?,
+            3 => family.kind = kind(field.unsigned()?)?,
+            5 => family.unit = text(field)?,
+            _ => {}
+        }
+    }
+    match family.name {
+        "" => Err(BadFamily::Name),
+        _ => Ok(family),
+    }
+}
+
+fn kind(number: u64) -> Result<MetricType, BadFamily> {
+    Ok(match number {
+        0 => MetricType::Counter,
+        1 => MetricType::Gauge,
+        2 => MetricType::Summary,
+        3 => MetricType::Unknown,
+        4 => MetricType::Histogram,
+        5 => MetricType::GaugeHistogram,
+        other => return Err(BadFamily::Type(other)),
+    })
+}
+
+fn tell(family: Family<'_>, sink: &mut impl Sink) -> Result<(), BadFamily> {
+    sink.metadata(Metadata {
+        family: Cow::Borrowed(family.name),
+        kind: Some(family.kind),
+        help: Cow::Borrowed(family.help),
+        unit: Cow::Borrowed(family.unit),
+    });
+    let mut fields = family.fields;
+    while let Some(field) = fields.next()? {
+        if sink.is_full() {
+            return Ok(());
+        }
+        if field.number == 4 {
+            metric(&family, field.bytes()?, sink)?;
+        }
+    }
+    Ok(())
+}
+
+/// One metric of a family, without its values.
+struct Metric<'a> {
+    name: &'a str,
+    /// As [`RawSeries::Pairs`] has them.
+    labels: Vec<u8>,
+    at_ms: Option<i64>,
+    start_ms: i64,
+    /// A series, while it is told.
+    key: Vec<u8>,
+}
+
+fn metric(family: &Family<'_>, bytes: &[u8], sink: &mut impl Sink) -> Result<(), BadFamily> {
+    let wanted = match family.kind {
+        MetricType::Gauge => 2,
+        MetricType::Counter => 3,
+        MetricType::Summary => 4,
+        MetricType::Histogram | MetricType::GaugeHistogram => 7,
+        _ => 5,
+    };
+    let mut metric = Metric {
+        name: family.name,
+        labels: Vec::new(),
+        at_ms: None,
+        start_ms: 0,
+        key: Vec::new(),
+    };
+    let mut value = None;
+    let mut fields = Fields(bytes);
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => label(field.bytes()?, &mut metric.labels)?,
+            // The format can't tell the epoch from no time.
+            6 => metric.at_ms = Some(field.signed()?).filter(|at_ms| *at_ms != 0),
+            number if number == wanted => value = Some(field.bytes()?),
+            _ => {}
+        }
+    }
+    let value = value.ok_or(BadFamily::Value(family.kind))?;
+    match family.kind {
+        MetricType::Counter => metric.counter(value, sink)?,
+        MetricType::Summary => metric.summary(value, sink)?,
+        MetricType::Histogram => metric.histogram(value, ResetHint::Unknown, sink)?,
+        MetricType::GaugeHistogram => metric.histogram(value, ResetHint::Gauge, sink)?,
+        _ => metric.float("", None, number(value, 1)?, sink),
+    }
+    Ok(())
+}
+
+fn label(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let (mut name, mut value) = (&b""[..], &b""[..]);
+    let mut fields = Fields(bytes);
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => name = field.bytes()?,
+            2 => value = field.bytes()?,
+            _ => {}
+        }
+    }
+    put_counted(out, name);
+    put_counted(out, value);
+    Ok(())
+}
+
+/// The double in a field of a message; 0 where it is absent, which is how the format says 0.
+fn number(bytes: &[u8], wanted: u32) -> Result<f64, Malformed> {
+    let mut number = 0.0;
+    let mut fields = Fields(bytes);
+    while let Some(field) = fields.next()? {
+        if field.number == wanted {
+            number = double(field)?;
+        }
+    }
+    Ok(number)
+}
+
+fn double(field: Field<'_>) -> Result<f64, Malformed> {
+    let number = field.double()?;
+    Ok(if number.is_nan() { NAN } else { number })
+}
+
+/// Milliseconds of a `google.protobuf.Timestamp`.
+fn timestamp(bytes: &[u8]) -> Result<i64, Malformed> {
+    let (mut seconds, mut nanoseconds) = (0_i64, 0);
+    let mut fields = Fields(bytes);
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => seconds = field.signed()?,
+            2 => nanoseconds = field.signed()?,
+            _ => {}
+        }
+    }
+    let milliseconds = seconds.saturating_mul(1_000);
+    Ok(milliseconds.saturating_add(nanoseconds / 1_000_000))
+}
+
+impl Metric<'_> {
+    /// A series of this metric: its name with an ending, and a label that is no metric's own.
+    fn series<S: Sink>(
+        &mut self,
+        ending: &str,
+        label: Option<(&str, f64)>,
+        sink: &mut S,
+    ) -> Option<S::Series> {
+        self.key.clear();
+        put_counted(&mut self.key, b"__name__");
+        put_counted(&mut self.key, [self.name, ending].concat().as_bytes());
+        self.key.extend_from_slice(&self.labels);
+        if let Some((name, value)) = label {
+            put_counted(&mut self.key, name.as_bytes());
+            put_counted(&mut self.key, as_text(value).as_bytes());
+        }
+        sink.series(RawSeries::Pairs(&self.key))
+    }
+
+    fn float(
+        &mut self,
+        ending: &str,
+        label: Option<(&str, f64)>,
+        value: f64,
+        sink: &mut impl Sink,
+    ) {
+        self.float_with(ending, label, value, None, sink);
+    }
+
+    fn float_with(
+        &mut self,
+        ending: &str,
+        label: Option<(&str, f64)>,
+        value: f64,
+        exemplar: Option<Exemplar<'_>>,
+        sink: &mut impl Sink,
+    ) {
+        let Some(series) = self.series(ending, label, sink) else {
+            return;
+        };
+        let sample = Float {
+            at_ms: self.at_ms,
+            value,
+            start_ms: self.start_ms,
+        };
+        sink.float(series, sample);
+        if let Some(exemplar) = exemplar {
+            sink.exemplar(series, exemplar);
+        }
+    }
+
+    fn counter(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Result<(), Malformed> {
+        let (mut value, mut shown) = (0.0, None);
+        let mut fields = Fields(bytes);
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => value = double(field)?,
+                2 => shown = Some(exemplar(field.bytes()?)?),
+                3 => self.start_ms = timestamp(field.bytes()?)?,
+                _ => {}
+            }
+        }
+        self.float_with("", None, value, shown, sink);
+        Ok(())
+    }
+
+    fn summary(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Result<(), Malformed> {
+        let (mut count, mut sum, mut quantiles) = (0.0, 0.0, Vec::new());
+        let mut fields = Fields(bytes);
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => count = field.unsigned()? as f64,
+                2 => sum = double(field)?,
+                3 => quantiles.push(field.bytes()?),
+                4 => self.start_ms = timestamp(field.bytes()?)?,
+                _ => {}
+            }
+        }
+        self.float("_count", None, count, sink);
+        self.float("_sum", None, sum, sink);
+        // A quantile counts nothing that began.
+        self.start_ms = 0;
+        for bytes in quantiles {
+            let quantile = ("quantile", number(bytes, 1)?);
+            self.float("", Some(quantile), number(bytes, 2)?, sink);
+        }
+        Ok(())
+    }
+
+    fn histogram(
+        &mut self,
+        bytes: &[u8],
+        reset_hint: ResetHint,
+        sink: &mut impl Sink,
+    ) -> Result<(), Malformed> {
+        let found = Buckets::read(bytes)?;
+        self.start_ms = found.start_ms;
+        match found.is_native() {
+            true => self.native(found, reset_hint, sink),
+            false => self.classic(&found, sink),
+        }
+    }
+
+    fn classic(&mut self, found: &Buckets<'_>, sink: &mut impl Sink) -> Result<(), Malformed> {
+        let count = found.count();
+        self.float("_count", None, count, sink);
+        self.float("_sum", None, found.sum, sink);
+        for bytes in &found.classic {
+            let bucket = Classic::read(bytes)?;
+            let bound = ("le", bucket.upper_bound);
+            let example = bucket.exemplar;
+            self.float_with("_bucket", Some(bound), bucket.count, example, sink);
+            if bucket.upper_bound == f64::INFINITY {
+                return Ok(());
+            }
+        }
+        self.float("_bucket", Some(("le", f64::INFINITY)), count, sink);
+        Ok(())
+    }
+
+    fn native(
+        &mut self,
+        found: Buckets<'_>,
+        reset_hint: ResetHint,
+        sink: &mut impl Sink,
+    ) -> Result<(), Malformed> {
+        let Some(series) = self.series("", None, sink) else {
+            return Ok(());
+        };
+        let (exemplars, classic) = (found.exemplars.clone(), found.classic.clone());
+        match found.native(reset_hint) {
+            Ok(value) => sink.histogram(
+                series,
+                Histogram {
+                    at_ms: self.at_ms,
+                    value,
+                    start_ms: self.start_ms,
+                },
+            ),
+            Err(why) => sink.bad_histogram(series, why),
+        }
+        let mut shown = Vec::new();
+        for bytes in exemplars {
+            shown.push(exemplar(bytes)?);
+        }
+        if shown.is_empty() {
+            for bytes in classic {
+                shown.extend(Classic::read(bytes)?.exemplar);
+            }
+        }
+        // Without a time of their own they would be new with each page.
+        let dated = shown.into_iter().filter(|shown| shown.at_ms.is_some());
+        dated.for_each(|shown| sink.exemplar(series, shown));
+        Ok(())
+    }
+}
+
+fn exemplar(bytes: &[u8]) -> Result<Exemplar<'_>, Malformed> {
+    let (mut value, mut at_ms) = (0.0, None);
+    let mut fields = Fields(bytes);
+    while let Some(field) = fields.next()? {
+        match field.number {
+            2 => value = double(field)?,
+            3 => at_ms = Some(timestamp(field.bytes()?)?),
+            _ => {}
+        }
+    }
+    // Its labels are its fields 1.
+    let labels = RawSeries::Messages(bytes);
+    Ok(Exemplar {
+        labels,
+        value,
+        at_ms,
+    })
+}
+
+/// A histogram's message.
+#[derive(Default)]
+struct Buckets<'a> {
+    integer_count: u64,
+    float_count: f64,
+    sum: f64,
+    start_ms: i64,
+    schema: i64,
+    zero_threshold: f64,
+    integer_zeros: u64,
+    float_zeros: f64,
+    negative: Side,
+    positive: Side,
+    classic: Vec<&'a [u8]>,
+    exemplars: Vec<&'a [u8]>,
+    has_spans: bool,
+}
+
+impl<'a> Buckets<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut found = Self::default();
+        let mut fields = Fields(bytes);
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => found.integer_count = field.unsigned()?,
+                2 => found.sum = double(field)?,
+                3 => found.classic.push(field.bytes()?),
+                4 => found.float_count = double(field)?,
+                5 => found.schema = field.zigzag()?,
+                6 => found.zero_threshold = double(field)?,
+                7 => found.integer_zeros = field.unsigned()?,
+                8 => found.float_zeros = double(field)?,
+                9..=11 => buckets(field, 9, &mut found.negative)?,
+                12..=14 => buckets(field, 12, &mut found.positive)?,
+                15 => found.start_ms = timestamp(field.bytes()?)?,
+                16 => found.exemplars.push(field.bytes()?),
+                _ => {}
+            }
+            found.has_spans |= matches!(field.number, 9 | 12);
+        }
+        Ok(found)
+    }
+
+    /// A native histogram without observations has a span of no buckets, or a zero bucket that is wide.
+    fn is_native(&self) -> bool {
+        self.has_spans || self.zero_threshold > 0.0 || self.integer_zeros > 0
+    }
+
+    fn count(&self) -> f64 {
+        if self.float_count == 0.0 {
+            self.integer_count as f64
+        } else {
+            self.float_count
+        }
+    }
+
+    fn native(mut self, reset_hint: ResetHint) -> Result<FloatHistogram, crate::BadHistogram> {
+        let is_float = self.float_count > 0.0 || self.float_zeros > 0.0;
+        for side in [&mut self.negative, &mut self.positive] {
+            match is_float {
+                true => side.deltas.clear(),
+                false => side.counts.clear(),
+            }
+        }
+        let (count, zero_count) = match is_float {
+            true => (self.float_count, self.float_zeros),
+            false => (self.integer_count as f64, self.integer_zeros as f64),
+        };
+        let value = FloatHistogram {
+            count,
+            sum: self.sum,
+            zero_threshold: self.zero_threshold,
+            zero_count,
+            reset_hint,
+            ..FloatHistogram::default()
+        };
+        complete(value, self.schema, &[], &self.negative, &self.positive)
+    }
+}
+
+/// Spans, differences and counts of one side, in fields that follow each other.
+fn buckets(field: Field<'_>, first: u32, side: &mut Side) -> Result<(), Malformed> {
+    match field.number - first {
+        0 => side.span(field.bytes()?),
+        1 => field.each_unsigned(|delta| {
+            side.deltas.push(unzigzag(delta));
+            Ok(())
+        }),
+        _ => field.each_double(|count| side.counts.push(count)),
+    }
+}
+
+/// A classic bucket.
+struct Classic<'a> {
+    count: f64,
+    upper_bound: f64,
+    exemplar: Option<Exemplar<'a>>,
+}
+
+impl<'a> Classic<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let (mut integer, mut float, mut upper_bound, mut shown) = (0, 0.0, 0.0, None);
+        let mut fields = Fields(bytes);
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => integer = field.unsigned()?,
+                2 => upper_bound = double(field)?,
+                3 => shown = Some(exemplar(field.bytes()?)?),
+                4 => float = double(field)?,
+                _ => {}
+            }
+        }
+        Ok(Self {
+            count: if float == 0.0 { integer as f64 } else { float },
+            upper_bound,
+            exemplar: shown,
+        })
+    }
+}
+
+/// A number as OpenMetrics writes it, and Go: `1.0`, `0.25`, `1e+06`, `+Inf`.
+fn as_text(number: f64) -> String {
+    match number {
+        number if number.is_nan() => return "NaN".to_owned(),
+        f64::INFINITY => return "+Inf".to_owned(),
+        f64::NEG_INFINITY => return "-Inf".to_owned(),
+        _ => {}
+    }
+    let scientific = format!("{number:e}");
+    let (mantissa, exponent) = scientific
+        .split_once('e')
+        .expect("this form has an exponent");
+    let exponent: i32 = exponent.parse().expect("an exponent is a small number");
+    if !(-4..6).contains(&exponent) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{mantissa}e{sign}{:02}", exponent.abs());
+    }
+    match number.to_string() {
+        whole if !whole.contains('.') => format!("{whole}.0"),
+        decimal => decimal,
+    }
+}
+
+#[cfg(test)]
+mod tests;
