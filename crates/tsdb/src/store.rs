@@ -168,6 +168,8 @@ fn random() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
     use pitcrew_promql::{labels::Labels, storage::Selection};
 
     use super::*;
@@ -234,7 +236,10 @@ mod tests {
                 start_ms: NOW_MS,
                 end_ms: NOW_MS,
             };
-            assert_eq!(store.series(&all, 10).items.len(), 3);
+            let found = store
+                .series(&all, 10, &mut |_| ControlFlow::Continue(()))
+                .unwrap();
+            assert_eq!(found.items.len(), 3);
         }
     }
 }
