@@ -176,7 +176,7 @@ impl Store {
             .iter()
             .filter(|metadata| judge.metadata(metadata))
         {
-            if families.add(metadata, self.options.limits.families) {
+            if families.add(metadata, self.options.limits.families, now_ms) {
                 record::put_metadata(&mut writer.unwritten, metadata);
             }
         }

@@ -77,6 +77,18 @@ pub struct Metadata {
     pub help: String,
 }
 
+impl Metadata {
+    pub(crate) fn bytes(&self) -> usize {
+        let Metadata {
+            family,
+            kind,
+            unit,
+            help,
+        } = self;
+        [family, kind, unit, help].map(String::len).iter().sum()
+    }
+}
+
 /// Labels on their way in: in any order, not yet checked. Reused from series to series.
 #[derive(Debug, Default)]
 pub struct RawLabels {

@@ -60,26 +60,107 @@ impl Exemplars {
 
 /// What is known of metric families, by name.
 #[derive(Debug, Default)]
-pub(crate) struct Families(BTreeMap<String, Metadata>);
+pub(crate) struct Families {
+    by_name: BTreeMap<String, Family>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Family {
+    known: Metadata,
+    /// When it was last said anew in this run.
+    said_at_ms: Option<i64>,
+}
 
 impl Families {
-    /// Whether it is news.
-    pub(crate) fn add(&mut self, metadata: &Metadata, most: usize) -> bool {
-        if self.0.get(&metadata.family) == Some(metadata) {
+    /// What all descriptions may take.
+    const BYTES_MAX: usize = 64 << 20;
+    /// Whoever describes a family differently is heard once in this time: each change is a record in the catalogue.
+    const CHANGE_MS: u64 = 3_600_000;
+
+    /// Whether it is news that is kept.
+    pub(crate) fn add(&mut self, metadata: &Metadata, most: usize, now_ms: i64) -> bool {
+        if let Some(family) = self.by_name.get(&metadata.family) {
+            let since = family.said_at_ms.map(|said| now_ms.abs_diff(said));
+            if family.known == *metadata || since.is_some_and(|since| since < Self::CHANGE_MS) {
+                return false;
+            }
+        }
+        self.put(metadata, most, Some(now_ms))
+    }
+
+    /// What the catalogue says: the last record counts.
+    pub(crate) fn restore(&mut self, metadata: &Metadata, most: usize) {
+        self.put(metadata, most, None);
+    }
+
+    fn put(&mut self, metadata: &Metadata, most: usize, said_at_ms: Option<i64>) -> bool {
+        let before = self.by_name.get(&metadata.family);
+        let is_new = before.is_none();
+        let before = before.map_or(0, |family| family.known.bytes());
+        let bytes = self.bytes - before + metadata.bytes();
+        if bytes > Self::BYTES_MAX || (is_new && self.by_name.len() >= most) {
             return false;
         }
-        if self.0.len() >= most && !self.0.contains_key(&metadata.family) {
-            return false;
-        }
-        self.0.insert(metadata.family.clone(), metadata.clone());
+        self.bytes = bytes;
+        let known = metadata.clone();
+        let family = Family { known, said_at_ms };
+        self.by_name.insert(metadata.family.clone(), family);
         true
     }
 
     pub(crate) fn get(&self, family: &str) -> Option<&Metadata> {
-        self.0.get(family)
+        self.by_name.get(family).map(|family| &family.known)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Metadata> {
-        self.0.values()
+        self.by_name.values().map(|family| &family.known)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(family: &str, help: &str) -> Metadata {
+        Metadata {
+            family: family.to_owned(),
+            kind: "gauge".to_owned(),
+            unit: String::new(),
+            help: help.to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_is_said_differently_again_and_again_is_news_once_in_an_hour() {
+        let mut families = Families::default();
+        families.restore(&said("up", "Before the restart."), 2);
+        let mut news =
+            |minute: i64, family, help| families.add(&said(family, help), 2, minute * 60_000);
+        assert!(!news(0, "up", "Before the restart."));
+        assert!(news(0, "up", "One."));
+        assert!(!news(1, "up", "Another."));
+        assert!(news(60, "up", "Another."));
+        // After the clock was set back, too.
+        assert!(news(-60, "up", "One."));
+        assert!(news(1, "down", "New."));
+        assert!(!news(1, "third", "One too many."));
+        assert_eq!(families.get("up"), Some(&said("up", "One.")));
+    }
+
+    #[test]
+    fn descriptions_take_no_more_than_they_may() {
+        let mut families = Families::default();
+        let long = "x".repeat(Families::BYTES_MAX / 3);
+        for (family, is_kept) in [("a", true), ("b", true), ("c", false), ("d", false)] {
+            assert_eq!(
+                families.add(&said(family, &long), 10, 0),
+                is_kept,
+                "{family}"
+            );
+        }
+        // In the place of another there is room.
+        assert!(families.add(&said("a", "short"), 10, 4_000_000));
+        assert!(families.add(&said("c", &long), 10, 0));
     }
 }

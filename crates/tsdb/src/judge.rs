@@ -57,14 +57,7 @@ impl Judge {
 
     /// Whether what is said of a family fits a record.
     pub(crate) fn metadata(&self, metadata: &Metadata) -> bool {
-        let Metadata {
-            family,
-            kind,
-            unit,
-            help,
-        } = metadata;
-        let texts = [family, kind, unit, help];
-        texts.iter().map(|text| text.len()).sum::<usize>() < record::BLOB_MAX
+        metadata.bytes() < record::BLOB_MAX
     }
 }
 

@@ -89,6 +89,7 @@ impl<'a> LookUp<'a> {
         let left = entries.len() - self.done;
         let mut ready = Vec::with_capacity(left.min(SERIES_AT_ONCE));
         let head = read(&self.store.head);
+        self.readers.iter_mut().for_each(RowReader::look_again);
         let names = self.labels.map(|names| head.table.symbols_of(names));
         let mut last = LastLabels::default();
         let mut samples = 0;

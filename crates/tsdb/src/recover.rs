@@ -181,7 +181,7 @@ impl Recovery<'_> {
                 beside = Some(number);
             }
             Record::Metadata(metadata) => {
-                families.add(&metadata, self.options.limits.families);
+                families.restore(&metadata, self.options.limits.families);
             }
             Record::Samples(_) | Record::Exemplar(_) => {}
         })?;

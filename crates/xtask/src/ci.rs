@@ -51,6 +51,10 @@ const PACKAGES: &[(&str, &str)] = &[
         "prometheus-node-exporter",
         "/usr/bin/prometheus-node-exporter",
     ),
+    (
+        "prometheus-blackbox-exporter",
+        "/usr/bin/prometheus-blackbox-exporter",
+    ),
     ("redis-tools", "/usr/bin/redis-cli"),
     ("e2fsprogs", "/sbin/mkfs.ext4"),
     ("procps", "/usr/bin/ps"),

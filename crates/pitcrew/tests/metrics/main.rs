@@ -13,4 +13,5 @@ mod open_telemetry;
 mod production;
 mod prometheus;
 mod scrape;
+mod scrape_forms;
 mod stored;

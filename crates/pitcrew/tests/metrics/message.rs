@@ -84,6 +84,36 @@ pub(crate) fn version_2(series: &[Series<'_>]) -> Vec<u8> {
     [texts.0, all.0].concat()
 }
 
+/// One series with a sample, and with an exemplar of these labels: both versions.
+pub(crate) fn with_exemplar(name: &str, trace: &str, at_ms: i64) -> [Vec<u8>; 2] {
+    let label = |name: &str, text: &str| {
+        let label = Message::default();
+        label.bytes(1, name.as_bytes()).bytes(2, text.as_bytes())
+    };
+    let exemplar = Message::default()
+        .bytes(1, &label("trace_id", trace).0)
+        .double(2, 0.5)
+        .number(3, at_ms.cast_unsigned());
+    let series = Message::default()
+        .bytes(1, &label("__name__", name).0)
+        .bytes(2, &sample(1.0, at_ms).0)
+        .bytes(3, &exemplar.0);
+    let one = Message::default().bytes(1, &series.0).0;
+    let symbols = ["", "__name__", name, "trace_id", trace];
+    let texts = symbols.iter().fold(Message::default(), |message, text| {
+        message.bytes(4, text.as_bytes())
+    });
+    let exemplar = Message::default()
+        .bytes(1, &[3, 4])
+        .double(2, 0.5)
+        .number(3, at_ms.cast_unsigned());
+    let series = Message::default()
+        .bytes(1, &[1, 2])
+        .bytes(2, &sample(1.0, at_ms).0)
+        .bytes(4, &exemplar.0);
+    [one, texts.bytes(5, &series.0).0]
+}
+
 pub(crate) fn snappy(message: &[u8]) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(message).unwrap()
 }

@@ -43,8 +43,8 @@ services:
       - {{ name: mean, interval: 1h, metric: {{ expr: 'errors{{instance=~\"{{host}}:.*\"}}', over: 10s, fail_above: 5 }} }}
       - {{ name: ready, interval: 1h, metric: {{ expr: 'ready{{instance=\"{{address}}\"}} == 1' }} }}
       - {{ name: zone, interval: 1h, metric: {{ expr: 'ready{{zone=\"{{zone}}\"}} == 1' }} }}
-      - {{ name: both, interval: 1h, metric: {{ expr: '{{__name__=~"ready|errors", instance="{{address}}"}} < 5' }} }}
-      - {{ name: mean-of-both, interval: 1h, metric: {{ expr: '{{__name__=~"ready|errors", instance="{{address}}"}}', over: 10s, fail_above: 5 }} }}
+      - {{ name: both, interval: 1h, metric: {{ expr: '{{__name__=~\"ready|errors\", instance=\"{{address}}\"}} < 5' }} }}
+      - {{ name: mean-of-both, interval: 1h, metric: {{ expr: '{{__name__=~\"ready|errors\", instance=\"{{address}}\"}}', over: 10s, fail_above: 5 }} }}
       - {{ name: huge, interval: 1h, metric: {{ expr: 'count(count_over_time(many[1h:1s]))', fail_above: 0 }} }}
 "
     ));

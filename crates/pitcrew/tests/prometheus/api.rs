@@ -262,6 +262,18 @@ fn grafana_finds_what_it_asks_for() {
         "{build}"
     );
     assert_eq!(data(port, "/api/v1/rules", &[]), json!({ "groups": [] }));
+    for (path, says) in [("/-/healthy", "Healthy"), ("/-/ready", "Ready")] {
+        let answer = ask(port, path, &[]);
+        assert!(
+            answer.status == 200 && answer.body.contains(says),
+            "{answer:?}"
+        );
+    }
+    assert_eq!(data(port, "/api/v1/targets/metadata", &[]), json!([]));
+    assert_eq!(
+        data(port, "/api/v1/scrape_pools", &[]),
+        json!({ "scrapePools": [] })
+    );
     assert_eq!(data(port, "/api/v1/alerts", &[]), json!({ "alerts": [] }));
     assert_eq!(
         data(port, "/api/v1/status/flags", &[])["query.timeout"],
@@ -356,4 +368,30 @@ fn answers_are_compressed_for_those_who_take_it() {
         .unwrap();
     let plain = request(production.port, "GET", &asked, &[], "").unwrap();
     assert_eq!(text, plain.body);
+}
+
+#[test]
+fn remote_reads_that_are_none_are_refused() {
+    let production = Production::served(QUIET);
+    let read = |body: &str| request(production.port, "POST", "/api/v1/read", &[], body).unwrap();
+    // Snappy: a length, then a piece of so many bytes as they are.
+    for (body, says) in [
+        ("", "not snappy"),
+        ("no snappy at all", "not snappy"),
+        // Four gigabytes are claimed, and nothing is there.
+        ("\u{7f}\u{7f}", "not snappy"),
+        // A matcher that is no regular expression, and one of an unknown kind.
+        (
+            "\u{0b}\u{28}\n\u{09}\u{1a}\u{07}\u{08}\u{02}\u{12}\u{00}\u{1a}\u{01}(",
+            "invalid regular expression",
+        ),
+        (
+            "\u{06}\u{14}\n\u{04}\u{1a}\u{02}\u{08}\u{09}",
+            "unknown type 9",
+        ),
+    ] {
+        let answer = read(body);
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert!(answer.body.contains(says), "{answer:?}");
+    }
 }

@@ -39,6 +39,15 @@ impl History {
         }
     }
 
+    /// It ended hours ago, in the middle of the two hours that a Prometheus writes into one block.
+    pub(crate) fn within_one_block() -> Self {
+        const BLOCK_MS: i64 = 7_200_000;
+        let recent_ms = Self::until_now().start_ms;
+        Self {
+            start_ms: recent_ms - recent_ms % BLOCK_MS - BLOCK_MS / 2 + 7_123,
+        }
+    }
+
     pub(crate) fn end_ms(&self) -> i64 {
         self.start_ms + (SAMPLES - 1) * INTERVAL_MS
     }
@@ -133,11 +142,16 @@ impl History {
     /// A Pitcrew that has all of it.
     pub(crate) fn served() -> (Self, Production) {
         let history = Self::until_now();
+        let production = history.imported();
+        (history, production)
+    }
+
+    pub(crate) fn imported(&self) -> Production {
         let production = Production::served(QUIET);
-        let file = history.file(&production);
+        let file = self.file(&production);
         let told = production.says(&["metrics", "import", file.to_str().expect("a path")], 0);
         assert!(told.contains("1500 samples"), "{told}");
-        (history, production)
+        production
     }
 }
 

@@ -10,3 +10,4 @@ mod chance;
 mod history;
 mod lines;
 mod peers;
+mod readers;

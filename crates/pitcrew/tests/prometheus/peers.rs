@@ -224,6 +224,75 @@ fn a_prometheus_that_reads_from_here_answers_alike() {
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
 
+/// A request for everything of half a day around a history, chunks preferred: protocol buffers by hand.
+fn read_request(history: &History) -> Vec<u8> {
+    fn put(field: u8, bytes: &[u8], out: &mut Vec<u8>) {
+        out.extend([field << 3 | 2, u8::try_from(bytes.len()).expect("short")]);
+        out.extend(bytes);
+    }
+    let mut query = Vec::new();
+    for (field, at_ms) in [
+        (1, history.start_ms - 21_600_000),
+        (2, history.start_ms + 21_600_000),
+    ] {
+        query.push(field << 3);
+        let mut rest = at_ms.cast_unsigned();
+        while rest >= 0x80 {
+            query.push(rest.to_le_bytes()[0] | 0x80);
+            rest >>= 7;
+        }
+        query.push(rest.to_le_bytes()[0]);
+    }
+    let mut matcher = vec![1 << 3, 2];
+    put(2, b"__name__", &mut matcher);
+    put(
+        3,
+        b"http_requests_total|temperature|latency.*",
+        &mut matcher,
+    );
+    put(3, &matcher, &mut query);
+    let mut request = Vec::new();
+    put(1, &query, &mut request);
+    put(2, &[1, 0], &mut request);
+    snap::raw::Encoder::new().compress_vec(&request).unwrap()
+}
+
+/// Frames, checksums, series and the bits of each chunk.
+#[test]
+fn streamed_chunks_are_those_of_a_prometheus_byte_for_byte() {
+    if !has("prometheus", "prometheus") {
+        return;
+    }
+    let history = History::within_one_block();
+    let production = history.imported();
+    let directory = tempfile::tempdir().unwrap();
+    with_history(directory.path(), &production, &history);
+    let prometheus = Prometheus::start(directory.path(), "{}");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let read = |port| {
+        let url = format!("http://127.0.0.1:{port}/api/v1/read");
+        let request = reqwest::Client::new()
+            .post(url)
+            .header("content-type", "application/x-protobuf")
+            .header("content-encoding", "snappy")
+            .header("x-prometheus-remote-read-version", "0.1.0")
+            .body(read_request(&history));
+        runtime.block_on(async {
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+            let kind = answer.headers()["content-type"].clone();
+            (kind, answer.bytes().await.unwrap())
+        })
+    };
+    let [(kind, ours), (their_kind, theirs)] = [production.port, prometheus.port].map(read);
+    assert_eq!(kind, their_kind);
+    assert!(ours.len() > 3_000, "{} bytes", ours.len());
+    assert_eq!(ours, theirs);
+}
+
 fn differences(history: &History, ours: u16, theirs: u16) -> Vec<String> {
     let mut differing = Vec::new();
     let mut series = 0;

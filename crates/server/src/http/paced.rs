@@ -1,8 +1,7 @@
 //! A connection whose peer must take what is written to it: one that doesn't, while there is something to take, ends.
 //!
 //! Without it a client that reads nothing would hold for ever what its answer holds: memory, a turn, a place among
-//! the connections. Whoever is slow is let be, whoever stands still is not. HTTP/2 keeps what a client leaves unread
-//! of a single answer from the socket, so here only the connection as a whole is seen.
+//! the connections. Whoever is slow is let be, whoever stands still is not.
 
 use std::{
     io,

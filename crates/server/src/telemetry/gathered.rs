@@ -132,11 +132,7 @@ impl Gathered {
     }
 
     pub(crate) fn metadata(&self) -> Vec<pitcrew_tsdb::Metadata> {
-        self.families().cloned().collect()
-    }
-
-    pub(crate) fn families(&self) -> impl Iterator<Item = &pitcrew_tsdb::Metadata> {
-        self.families.values()
+        self.families.values().cloned().collect()
     }
 
     fn sample<'a>(&'a self, found: &Found) -> Sample<'a> {

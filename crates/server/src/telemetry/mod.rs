@@ -138,16 +138,16 @@ impl Telemetry {
         self.memory_bytes / 4
     }
 
-    /// What the pages of targets may take on their way of the budget of memory.
-    fn page_bytes(&self) -> usize {
-        usize::try_from(self.memory_bytes / 16).unwrap_or(usize::MAX)
-    }
-
     /// What one message may take once it is decoded: two that are pushed and two that are imported at once share an
     /// eighth of the budget, unless that is less than common messages need.
     pub(crate) fn message_bytes(&self) -> usize {
         let share = usize::try_from(self.memory_bytes / 32).unwrap_or(usize::MAX);
-        share.clamp(16 << 20, gathered::BYTES_MAX)
+        share.clamp(16 << 20, GATHERED_BYTES_MAX)
+    }
+
+    /// What the pages of targets may take on their way of the budget of memory.
+    fn page_bytes(&self) -> usize {
+        usize::try_from(self.memory_bytes / 16).unwrap_or(usize::MAX)
     }
 
     /// For readers.

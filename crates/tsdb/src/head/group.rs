@@ -47,6 +47,11 @@ impl Group {
         self.free.push(column);
     }
 
+    /// Whether it may be another reporter's.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.free.len() == self.columns.len()
+    }
+
     pub(crate) fn put(
         &mut self,
         column: u32,

@@ -31,9 +31,13 @@ pub(crate) struct Head {
     groups: Vec<Group>,
     /// The group that is being filled for each reporter.
     open_groups: HashMap<Reporter, u32>,
+    /// Groups that no series is in.
+    free_groups: Vec<u32>,
     sources: HashMap<Arc<str>, u32>,
     /// Name of each source, and how many series it has.
     source_series: Vec<(Arc<str>, usize)>,
+    /// Numbers that no source has.
+    free_sources: Vec<u32>,
     pub(crate) frozen: Option<Arc<Frozen>>,
     pub(crate) filling: Filling,
     next: pin::Next,
@@ -107,8 +111,10 @@ impl Head {
             table: SeriesTable::new(secret),
             groups: Vec::new(),
             open_groups: HashMap::new(),
+            free_groups: Vec::new(),
             sources: HashMap::new(),
             source_series: Vec::new(),
+            free_sources: Vec::new(),
             frozen: None,
             filling: Filling::default(),
             next: pin::Next::default(),
@@ -130,10 +136,18 @@ impl Head {
         if let Some(source) = self.sources.get(name) {
             return *source;
         }
-        let source = as_u32(self.source_series.len());
         let name: Arc<str> = Arc::from(name);
-        self.sources.insert(name.clone(), source);
-        self.source_series.push((name, 0));
+        let source = match self.free_sources.pop() {
+            Some(source) => {
+                self.source_series[source as usize].0 = name.clone();
+                source
+            }
+            None => {
+                self.source_series.push((name.clone(), 0));
+                as_u32(self.source_series.len() - 1)
+            }
+        };
+        self.sources.insert(name, source);
         source
     }
 
@@ -161,10 +175,25 @@ impl Head {
             table,
             groups,
             open_groups,
+            free_groups,
             ..
         } = self;
         let place = |labels: &[(u32, u32)], symbols: &Symbols| {
-            let group = group_for(labels, symbols, groups, open_groups, source, beside);
+            let reporter = reporter(labels, symbols, source);
+            let (beside, width_max) = match reporter {
+                Reporter::Source(_) => (beside, Group::LOOSE_WIDTH_MAX),
+                Reporter::Target(..) => (None, Group::WIDTH_MAX),
+            };
+            let known = beside.or_else(|| open_groups.get(&reporter).copied());
+            let known = known.filter(|group| groups[*group as usize].has_room(width_max));
+            let group = known.unwrap_or_else(|| {
+                let group = free_groups.pop().unwrap_or_else(|| {
+                    groups.push(Group::default());
+                    as_u32(groups.len() - 1)
+                });
+                open_groups.insert(reporter, group);
+                group
+            });
             (group, groups[group as usize].join(number))
         };
         table.add(number, canonical, fingerprint, place, source);
@@ -235,43 +264,74 @@ impl Head {
         records
     }
 
-    /// Forgets series that have no samples.
+    /// Forgets series that have no samples, groups that were theirs alone, and sources that have no others. Nothing may
+    /// be frozen.
     pub(crate) fn forget(&mut self, gone: &RoaringBitmap) {
         self.forgets += 1;
         for series in self.table.remove(gone) {
-            self.groups[series.group as usize].leave(series.column);
+            let group = &mut self.groups[series.group as usize];
+            group.leave(series.column);
+            if group.is_empty() {
+                *group = Group::default();
+                self.free_groups.push(series.group);
+            }
             self.source_series[series.source as usize].1 -= 1;
         }
         // Their symbols may stand for other texts from now on.
         self.open_groups.clear();
+        let series = &self.source_series;
+        for (_, source) in self.sources.extract_if(|_, it| series[*it as usize].1 == 0) {
+            self.free_sources.push(source);
+        }
     }
 }
 
-/// The group of a job's instance; without such labels, that of the series that came before, or of the source.
-fn group_for(
-    labels: &[(u32, u32)],
-    symbols: &Symbols,
-    groups: &mut Vec<Group>,
-    open_groups: &mut HashMap<Reporter, u32>,
-    source: u32,
-    beside: Option<u32>,
-) -> u32 {
+/// Who reports a series: a job's instance; without such labels, the source, or whoever came before.
+fn reporter(labels: &[(u32, u32)], symbols: &Symbols, source: u32) -> Reporter {
     let value = |name: &str| {
         let label = labels
             .iter()
             .find(|(label, _)| **symbols.text(*label) == *name);
         label.map(|(_, value)| *value)
     };
-    let (reporter, beside, width_max) = match (value("job"), value("instance")) {
-        (None, None) => (Reporter::Source(source), beside, Group::LOOSE_WIDTH_MAX),
-        (job, instance) => (Reporter::Target(job, instance), None, Group::WIDTH_MAX),
-    };
-    let known = beside.or_else(|| open_groups.get(&reporter).copied());
-    if let Some(group) = known.filter(|group| groups[*group as usize].has_room(width_max)) {
-        return group;
+    match (value("job"), value("instance")) {
+        (None, None) => Reporter::Source(source),
+        (job, instance) => Reporter::Target(job, instance),
     }
-    groups.push(Group::default());
-    let group = as_u32(groups.len() - 1);
-    open_groups.insert(reporter, group);
-    group
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{batch::RawLabels, options::Limits};
+
+    fn define(head: &mut Head, number: u32, source: &str, instance: &str) {
+        let mut raw = RawLabels::default();
+        raw.push("__name__", "up");
+        raw.push("instance", instance);
+        let canonical = Canonical::of(&raw, &Limits::default()).unwrap();
+        let fingerprint = head.table.fingerprint(&canonical);
+        let source = head.source(source);
+        head.define(number, &canonical, fingerprint, source, None);
+    }
+
+    #[test]
+    fn targets_that_come_and_go_leave_nothing_behind() {
+        let mut head = Head::new(1);
+        define(&mut head, 0, "stays", "stays");
+        for round in 0..100 {
+            let (one, other) = (format!("a{round}"), format!("b{round}"));
+            define(&mut head, 1, &one, &one);
+            define(&mut head, 2, &other, &other);
+            head.source("refused");
+            assert_eq!(head.groups.len(), 3, "in round {round}");
+            assert_ne!(head.table.known(1).group, head.table.known(2).group);
+            let source = head.table.known(2).source;
+            assert_eq!(head.source_name(source), other);
+            head.forget(&[1, 2].into_iter().collect());
+        }
+        assert_eq!((head.sources.len(), head.source_series.len()), (1, 4));
+        let stays = head.sources["stays"];
+        assert_eq!(head.series_of_source(stays), 1);
+    }
 }

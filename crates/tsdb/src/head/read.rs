@@ -36,6 +36,11 @@ struct Rare {
 }
 
 impl RowReader {
+    /// Rows may have changed since they were read.
+    pub(crate) fn look_again(&mut self) {
+        self.last = None;
+    }
+
     /// `group`: a number for these rows, never for others.
     pub(crate) fn read(
         &mut self,

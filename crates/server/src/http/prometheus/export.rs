@@ -307,8 +307,8 @@ impl Export<'_> {
         let chunk = std::mem::take(&mut self.pending);
         let sent = self.chunks.send(Ok(Bytes::from(chunk)));
         // Also where the connection is well: one of HTTP/2 may leave a single answer unread.
-        let sent = self.runtime.block_on(tokio::time::timeout(PATIENCE, sent));
-        match sent {
+        let sent = async { tokio::time::timeout(PATIENCE, sent).await };
+        match self.runtime.block_on(sent) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_closed)) => Err(Error::canceled("nobody reads the export any more")),
             Err(_elapsed) => Err(Error::canceled("the export is read too slowly")),

@@ -23,6 +23,7 @@ mod read;
 mod routes;
 mod status;
 mod syntax;
+mod unread;
 
 use std::{
     sync::Arc,

@@ -13,14 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{
-    body::{Body, Bytes, to_bytes},
-    response::Response,
-};
+use axum::{body::to_bytes, response::Response};
 use rustix::process::setpriority_process;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::answer::Error;
+use super::{answer::Error, unread};
+use crate::http::paced::PATIENCE;
 
 /// The deepest query takes 1.2 MB in unoptimised code.
 const STACK_BYTES: usize = 4 << 20;
@@ -33,18 +31,6 @@ pub(super) struct Queries {
     /// In KiB: a share for each turn, and one more for answers on their way.
     memory: Arc<Semaphore>,
     share_kib: u32,
-}
-
-/// An answer that its client has not read yet.
-struct Unread {
-    bytes: Bytes,
-    _memory: OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for Unread {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
 }
 
 /// Until when a query may run.
@@ -132,17 +118,11 @@ impl Queries {
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, usize::MAX).await;
         let bytes = bytes.map_err(|error| Error::internal(format!("no answer: {error}")))?;
-        let unread = Unread {
-            // An estimate that was too low is no reason to have none.
-            _memory: memory
-                .split(usize::min(kib(bytes.len()) as usize, memory.num_permits()))
-                .expect("it has as many"),
-            bytes,
-        };
-        Ok(Response::from_parts(
-            parts,
-            Body::from(Bytes::from_owner(unread)),
-        ))
+        // An estimate that was too low is no reason to have none.
+        let taken = usize::min(kib(bytes.len()) as usize, memory.num_permits());
+        let taken = memory.split(taken).expect("it has as many");
+        let body = unread::body(bytes, taken, PATIENCE);
+        Ok(Response::from_parts(parts, body))
     }
 
     async fn wait(&self) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), Error> {

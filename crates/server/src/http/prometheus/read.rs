@@ -1,8 +1,12 @@
 //! Remote read: another Prometheus asks for the samples themselves and evaluates its query over them.
 //!
-//! Samples are given whole and bit for bit; what starts a counter is not part of the protocol.
+//! Samples are given whole and bit for bit, as a stream of chunks or, to those who don't know that, one by one; what
+//! starts a counter is not part of the protocol. Native histograms have no chunks here: where there are any, all
+//! samples come one by one.
 
+mod chunked;
 mod message;
+mod xor;
 
 use std::ops::ControlFlow;
 
@@ -14,7 +18,7 @@ use axum::{
 };
 use pitcrew_promql::{
     labels::{MatchOp, Matcher},
-    storage::{Found, Storage},
+    storage::{Found, Series, Storage},
 };
 use pitcrew_tsdb::Store;
 use prost::Message;
@@ -26,7 +30,7 @@ use super::{
     budget::Budget,
     queries::Lease,
 };
-use message::{ReadRequest, Wanted};
+use message::{Encoded, ReadRequest, SAMPLES, STREAMED_CHUNKS, Wanted};
 
 /// Of a request once it is decompressed: it has nothing but matchers.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
@@ -42,7 +46,17 @@ async fn answer(api: Prometheus, body: Body) -> Result<Response, Error> {
     let request = decoded(&bytes)?;
     let (store, budget) = (api.store()?, api.budget);
     let work = move |lease: &Lease| {
-        let message = results(&store, &request, &budget, lease)?;
+        if request.accepted.first() == Some(&STREAMED_CHUNKS)
+            && let Some(frames) = frames(&store, &request.queries, &budget, lease)?
+        {
+            return Ok(([(header::CONTENT_TYPE, chunked::MEDIA_TYPE)], frames).into_response());
+        }
+        if !request.accepted.is_empty() && !request.accepted.contains(&SAMPLES) {
+            return Err(Error::execution(
+                "there are native histograms, which are read as samples only: accept samples, too",
+            ));
+        }
+        let message = results(&store, &request.queries, &budget, lease)?;
         let body = snap::raw::Encoder::new().compress_vec(&message);
         let body = body.map_err(|error| {
             Error::execution(format!("the answer can't be compressed: {error}"))
@@ -59,7 +73,12 @@ async fn answer(api: Prometheus, body: Body) -> Result<Response, Error> {
 /// From time and matchers of each query.
 type Queries = Vec<(Range, Vec<Matcher>)>;
 
-fn decoded(bytes: &[u8]) -> Result<Queries, Error> {
+struct Asked {
+    queries: Queries,
+    accepted: Vec<i32>,
+}
+
+fn decoded(bytes: &[u8]) -> Result<Asked, Error> {
     let length = snap::raw::decompress_len(bytes).ok();
     if length.is_none_or(|length| length > REQUEST_BYTES_MAX) {
         return Err(Error::bad_data(
@@ -71,7 +90,11 @@ fn decoded(bytes: &[u8]) -> Result<Queries, Error> {
         message.map_err(|error| Error::bad_data(format!("the request is not snappy: {error}")))?;
     let request = ReadRequest::decode(&*message)
         .map_err(|error| Error::bad_data(format!("the request is no ReadRequest: {error}")))?;
-    request.queries.iter().map(query).collect()
+    let queries = request.queries.iter().map(query);
+    Ok(Asked {
+        queries: queries.collect::<Result<_, _>>()?,
+        accepted: request.accepted,
+    })
 }
 
 fn query(wanted: &Wanted) -> Result<(Range, Vec<Matcher>), Error> {
@@ -97,6 +120,34 @@ fn query(wanted: &Wanted) -> Result<(Range, Vec<Matcher>), Error> {
     Ok((range, matchers.collect::<Result<_, _>>()?))
 }
 
+/// The frames of all queries, or nothing where one of them finds native histograms.
+fn frames(
+    store: &Store,
+    queries: &Queries,
+    budget: &Budget,
+    lease: &Lease,
+) -> Result<Option<Vec<u8>>, Error> {
+    let mut frames = Vec::new();
+    for (index, (range, matchers)) in queries.iter().enumerate() {
+        let mut has_histograms = false;
+        let left = budget.memory.saturating_sub(frames.len());
+        let found = series(store, *range, matchers, left, lease, |series| {
+            has_histograms = !message::within(&series.histograms.timestamps, *range).is_empty();
+            match has_histograms {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(chunked::encoded(series, *range, index)),
+            }
+        })?;
+        if has_histograms {
+            return Ok(None);
+        }
+        for one in found {
+            frames.extend_from_slice(&one.message);
+        }
+    }
+    Ok(Some(frames))
+}
+
 /// One result for each query, each with its series in the order of their labels.
 fn results(
     store: &Store,
@@ -107,24 +158,28 @@ fn results(
     let mut response = Vec::new();
     for (range, matchers) in queries {
         let left = budget.memory.saturating_sub(response.len());
-        let series = series(store, *range, matchers, left, lease)?;
-        message::put_result(&series, &mut response);
+        let found = series(store, *range, matchers, left, lease, |series| {
+            ControlFlow::Continue(message::encoded(series, *range))
+        })?;
+        message::put_result(&found, &mut response);
     }
     Ok(response)
 }
 
+/// In the order of their labels, on which readers rely.
 fn series(
     store: &Store,
     range: Range,
     matchers: &[Matcher],
     bytes_max: usize,
     lease: &Lease,
-) -> Result<Vec<message::Encoded>, Error> {
+    mut encode: impl FnMut(&Series) -> ControlFlow<(), Option<Encoded>>,
+) -> Result<Vec<Encoded>, Error> {
     let mut found = Vec::new();
     let mut bytes = 0;
     let selected = store.select(&range.of(matchers), &mut |one| {
         if let Found::Series(series) = one
-            && let Some(encoded) = message::encoded(&series, range)
+            && let Some(encoded) = encode(&series)?
         {
             // Once here and once more within the answer.
             bytes += 2 * encoded.message.len();

@@ -63,9 +63,27 @@ pub(crate) fn routes() -> Vec<Route> {
     routes.into_iter().map(Route::without_deadline).collect()
 }
 
-/// For a Prometheus, which shows an answer's text in its log.
+/// For promtool, and for a Prometheus, which shows an answer's text in its log.
 fn reading_routes() -> Vec<Route> {
     vec![
+        get(
+            "/-/healthy",
+            "prometheusHealthy",
+            "The process answers, as promtool asks.",
+            status::healthy,
+            "",
+        )
+        .gives_other("text/plain")
+        .errors(Errors::Text),
+        get(
+            "/-/ready",
+            "prometheusReady",
+            "Whether queries are answered, as promtool asks; 503 when not.",
+            status::ready,
+            "",
+        )
+        .gives_other("text/plain")
+        .errors(Errors::Text),
         get(
             "/federate",
             "federate",
@@ -79,7 +97,7 @@ fn reading_routes() -> Vec<Route> {
         post(
             "/api/v1/read",
             "remoteRead",
-            "Prometheus' remote read: samples as they are.",
+            "Prometheus' remote read: samples as they are, or as streamed chunks.",
             read::read,
             "",
         )
@@ -186,6 +204,18 @@ fn describing_routes() -> Vec<Route> {
             metadata::metadata,
         )
         .query(&[METRIC, LIMIT]),
+        one(
+            "/api/v1/targets/metadata",
+            "listTargetsMetadata",
+            "What each target of a Prometheus says of its families: nothing; see `metadata`.",
+            status::targets_metadata,
+        ),
+        one(
+            "/api/v1/scrape_pools",
+            "listScrapePools",
+            "Names of the scrapes.",
+            status::scrape_pools,
+        ),
         one(
             "/api/v1/rules",
             "listRules",

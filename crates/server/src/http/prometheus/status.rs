@@ -1,6 +1,6 @@
 //! `status/…`, and the lists of rules and alerts that clients ask for and that are empty here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::{extract::State, response::Response};
 use serde_json::json;
@@ -11,6 +11,7 @@ use super::{
     arguments::Arguments,
     queries::Lease,
 };
+use crate::http::desk::Desk;
 
 /// Which Prometheus' queries and API these are: clients choose by it what they ask.
 const PROMETHEUS_VERSION: &str = "3.7.0";
@@ -96,6 +97,29 @@ pub(super) async fn wal_replay(State(api): State<Prometheus>) -> Result<Response
         "waiting"
     };
     Ok(Answer::of(json!({ "min": 0, "max": 0, "current": 0, "state": state }))?.response(false))
+}
+
+/// In Prometheus' words, for those who look for them.
+pub(super) async fn healthy() -> &'static str {
+    "Prometheus Server is Healthy.\n"
+}
+
+pub(super) async fn ready(State(api): State<Prometheus>) -> Result<&'static str, Response> {
+    match api.store() {
+        Ok(_) => Ok("Prometheus Server is Ready.\n"),
+        Err(error) => Err(error.plain()),
+    }
+}
+
+/// What was said of families is kept by family, not by target.
+pub(super) async fn targets_metadata() -> Result<Response, Error> {
+    Ok(Answer::of(json!([]))?.response(false))
+}
+
+pub(super) async fn scrape_pools(State(desk): State<Desk>) -> Result<Response, Error> {
+    let scraped = desk.board.after("", usize::MAX);
+    let names: BTreeSet<String> = scraped.into_iter().map(|one| one.scrape).collect();
+    Ok(Answer::of(json!({ "scrapePools": names }))?.response(false))
 }
 
 pub(super) async fn rules() -> Result<Response, Error> {

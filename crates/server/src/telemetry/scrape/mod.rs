@@ -5,7 +5,6 @@
 //! decides or tests: a page that can't be read is `up` 0, and no observation.
 
 mod board;
-mod described;
 mod fetch;
 mod naming;
 mod own;

@@ -14,7 +14,6 @@ use pitcrew_promql::{labels::Labels, storage::stale};
 use pitcrew_tsdb::{Accepted, Sample, Value};
 
 use super::{
-    described::Described,
     fetch::Format,
     naming::{ABOUTS, Beside, Naming, about},
     plan::Plan,
@@ -29,7 +28,6 @@ pub(super) struct Pages {
     seen: Option<Seen>,
     /// The same of former rules, until a page by the rules of now is stored.
     before: Vec<(Naming, Seen)>,
-    described: Described,
     /// Series that rules drop, and those that they keep, by the hash of their bytes.
     decided: HashMap<u64, bool>,
     hasher: RandomState,
@@ -71,7 +69,6 @@ impl Pages {
             naming: Naming::new(plan, labels),
             seen: None,
             before: Vec::new(),
-            described: Described::default(),
             decided: HashMap::new(),
             hasher: RandomState::new(),
             bytes_max,
@@ -211,7 +208,7 @@ impl Pages {
     }
 
     fn store(
-        &mut self,
+        &self,
         telemetry: &Telemetry,
         form: Form,
         page: &Gathered,
@@ -234,13 +231,11 @@ impl Pages {
         let abouts = ABOUTS.map(about);
         let about = abouts.iter().zip(values);
         samples.extend(about.map(|(key, value)| float(key, at_ms, value)));
-        let metadata = self.described.news(page.families(), at_ms);
         let beside = Beside {
             exemplars: &page.exemplars(),
-            metadata: &metadata,
+            metadata: &page.metadata(),
         };
-        let stored = self.naming.append(telemetry, form, &samples, beside);
-        stored.inspect_err(|_| self.described.tell_again())
+        self.naming.append(telemetry, form, &samples, beside)
     }
 
     /// Marks the ends of series that were read by other rules or in another form, and that this page has not.

@@ -14,7 +14,13 @@ use crate::http::prometheus::arguments::Range;
 pub(super) struct ReadRequest {
     #[prost(message, repeated, tag = "1")]
     pub(super) queries: Vec<Wanted>,
+    /// Samples (0) or streamed chunks (1), whichever comes first; without any: samples.
+    #[prost(int32, repeated, tag = "2")]
+    pub(super) accepted: Vec<i32>,
 }
+
+pub(super) const SAMPLES: i32 = 0;
+pub(super) const STREAMED_CHUNKS: i32 = 1;
 
 /// One query of a request.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -38,32 +44,43 @@ pub(super) struct WantedLabel {
     pub(super) value: String,
 }
 
-/// A series as a `TimeSeries`.
+/// A series in the words of an answer.
 pub(super) struct Encoded {
     pub(super) labels: Labels,
     pub(super) message: Vec<u8>,
 }
 
-/// Nothing where it has no sample of that time.
-pub(super) fn encoded(series: &Series, range: Range) -> Option<Encoded> {
-    let within = |timestamps: &[i64]| {
-        let from = timestamps.partition_point(|time_ms| *time_ms < range.start_ms);
-        from..timestamps
-            .partition_point(|time_ms| *time_ms <= range.end_ms)
-            .max(from)
-    };
-    let (floats, histograms) = (&series.floats, &series.histograms);
-    let (of_floats, of_histograms) = (within(&floats.timestamps), within(&histograms.timestamps));
-    if of_floats.is_empty() && of_histograms.is_empty() {
-        return None;
-    }
-    let mut out = Vec::with_capacity(64 * series.labels.len() + 20 * of_floats.len());
-    for label in series.labels.iter() {
-        let mut pair = Vec::new();
+/// Which of these times are of the range.
+pub(super) fn within(timestamps: &[i64], range: Range) -> std::ops::Range<usize> {
+    let from = timestamps.partition_point(|time_ms| *time_ms < range.start_ms);
+    from..timestamps
+        .partition_point(|time_ms| *time_ms <= range.end_ms)
+        .max(from)
+}
+
+/// Labels as both kinds of series have them, in field 1.
+pub(super) fn labels(of: &Labels) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 * of.len());
+    let mut pair = Vec::new();
+    for label in of.iter() {
+        pair.clear();
         put_bytes(1, label.name.as_bytes(), &mut pair);
         put_bytes(2, label.value.as_bytes(), &mut pair);
         put_bytes(1, &pair, &mut out);
     }
+    out
+}
+
+/// As a `TimeSeries`. Nothing where it has no sample of that time.
+pub(super) fn encoded(series: &Series, range: Range) -> Option<Encoded> {
+    let (floats, histograms) = (&series.floats, &series.histograms);
+    let of_floats = within(&floats.timestamps, range);
+    let of_histograms = within(&histograms.timestamps, range);
+    if of_floats.is_empty() && of_histograms.is_empty() {
+        return None;
+    }
+    let mut out = labels(&series.labels);
+    out.reserve(20 * of_floats.len());
     let mut sample = Vec::new();
     for index in of_floats {
         sample.clear();
@@ -94,7 +111,7 @@ pub(super) fn put_result(series: &[Encoded], out: &mut Vec<u8>) {
     put_bytes(1, &result, out);
 }
 
-fn put_varint(field: u32, value: u64, out: &mut Vec<u8>) {
+pub(super) fn put_varint(field: u32, value: u64, out: &mut Vec<u8>) {
     encode_key(field, WireType::Varint, out);
     encode_varint(value, out);
 }
@@ -108,7 +125,7 @@ fn put_double(field: u32, value: f64, out: &mut Vec<u8>) {
     out.extend_from_slice(&value.to_bits().to_le_bytes());
 }
 
-fn put_bytes(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
+pub(super) fn put_bytes(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
     encode_key(field, WireType::LengthDelimited, out);
     encode_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);

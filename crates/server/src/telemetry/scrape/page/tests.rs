@@ -178,5 +178,5 @@ fn targets_that_describe_a_family_differently_do_not_write_it_down_again_and_aga
         "{lengths:?}"
     );
     let known = target.telemetry.store().unwrap().metadata(Some("a"), 1);
-    assert_eq!(known[0].help, "What another says.");
+    assert_eq!(known[0].help, "What one says.");
 }

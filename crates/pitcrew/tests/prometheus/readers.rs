@@ -1,0 +1,67 @@
+//! Clients that read nothing of what they asked for: they make others wait for a while and are cut off.
+
+use std::{fmt::Write as _, fs, io::Write as _, net::TcpStream};
+
+use crate::{
+    history::{History, QUIET, path},
+    production::{Production, request, wait_for},
+};
+
+/// Enough to fill what lies between the two ends of a connection several times.
+const SAMPLES: i64 = 300_000;
+
+fn with_many_samples() -> Production {
+    let yaml = format!("{QUIET}metrics: {{ query: {{ concurrency: 1, memory: 24MiB }} }}\n");
+    let production = Production::served(&yaml);
+    let start_ms = History::until_now().start_ms;
+    let (mut values, mut times) = (String::new(), String::new());
+    for index in 0..SAMPLES {
+        let comma = if index > 0 { "," } else { "" };
+        write!(values, "{comma}{}", index as f64 / 7.0).unwrap();
+        write!(times, "{comma}{}", start_ms + index).unwrap();
+    }
+    let file = production.path().join("many.jsonl");
+    let metric = "{\"__name__\":\"many\"}";
+    let line = format!("{{\"metric\":{metric},\"values\":[{values}],\"timestamps\":[{times}]}}\n");
+    fs::write(&file, line).unwrap();
+    let told = production.says(&["metrics", "import", file.to_str().unwrap()], 0);
+    assert!(told.contains("300000 samples of 1 new series"), "{told}");
+    production
+}
+
+fn asks_and_reads_nothing(production: &Production, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", production.port)).unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
+#[test]
+fn who_reads_nothing_gives_back_turns_and_memory() {
+    let production = with_many_samples();
+    let all = path("/api/v1/query", &[("query", "many[1h]")]);
+    let export = path("/api/v1/export", &[("match[]", "many")]);
+    // One export more than there are turns for, one answer more than fit beside a query.
+    let unread: Vec<TcpStream> = [&export, &export, &all, &all]
+        .map(|path| asks_and_reads_nothing(&production, path))
+        .into();
+    let small = path("/api/v1/query", &[("query", "1"), ("timeout", "500ms")]);
+    let ask = |path: &str| request(production.port, "GET", path, &[], "");
+    wait_for(
+        "answers that nobody reads to hold up others",
+        || match ask(&small)? {
+            waiting if waiting.body.contains("query queue") => Ok(()),
+            other => Err(format!("{other:?}")),
+        },
+    );
+    wait_for("a query to have its turn", || match ask(&small)? {
+        answered if answered.status == 200 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let nothing = path("/api/v1/export", &[("match[]", "nothing")]);
+    wait_for("an export to have its turn", || match ask(&nothing)? {
+        answered if answered.status == 200 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    drop(unread);
+}
