@@ -4,6 +4,9 @@
 //! A family says its type, and its metrics' values are those of that type. What text tells in several lines, a summary or a
 //! classic histogram, becomes as many series here. A histogram that has native buckets is told as such and not as a classic
 //! one, as Prometheus does. A broken family ends the reading.
+//!
+//! Each bucket repeats its metric's labels, so that a page can stand for far more bytes than it has: what is repeated is
+//! bounded here.
 
 use std::borrow::Cow;
 
@@ -37,21 +40,35 @@ pub enum BadFamily {
     Type(u64),
     #[error("a metric lacks the value that its type `{}` says", .0.name())]
     Value(MetricType),
+    #[error("a metric's value has {0} bytes, more than {VALUE_BYTES_MAX}")]
+    LargeValue(usize),
+    #[error("the labels of its series and those before have more than {LABEL_BYTES_MAX} bytes")]
+    Labels,
 }
+
+/// Of one metric: a histogram of more buckets than anybody reads.
+const VALUE_BYTES_MAX: usize = 1 << 20;
+
+/// Of all series of a page.
+const LABEL_BYTES_MAX: usize = 512 << 20;
 
 /// Tells the sink all that is in a page, up to its first broken family or until the sink is full.
 pub fn read(mut page: &[u8], sink: &mut impl Sink) -> Result<(), FamilyError> {
+    let mut telling = Telling {
+        sink,
+        key: Vec::new(),
+        label_bytes: 0,
+    };
     let mut number = 0;
-    while !page.is_empty() && !sink.is_full() {
+    while !page.is_empty() && !telling.sink.is_full() {
         number += 1;
         next_family(&mut page)
-            .and_then(|family| tell(family, sink))
+            .and_then(|family| telling.family(&family))
             .map_err(|why| FamilyError { number, why })?;
     }
     Ok(())
 }
 
-#[derive(Clone, Copy)]
 struct Family<'a> {
     name: &'a str,
     help: &'a str,
@@ -103,25 +120,6 @@ fn kind(number: u64) -> Result<MetricType, BadFamily> {
     })
 }
 
-fn tell(family: Family<'_>, sink: &mut impl Sink) -> Result<(), BadFamily> {
-    sink.metadata(Metadata {
-        family: Cow::Borrowed(family.name),
-        kind: Some(family.kind),
-        help: Cow::Borrowed(family.help),
-        unit: Cow::Borrowed(family.unit),
-    });
-    let mut fields = family.fields;
-    while let Some(field) = fields.next()? {
-        if sink.is_full() {
-            return Ok(());
-        }
-        if field.number == 4 {
-            metric(&family, field.bytes()?, sink)?;
-        }
-    }
-    Ok(())
-}
-
 /// One metric of a family, without its values.
 struct Metric<'a> {
     name: &'a str,
@@ -129,45 +127,214 @@ struct Metric<'a> {
     labels: Vec<u8>,
     at_ms: Option<i64>,
     start_ms: i64,
-    /// A series, while it is told.
-    key: Vec<u8>,
 }
 
-fn metric(family: &Family<'_>, bytes: &[u8], sink: &mut impl Sink) -> Result<(), BadFamily> {
-    let wanted = match family.kind {
-        MetricType::Gauge => 2,
-        MetricType::Counter => 3,
-        MetricType::Summary => 4,
-        MetricType::Histogram | MetricType::GaugeHistogram => 7,
-        _ => 5,
-    };
-    let mut metric = Metric {
-        name: family.name,
-        labels: Vec::new(),
-        at_ms: None,
-        start_ms: 0,
-        key: Vec::new(),
-    };
-    let mut value = None;
-    let mut fields = Fields(bytes);
-    while let Some(field) = fields.next()? {
-        match field.number {
-            1 => label(field.bytes()?, &mut metric.labels)?,
-            // The format can't tell the epoch from no time.
-            6 => metric.at_ms = Some(field.signed()?).filter(|at_ms| *at_ms != 0),
-            number if number == wanted => value = Some(field.bytes()?),
-            _ => {}
+/// What a sink is told, series after series.
+struct Telling<'s, S> {
+    sink: &'s mut S,
+    /// The series that is told.
+    key: Vec<u8>,
+    /// Of all series so far.
+    label_bytes: usize,
+}
+
+impl<S: Sink> Telling<'_, S> {
+    fn family(&mut self, family: &Family<'_>) -> Result<(), BadFamily> {
+        self.sink.metadata(Metadata {
+            family: Cow::Borrowed(family.name),
+            kind: Some(family.kind),
+            help: Cow::Borrowed(family.help),
+            unit: Cow::Borrowed(family.unit),
+        });
+        let mut fields = family.fields;
+        while let Some(field) = fields.next()? {
+            if self.sink.is_full() {
+                return Ok(());
+            }
+            if field.number == 4 {
+                self.metric(family, field.bytes()?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn metric(&mut self, family: &Family<'_>, bytes: &[u8]) -> Result<(), BadFamily> {
+        let wanted = match family.kind {
+            MetricType::Gauge => 2,
+            MetricType::Counter => 3,
+            MetricType::Summary => 4,
+            MetricType::Histogram | MetricType::GaugeHistogram => 7,
+            _ => 5,
+        };
+        let mut metric = Metric {
+            name: family.name,
+            labels: Vec::new(),
+            at_ms: None,
+            start_ms: 0,
+        };
+        let mut value = None;
+        let mut fields = Fields(bytes);
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => label(field.bytes()?, &mut metric.labels)?,
+                // The format can't tell the epoch from no time.
+                6 => metric.at_ms = Some(field.signed()?).filter(|at_ms| *at_ms != 0),
+                number if number == wanted => value = Some(field.bytes()?),
+                _ => {}
+            }
+        }
+        let value = value.ok_or(BadFamily::Value(family.kind))?;
+        if value.len() > VALUE_BYTES_MAX {
+            return Err(BadFamily::LargeValue(value.len()));
+        }
+        match family.kind {
+            MetricType::Counter => self.counter(metric, value),
+            MetricType::Summary => self.summary(metric, value),
+            MetricType::Histogram => self.histogram(metric, value, ResetHint::Unknown),
+            MetricType::GaugeHistogram => self.histogram(metric, value, ResetHint::Gauge),
+            _ => self.float(&metric, "", None, number(value, 1)?, None),
         }
     }
-    let value = value.ok_or(BadFamily::Value(family.kind))?;
-    match family.kind {
-        MetricType::Counter => metric.counter(value, sink)?,
-        MetricType::Summary => metric.summary(value, sink)?,
-        MetricType::Histogram => metric.histogram(value, ResetHint::Unknown, sink)?,
-        MetricType::GaugeHistogram => metric.histogram(value, ResetHint::Gauge, sink)?,
-        _ => metric.float("", None, number(value, 1)?, sink),
+
+    /// A series of a metric: its name with an ending, and a label that is not its own.
+    fn series(
+        &mut self,
+        metric: &Metric<'_>,
+        ending: &str,
+        label: Option<(&str, f64)>,
+    ) -> Result<Option<S::Series>, BadFamily> {
+        self.key.clear();
+        put_counted(&mut self.key, b"__name__");
+        put_counted(&mut self.key, [metric.name, ending].concat().as_bytes());
+        self.key.extend_from_slice(&metric.labels);
+        if let Some((name, value)) = label {
+            put_counted(&mut self.key, name.as_bytes());
+            put_counted(&mut self.key, as_text(value).as_bytes());
+        }
+        self.label_bytes += self.key.len();
+        match self.label_bytes > LABEL_BYTES_MAX {
+            true => Err(BadFamily::Labels),
+            false => Ok(self.sink.series(RawSeries::Pairs(&self.key))),
+        }
     }
-    Ok(())
+
+    fn float(
+        &mut self,
+        metric: &Metric<'_>,
+        ending: &str,
+        label: Option<(&str, f64)>,
+        value: f64,
+        exemplar: Option<Exemplar<'_>>,
+    ) -> Result<(), BadFamily> {
+        let Some(series) = self.series(metric, ending, label)? else {
+            return Ok(());
+        };
+        let sample = Float {
+            at_ms: metric.at_ms,
+            value,
+            start_ms: metric.start_ms,
+        };
+        self.sink.float(series, sample);
+        if let Some(exemplar) = exemplar {
+            self.sink.exemplar(series, exemplar);
+        }
+        Ok(())
+    }
+
+    fn counter(&mut self, mut metric: Metric<'_>, bytes: &[u8]) -> Result<(), BadFamily> {
+        let (mut value, mut shown) = (0.0, None);
+        let mut fields = Fields(bytes);
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => value = double(field)?,
+                2 => shown = Some(exemplar(field.bytes()?)?),
+                3 => metric.start_ms = timestamp(field.bytes()?)?,
+                _ => {}
+            }
+        }
+        self.float(&metric, "", None, value, shown)
+    }
+
+    fn summary(&mut self, mut metric: Metric<'_>, bytes: &[u8]) -> Result<(), BadFamily> {
+        let (mut count, mut sum, mut quantiles) = (0.0, 0.0, Vec::new());
+        let mut fields = Fields(bytes);
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => count = field.unsigned()? as f64,
+                2 => sum = double(field)?,
+                3 => quantiles.push(field.bytes()?),
+                4 => metric.start_ms = timestamp(field.bytes()?)?,
+                _ => {}
+            }
+        }
+        self.float(&metric, "_count", None, count, None)?;
+        self.float(&metric, "_sum", None, sum, None)?;
+        // A quantile counts nothing that began.
+        metric.start_ms = 0;
+        for bytes in quantiles {
+            let quantile = ("quantile", number(bytes, 1)?);
+            self.float(&metric, "", Some(quantile), number(bytes, 2)?, None)?;
+        }
+        Ok(())
+    }
+
+    fn histogram(
+        &mut self,
+        mut metric: Metric<'_>,
+        bytes: &[u8],
+        reset_hint: ResetHint,
+    ) -> Result<(), BadFamily> {
+        let found = Buckets::read(bytes)?;
+        metric.start_ms = found.start_ms;
+        match found.is_native() {
+            true => self.native(&metric, found, reset_hint),
+            false => self.classic(&metric, &found),
+        }
+    }
+
+    fn classic(&mut self, metric: &Metric<'_>, found: &Buckets<'_>) -> Result<(), BadFamily> {
+        let count = found.count();
+        self.float(metric, "_count", None, count, None)?;
+        self.float(metric, "_sum", None, found.sum, None)?;
+        for bytes in &found.classic {
+            let bucket = Classic::read(bytes)?;
+            let bound = Some(("le", bucket.upper_bound));
+            self.float(metric, "_bucket", bound, bucket.count, bucket.exemplar)?;
+            if bucket.upper_bound == f64::INFINITY {
+                return Ok(());
+            }
+        }
+        let bound = Some(("le", f64::INFINITY));
+        self.float(metric, "_bucket", bound, count, None)
+    }
+
+    fn native(
+        &mut self,
+        metric: &Metric<'_>,
+        mut found: Buckets<'_>,
+        reset_hint: ResetHint,
+    ) -> Result<(), BadFamily> {
+        let Some(series) = self.series(metric, "", None)? else {
+            return Ok(());
+        };
+        let exemplars = found.dated_exemplars()?;
+        match found.native(reset_hint) {
+            Ok(value) => {
+                let (at_ms, start_ms) = (metric.at_ms, metric.start_ms);
+                let sample = Histogram {
+                    at_ms,
+                    value,
+                    start_ms,
+                };
+                self.sink.histogram(series, sample);
+            }
+            Err(why) => self.sink.bad_histogram(series, why),
+        }
+        for exemplar in exemplars {
+            self.sink.exemplar(series, exemplar);
+        }
+        Ok(())
+    }
 }
 
 fn label(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
@@ -215,163 +382,6 @@ fn timestamp(bytes: &[u8]) -> Result<i64, Malformed> {
     }
     let milliseconds = seconds.saturating_mul(1_000);
     Ok(milliseconds.saturating_add(nanoseconds / 1_000_000))
-}
-
-impl Metric<'_> {
-    /// A series of this metric: its name with an ending, and a label that is no metric's own.
-    fn series<S: Sink>(
-        &mut self,
-        ending: &str,
-        label: Option<(&str, f64)>,
-        sink: &mut S,
-    ) -> Option<S::Series> {
-        self.key.clear();
-        put_counted(&mut self.key, b"__name__");
-        put_counted(&mut self.key, [self.name, ending].concat().as_bytes());
-        self.key.extend_from_slice(&self.labels);
-        if let Some((name, value)) = label {
-            put_counted(&mut self.key, name.as_bytes());
-            put_counted(&mut self.key, as_text(value).as_bytes());
-        }
-        sink.series(RawSeries::Pairs(&self.key))
-    }
-
-    fn float(
-        &mut self,
-        ending: &str,
-        label: Option<(&str, f64)>,
-        value: f64,
-        sink: &mut impl Sink,
-    ) {
-        self.float_with(ending, label, value, None, sink);
-    }
-
-    fn float_with(
-        &mut self,
-        ending: &str,
-        label: Option<(&str, f64)>,
-        value: f64,
-        exemplar: Option<Exemplar<'_>>,
-        sink: &mut impl Sink,
-    ) {
-        let Some(series) = self.series(ending, label, sink) else {
-            return;
-        };
-        let sample = Float {
-            at_ms: self.at_ms,
-            value,
-            start_ms: self.start_ms,
-        };
-        sink.float(series, sample);
-        if let Some(exemplar) = exemplar {
-            sink.exemplar(series, exemplar);
-        }
-    }
-
-    fn counter(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Result<(), Malformed> {
-        let (mut value, mut shown) = (0.0, None);
-        let mut fields = Fields(bytes);
-        while let Some(field) = fields.next()? {
-            match field.number {
-                1 => value = double(field)?,
-                2 => shown = Some(exemplar(field.bytes()?)?),
-                3 => self.start_ms = timestamp(field.bytes()?)?,
-                _ => {}
-            }
-        }
-        self.float_with("", None, value, shown, sink);
-        Ok(())
-    }
-
-    fn summary(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Result<(), Malformed> {
-        let (mut count, mut sum, mut quantiles) = (0.0, 0.0, Vec::new());
-        let mut fields = Fields(bytes);
-        while let Some(field) = fields.next()? {
-            match field.number {
-                1 => count = field.unsigned()? as f64,
-                2 => sum = double(field)?,
-                3 => quantiles.push(field.bytes()?),
-                4 => self.start_ms = timestamp(field.bytes()?)?,
-                _ => {}
-            }
-        }
-        self.float("_count", None, count, sink);
-        self.float("_sum", None, sum, sink);
-        // A quantile counts nothing that began.
-        self.start_ms = 0;
-        for bytes in quantiles {
-            let quantile = ("quantile", number(bytes, 1)?);
-            self.float("", Some(quantile), number(bytes, 2)?, sink);
-        }
-        Ok(())
-    }
-
-    fn histogram(
-        &mut self,
-        bytes: &[u8],
-        reset_hint: ResetHint,
-        sink: &mut impl Sink,
-    ) -> Result<(), Malformed> {
-        let found = Buckets::read(bytes)?;
-        self.start_ms = found.start_ms;
-        match found.is_native() {
-            true => self.native(found, reset_hint, sink),
-            false => self.classic(&found, sink),
-        }
-    }
-
-    fn classic(&mut self, found: &Buckets<'_>, sink: &mut impl Sink) -> Result<(), Malformed> {
-        let count = found.count();
-        self.float("_count", None, count, sink);
-        self.float("_sum", None, found.sum, sink);
-        for bytes in &found.classic {
-            let bucket = Classic::read(bytes)?;
-            let bound = ("le", bucket.upper_bound);
-            let example = bucket.exemplar;
-            self.float_with("_bucket", Some(bound), bucket.count, example, sink);
-            if bucket.upper_bound == f64::INFINITY {
-                return Ok(());
-            }
-        }
-        self.float("_bucket", Some(("le", f64::INFINITY)), count, sink);
-        Ok(())
-    }
-
-    fn native(
-        &mut self,
-        found: Buckets<'_>,
-        reset_hint: ResetHint,
-        sink: &mut impl Sink,
-    ) -> Result<(), Malformed> {
-        let Some(series) = self.series("", None, sink) else {
-            return Ok(());
-        };
-        let (exemplars, classic) = (found.exemplars.clone(), found.classic.clone());
-        match found.native(reset_hint) {
-            Ok(value) => sink.histogram(
-                series,
-                Histogram {
-                    at_ms: self.at_ms,
-                    value,
-                    start_ms: self.start_ms,
-                },
-            ),
-            Err(why) => sink.bad_histogram(series, why),
-        }
-        let mut shown = Vec::new();
-        for bytes in exemplars {
-            shown.push(exemplar(bytes)?);
-        }
-        if shown.is_empty() {
-            for bytes in classic {
-                shown.extend(Classic::read(bytes)?.exemplar);
-            }
-        }
-        // Without a time of their own they would be new with each page.
-        let dated = shown.into_iter().filter(|shown| shown.at_ms.is_some());
-        dated.for_each(|shown| sink.exemplar(series, shown));
-        Ok(())
-    }
 }
 
 fn exemplar(bytes: &[u8]) -> Result<Exemplar<'_>, Malformed> {
@@ -447,6 +457,21 @@ impl<'a> Buckets<'a> {
         } else {
             self.float_count
         }
+    }
+
+    /// Of its own or, where it has none, of its classic buckets. Without a time of its own each would be new with each page.
+    fn dated_exemplars(&mut self) -> Result<Vec<Exemplar<'a>>, Malformed> {
+        let mut shown = Vec::new();
+        for bytes in std::mem::take(&mut self.exemplars) {
+            shown.push(exemplar(bytes)?);
+        }
+        if shown.is_empty() {
+            for bytes in std::mem::take(&mut self.classic) {
+                shown.extend(Classic::read(bytes)?.exemplar);
+            }
+        }
+        shown.retain(|shown| shown.at_ms.is_some());
+        Ok(shown)
     }
 
     fn native(mut self, reset_hint: ResetHint) -> Result<FloatHistogram, crate::BadHistogram> {

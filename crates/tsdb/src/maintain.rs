@@ -117,7 +117,8 @@ impl Store {
             let head = read(&self.head);
             (head.filling, head.bytes())
         };
-        let old = now_ms.saturating_sub(since_ms) >= self.options.seal_after_ms;
+        // Either way: the clock may have been set back.
+        let old = now_ms.abs_diff(since_ms) >= self.options.seal_after_ms.unsigned_abs();
         let limit = self.options.limits.head_bytes;
         // Half way to the point where all samples are refused.
         let pressing = bytes > limit + limit / 8;

@@ -236,10 +236,8 @@ mod tests {
                 start_ms: NOW_MS,
                 end_ms: NOW_MS,
             };
-            let found = store
-                .series(&all, 10, &mut |_| ControlFlow::Continue(()))
-                .unwrap();
-            assert_eq!(found.items.len(), 3);
+            let mut go_on = |_| ControlFlow::Continue(());
+            assert_eq!(store.series(&all, 10, &mut go_on).unwrap().items.len(), 3);
         }
     }
 }

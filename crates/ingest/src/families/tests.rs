@@ -217,6 +217,49 @@ fn what_contradicts_itself_is_told_and_what_is_broken_ends_the_page_with_its_num
     assert!(read(&cut, &mut Told::default()).is_err());
 }
 
+/// Each bucket repeats the labels: 16 MiB of them, and forty buckets.
+#[test]
+fn a_page_that_stands_for_far_more_than_it_has_is_refused_and_so_is_a_histogram_without_end() {
+    let long = "x".repeat(16 << 20);
+    let pair = message().bytes(1, b"long").bytes(2, long.as_bytes());
+    let mut histogram = message().varint(1, 1);
+    for bound in 0..40 {
+        histogram = histogram.message(3, message().double(2, f64::from(bound)));
+    }
+    let metric = message().message(1, pair).message(7, histogram);
+    let family_of_it = message().bytes(1, b"h").varint(3, 4).message(4, metric);
+    let mut none = Nobody::default();
+    let error = read(&page(&[family_of_it]), &mut none).unwrap_err();
+    assert_eq!(error.why, BadFamily::Labels);
+    assert!(none.0 < 40, "{}", none.0);
+    let endless = message().bytes(13, &vec![0; VALUE_BYTES_MAX]);
+    let error = told(&[family("h", 4, 7, endless)]).unwrap_err();
+    assert!(matches!(error.why, BadFamily::LargeValue(_)), "{error}");
+}
+
+/// Wants no series, and counts them.
+#[derive(Default)]
+struct Nobody(usize);
+
+impl Sink for Nobody {
+    type Series = ();
+
+    fn series(&mut self, _: RawSeries<'_>) -> Option<()> {
+        self.0 += 1;
+        None
+    }
+
+    fn float(&mut self, (): (), _: Float) {}
+
+    fn histogram(&mut self, (): (), _: Histogram) {}
+
+    fn bad_histogram(&mut self, (): (), _: crate::BadHistogram) {}
+
+    fn exemplar(&mut self, (): (), _: Exemplar<'_>) {}
+
+    fn metadata(&mut self, _: Metadata<'_>) {}
+}
+
 #[test]
 fn a_label_that_bounds_a_bucket_is_written_as_go_writes_it() {
     for (number, text) in [

@@ -115,7 +115,7 @@ metrics:
     production.wait_until("both to say as much", "/api/v1/scrapes", |page| {
         let samples = |number: usize| page["items"][number]["samples"].as_u64();
         match (samples(0), samples(1)) {
-            (Some(one), Some(other)) if one == other && one > 300 => Ok(()),
+            (Some(one), Some(other)) if one == other && one > 200 => Ok(()),
             _ => Err(page.to_string()),
         }
     });
@@ -130,7 +130,7 @@ metrics:
     // What is new between two pages is in one of them.
     let differing: Vec<&String> = text.symmetric_difference(&families).collect();
     assert!(
-        families.len() > 300 && differing.len() < 10,
+        families.len() > 200 && differing.len() < 10,
         "{differing:#?}"
     );
     assert!(families.iter().any(|labels| labels.contains("le=\"+Inf\"")));

@@ -247,6 +247,15 @@ fn series_that_report_no_more_are_forgotten_but_their_past_stays() {
 }
 
 #[test]
+fn a_head_is_sealed_in_time_also_after_the_clock_was_set_back() {
+    let (_directory, store) = store(|_| {});
+    append(&store, "a", &[("x", NOW_MS)], NOW_MS).unwrap();
+    assert_eq!(store.maintain(NOW_MS - 1_000).unwrap().sealed_samples, 0);
+    let sealed = store.maintain(NOW_MS - 3_600_000).unwrap().sealed_samples;
+    assert_eq!(sealed, 1);
+}
+
+#[test]
 fn parts_go_by_age_and_by_size() {
     let (directory, store) = store(|options| {
         options.retention_ms = 100_000_000;

@@ -182,7 +182,7 @@ impl Fetcher {
             let bytes = body.len() + chunk.len();
             check(bytes, self.body_bytes_max)?;
             if bytes > place.bytes() {
-                within(deadline, place.grow_to(bytes.max(2 * body.len()))).await?;
+                within(deadline, place.grow_to(bytes)).await?;
             }
             body.reserve_exact(place.bytes() - body.len());
             body.extend_from_slice(&chunk);

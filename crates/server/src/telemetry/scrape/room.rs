@@ -70,13 +70,14 @@ impl Place {
         self.held.num_permits() * PIECE
     }
 
-    /// Waits until there is room for so many bytes in all.
+    /// Waits until there is room for so many bytes in all, and for as many again as there are, so that a page grows in a
+    /// few steps.
     pub(super) async fn grow_to(&mut self, bytes: usize) -> Result<(), TooLarge> {
-        let all = pieces(bytes);
-        if all > pieces(self.room.bytes_max) {
-            let bytes_max = self.room.bytes_max;
+        let bytes_max = self.room.bytes_max;
+        if bytes > bytes_max {
             return Err(TooLarge { bytes_max });
         }
+        let all = pieces(bytes.max((2 * self.bytes()).min(bytes_max)));
         let more = all.saturating_sub(self.held.num_permits());
         self.held.merge(self.room.take(more).await?);
         Ok(())
@@ -106,7 +107,10 @@ mod tests {
         assert!(waits(first.grow_to(6 * PIECE)));
         drop(second);
         first.grow_to(6 * PIECE).await.unwrap();
-        assert!(waits(room.place(5 * PIECE)));
+        assert_eq!(first.bytes(), 8 * PIECE);
+        assert!(waits(room.place(3 * PIECE)));
+        first.grow_to(9 * PIECE).await.unwrap();
+        assert_eq!(first.bytes(), 10 * PIECE);
         drop(first);
         room.place(10 * PIECE).await.unwrap();
     }

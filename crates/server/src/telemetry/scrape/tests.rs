@@ -101,9 +101,12 @@ impl Following {
             .unwrap();
     }
 
-    fn targets(&self, upserted: &[Target], removed: &[&Target]) {
+    fn targets(&self, upserted: &[&Target], removed: &[&Target]) {
         let heard = Heard::Targets {
-            upserted: upserted.iter().cloned().map(Arc::new).collect(),
+            upserted: upserted
+                .iter()
+                .map(|target| Arc::new((*target).clone()))
+                .collect(),
             removed: removed.iter().map(|target| target.id.clone()).collect(),
         };
         self.news.send(heard).unwrap();
@@ -142,14 +145,14 @@ async fn a_scrape_that_changes_keeps_its_series_and_one_of_other_labels_begins_n
     let (_, address) = Site::served();
     let following = Following::begun();
     let mut target = tests::target(&address);
-    following.targets(&[target.clone()], &[]);
+    following.targets(&[&target], &[]);
     following.scrape("/one");
     following.wait_for_page("/one").await;
     following.scrape("/two");
     following.wait_for_page("/two").await;
     assert_eq!((following.ends("a"), following.ends("up")), (0, 0));
     target.labels = pitcrew_model::Labels::new([("zone", "b")]).unwrap();
-    following.targets(&[target.clone()], &[]);
+    following.targets(&[&target], &[]);
     following
         .wait("the new label", |lines| {
             let [line] = lines else { return false };
@@ -178,13 +181,13 @@ async fn a_target_that_comes_back_is_read_on_and_nobody_ends_its_series_afterwar
     let mut again = target.clone();
     again.id = TargetId::new("node-2").unwrap();
     following.scrape("/page");
-    following.targets(&[target.clone()], &[]);
+    following.targets(&[&target], &[]);
     following.wait_for_page("/page").await;
     following.scrape("/held");
     tokio::task::block_in_place(|| site.wait_until_held());
     following.targets(&[], &[&target]);
     following.scrape("/after");
-    following.targets(&[again], &[]);
+    following.targets(&[&again], &[]);
     following.wait_for_page("/after").await;
     site.let_go();
     let asked = site.asked.load(Ordering::Relaxed);
