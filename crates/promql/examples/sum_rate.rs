@@ -59,10 +59,10 @@ impl Storage for Counters {
     fn select(
         &self,
         _: &Selection<'_>,
-        take: &mut dyn FnMut(Found) -> ControlFlow<()>,
+        take: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
         for series in &self.0 {
-            if take(Found::Series(series.clone())).is_break() {
+            if take(Found::Series(&mut series.clone())).is_break() {
                 break;
             }
         }

@@ -36,7 +36,7 @@ pub struct Selection<'a> {
 }
 
 /// Float samples of one series.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct FloatColumn {
     /// Milliseconds since the epoch, strictly ascending, less than 2^62 from it.
     pub timestamps: Arc<[i64]>,
@@ -47,7 +47,7 @@ pub struct FloatColumn {
 }
 
 /// Histogram samples of one series.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct HistogramColumn {
     /// Milliseconds since the epoch, strictly ascending.
     pub timestamps: Arc<[i64]>,
@@ -55,26 +55,6 @@ pub struct HistogramColumn {
     pub values: Vec<Arc<FloatHistogram>>,
     /// As [`FloatColumn::starts`].
     pub starts: Vec<i64>,
-}
-
-impl Default for FloatColumn {
-    fn default() -> Self {
-        FloatColumn {
-            timestamps: Arc::from([]),
-            values: Vec::new(),
-            starts: Vec::new(),
-        }
-    }
-}
-
-impl Default for HistogramColumn {
-    fn default() -> Self {
-        HistogramColumn {
-            timestamps: Arc::from([]),
-            values: Vec::new(),
-            starts: Vec::new(),
-        }
-    }
 }
 
 /// One series with its samples. No timestamp is in both columns.
@@ -89,10 +69,11 @@ pub struct Series {
 }
 
 /// What a selection finds, piece by piece.
-#[derive(Debug, Clone)]
-pub enum Found {
-    /// A series, each one once and in any order; samples outside of the selection's time do no harm.
-    Series(Series),
+#[derive(Debug)]
+pub enum Found<'a> {
+    /// A series, each one once and in any order; samples outside of the selection's time do no harm. Whoever takes it out
+    /// has it for its own; memory that is left in it is used for the next one.
+    Series(&'a mut Series),
     /// What the reader must know: data that was dropped, parts that can't be read.
     Warning(String),
     /// None yet: so many bytes are held by the storage meanwhile, in all. Said every few hundred series while it looks for
@@ -118,7 +99,7 @@ pub trait Storage {
     fn select(
         &self,
         selection: &Selection<'_>,
-        take: &mut dyn FnMut(Found) -> ControlFlow<()>,
+        take: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
     ) -> Result<(), StorageError>;
 
     /// As [`Storage::select`], for an aggregation that looks at these labels only: a store may leave out all others, and
@@ -127,7 +108,7 @@ pub trait Storage {
         &self,
         selection: &Selection<'_>,
         _labels: &[&str],
-        take: &mut dyn FnMut(Found) -> ControlFlow<()>,
+        take: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
         self.select(selection, take)
     }

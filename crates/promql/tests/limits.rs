@@ -72,7 +72,7 @@ impl Storage for Endless {
     fn select(
         &self,
         _: &Selection<'_>,
-        take: &mut dyn FnMut(Found) -> ControlFlow<()>,
+        take: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
         if take(Found::Warning("a part is missing".to_owned())).is_break() {
             return Ok(());
@@ -86,12 +86,12 @@ impl Storage for Endless {
                 values: vec![1.0],
                 starts: Vec::new(),
             };
-            let series = Series {
+            let mut series = Series {
                 labels,
                 floats,
                 ..Series::default()
             };
-            if take(Found::Series(series)).is_break() {
+            if take(Found::Series(&mut series)).is_break() {
                 return Ok(());
             }
         }
@@ -118,7 +118,7 @@ fn what_a_store_warns_of_is_in_the_answer() {
         fn select(
             &self,
             _: &Selection<'_>,
-            take: &mut dyn FnMut(Found) -> ControlFlow<()>,
+            take: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
         ) -> Result<(), StorageError> {
             assert!(take(Found::Warning("a part is missing".to_owned())).is_continue());
             Ok(())

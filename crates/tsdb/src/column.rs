@@ -32,6 +32,24 @@ pub(crate) enum PieceValues {
     Blobs(Vec<(Blob, i64)>),
 }
 
+/// Memory of columns that nobody needs any more: a query reads a hundred thousand columns of the same length.
+#[derive(Debug, Default)]
+pub(crate) struct Spare(Vec<Vec<f64>>);
+
+impl Spare {
+    /// An empty column.
+    pub(crate) fn take(&mut self) -> Vec<f64> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give(&mut self, mut values: Vec<f64>) {
+        if values.capacity() > 0 {
+            values.clear();
+            self.0.push(values);
+        }
+    }
+}
+
 /// The last timestamps that were joined, and what from.
 #[derive(Debug, Default)]
 pub(crate) struct Joined {
@@ -62,7 +80,12 @@ impl Joined {
 }
 
 /// One series of its pieces.
-pub(crate) fn series(labels: Labels, mut pieces: Vec<Piece>, joined: &mut Joined) -> Series {
+pub(crate) fn series(
+    labels: Labels,
+    mut pieces: Vec<Piece>,
+    joined: &mut Joined,
+    spare: &mut Spare,
+) -> Series {
     let follow = |pieces: &[Piece]| {
         let pairs = pieces.windows(2);
         let mut bounds = pairs.map(|pair| (pair[0].times.last(), pair[1].times.first()));
@@ -86,8 +109,12 @@ pub(crate) fn series(labels: Labels, mut pieces: Vec<Piece>, joined: &mut Joined
     let has_starts = pieces.iter().any(
         |piece| matches!(&piece.values, PieceValues::Floats { starts, .. } if !starts.is_empty()),
     );
-    let (mut values, mut starts) = (Vec::new(), Vec::new());
     let count = timestamps.len();
+    let (mut values, mut starts) = (Vec::new(), Vec::new());
+    if pieces.len() > 1 {
+        values = spare.take();
+        values.reserve(count);
+    }
     for piece in pieces {
         let PieceValues::Floats {
             values: more,
@@ -101,11 +128,11 @@ pub(crate) fn series(labels: Labels, mut pieces: Vec<Piece>, joined: &mut Joined
             starts.extend(their_starts);
             starts.resize(count, 0);
         }
-        if values.is_empty() {
+        if more.len() == count {
             values = more;
-            values.reserve_exact(count - values.len());
         } else {
-            values.extend(more);
+            values.extend_from_slice(&more);
+            spare.give(more);
         }
     }
     Series {

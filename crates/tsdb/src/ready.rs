@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use pitcrew_promql::labels::Labels;
 
 use crate::{
-    column::Piece,
+    column::{Piece, Spare},
     entries::{Entries, Entry},
     head::{
         Head,
@@ -72,10 +72,11 @@ impl<'a> LookUp<'a> {
         &mut self,
         entries: &Entries,
         wanted: Wanted,
+        spare: &mut Spare,
         warnings: &mut BTreeSet<String>,
     ) -> Option<Ready> {
         if self.ready.len() == 0 {
-            self.ready = self.some(entries, wanted, warnings).into_iter();
+            self.ready = self.some(entries, wanted, spare, warnings).into_iter();
         }
         self.ready.next()
     }
@@ -84,6 +85,7 @@ impl<'a> LookUp<'a> {
         &mut self,
         entries: &Entries,
         wanted: Wanted,
+        spare: &mut Spare,
         warnings: &mut BTreeSet<String>,
     ) -> Vec<Ready> {
         let left = entries.len() - self.done;
@@ -100,8 +102,8 @@ impl<'a> LookUp<'a> {
             self.done += 1;
             let mut pieces = Vec::new();
             let series = self.series(&head, &entry, warnings);
-            let series =
-                series.filter(|series| self.read(&head, &entry, series, wanted, &mut pieces));
+            let series = series
+                .filter(|series| self.read(&head, &entry, series, wanted, spare, &mut pieces));
             samples += pieces.iter().map(|piece| piece.times.len()).sum::<usize>();
             let labels = series.map(|series| match &names {
                 None => head.table.labels(&series.labels),
@@ -139,6 +141,7 @@ impl<'a> LookUp<'a> {
         entry: &Entry,
         series: &Series,
         wanted: Wanted,
+        spare: &mut Spare,
         pieces: &mut Vec<Piece>,
     ) -> bool {
         let (Some(pin), Some(number)) = (&self.pin, entry.head()) else {
@@ -154,7 +157,7 @@ impl<'a> LookUp<'a> {
         }
         for (reader, rows) in self.readers.iter_mut().zip(rows) {
             if let Some(rows) = rows {
-                reader.read(group, rows, column, within, pieces);
+                reader.read(group, rows, column, within, spare, pieces);
             }
         }
         !pieces.is_empty()

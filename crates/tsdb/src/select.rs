@@ -14,7 +14,7 @@ use pitcrew_promql::{
 
 use crate::{
     bytes::as_u32,
-    column::{self, Joined},
+    column::{self, Joined, Spare},
     entries::{Entries, Entry, Place},
     error::Error,
     part::{Part, read::PartReader, terms::PartTerms},
@@ -30,7 +30,7 @@ impl Storage for Store {
     fn select(
         &self,
         selection: &Selection<'_>,
-        take: &mut dyn FnMut(Found) -> ControlFlow<()>,
+        take: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
         self.give(selection, None, take);
         Ok(())
@@ -40,7 +40,7 @@ impl Storage for Store {
         &self,
         selection: &Selection<'_>,
         labels: &[&str],
-        take: &mut dyn FnMut(Found) -> ControlFlow<()>,
+        take: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
         self.give(selection, Some(labels), take);
         Ok(())
@@ -52,7 +52,7 @@ impl Store {
         &self,
         selection: &Selection<'_>,
         labels: Option<&[&str]>,
-        take: &mut dyn FnMut(Found) -> ControlFlow<()>,
+        take: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
     ) {
         let finding = Finding::begin(self, selection, labels, &mut |bytes| {
             take(Found::Holding(bytes))
@@ -86,6 +86,7 @@ pub(crate) struct Finding<'a> {
     entries: Entries,
     places: Vec<Place>,
     joined: Joined,
+    spare: Spare,
     warnings: BTreeSet<String>,
     /// Warnings that were given already.
     told: BTreeSet<String>,
@@ -109,6 +110,7 @@ impl<'a> Finding<'a> {
             entries: Entries::default(),
             places: Vec::new(),
             joined: Joined::default(),
+            spare: Spare::default(),
             warnings: lock(&store.losses)
                 .warnings(start_ms, end_ms)
                 .into_iter()
@@ -185,11 +187,12 @@ impl<'a> Finding<'a> {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn give(mut self, take: &mut dyn FnMut(Found) -> ControlFlow<()>) {
+    fn give(mut self, take: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>) {
         let mut all = || {
             self.warn(take)?;
-            while let Some(series) = self.next_series() {
-                take(Found::Series(series))?;
+            let mut series = Series::default();
+            while self.next_series(&mut series) {
+                take(Found::Series(&mut series))?;
             }
             self.warn(take)
         };
@@ -205,7 +208,7 @@ impl<'a> Finding<'a> {
     }
 
     /// Tells what the reader must know and hasn't been told.
-    fn warn(&mut self, take: &mut dyn FnMut(Found) -> ControlFlow<()>) -> ControlFlow<()> {
+    fn warn(&mut self, take: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
         for warning in std::mem::take(&mut self.warnings) {
             if self.told.insert(warning.clone()) {
                 take(Found::Warning(warning))?;
@@ -224,35 +227,37 @@ impl<'a> Finding<'a> {
     }
 
     fn next_ready(&mut self, wanted: Wanted) -> Option<Ready> {
-        self.head.next(&self.entries, wanted, &mut self.warnings)
+        let warnings = &mut self.warnings;
+        self.head
+            .next(&self.entries, wanted, &mut self.spare, warnings)
     }
 
-    fn next_series(&mut self) -> Option<Series> {
-        loop {
-            let Ready {
-                entry,
-                labels,
-                pieces: of_head,
-            } = self.next_ready(Wanted::Samples)?;
-            let places = self.places_of(&entry);
-            let mut pieces = Vec::with_capacity(places.len() + of_head.len());
+    /// Puts the next series in the place of the one before; false when there is none.
+    fn next_series(&mut self, series: &mut Series) -> bool {
+        self.spare.give(std::mem::take(&mut series.floats.values));
+        while let Some(ready) = self.next_ready(Wanted::Samples) {
+            let places = self.places_of(&ready.entry);
+            let mut pieces = Vec::with_capacity(places.len() + ready.pieces.len());
             for place in &places {
                 let reader = &mut self.readers[place.reader as usize];
-                match reader.piece(place.series, self.start_ms, self.end_ms) {
+                let within = (self.start_ms, self.end_ms);
+                match reader.piece(place.series, within, &mut self.spare) {
                     Ok(piece) => pieces.extend(piece),
                     Err(error) => self.failed(&error),
                 }
             }
-            pieces.extend(of_head);
+            pieces.extend(ready.pieces);
             let labels = match pieces.is_empty() {
                 true => None,
-                false => labels.or_else(|| self.labels_of(&places)),
+                false => ready.labels.or_else(|| self.labels_of(&places)),
             };
             self.places = places;
             if let Some(labels) = labels {
-                return Some(column::series(labels, pieces, &mut self.joined));
+                *series = column::series(labels, pieces, &mut self.joined, &mut self.spare);
+                return true;
             }
         }
+        false
     }
 
     /// Labels of the next series that has samples about that time.

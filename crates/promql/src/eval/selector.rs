@@ -124,7 +124,7 @@ impl Evaluator<'_> {
                 only_floats = false;
                 return Ok(ControlFlow::Break(()));
             }
-            let row = current_row(&series, selector.when, grid, lookback, Wanted::Value);
+            let row = current_row(series, selector.when, grid, lookback, Wanted::Value);
             if !row.is_empty() {
                 take(this, &row)?;
             }
@@ -151,8 +151,8 @@ impl Evaluator<'_> {
             labels: None,
         };
         self.each_series(&reading, grid, |this, found| {
-            this.hold(size_of_series(&found))?;
-            series.push(found);
+            this.hold(size_of_series(found))?;
+            series.push(std::mem::take(found));
             Ok(ControlFlow::Continue(()))
         })?;
         if !series.is_sorted_by(|left, right| left.labels <= right.labels) {
@@ -166,7 +166,7 @@ impl Evaluator<'_> {
         &mut self,
         reading: &Reading<'_>,
         grid: &Grid,
-        mut take: impl FnMut(&mut Self, Series) -> Result<ControlFlow<()>, EvalError>,
+        mut take: impl FnMut(&mut Self, &mut Series) -> Result<ControlFlow<()>, EvalError>,
     ) -> Result<(), EvalError> {
         let Reading { selector, span, .. } = *reading;
         let first = selector.when.data_time(grid.start_ms);
@@ -183,7 +183,7 @@ impl Evaluator<'_> {
             end = Err(error);
             ControlFlow::Break(())
         };
-        let mut take = |found| {
+        let mut take = |found: Found<'_>| {
             let series = match found {
                 Found::Series(series) => series,
                 Found::Warning(message) => {
@@ -197,10 +197,9 @@ impl Evaluator<'_> {
                     return held.map_or_else(&mut stop, ControlFlow::Continue);
                 }
             };
-            let samples = size_of_series(&series).samples;
+            let samples = size_of_series(series).samples;
             self.statistics.samples_read += u64::try_from(samples).unwrap_or(u64::MAX);
             let taken = self.check_cancelled().and_then(|()| {
-                let mut series = series;
                 if selector.finds_resets {
                     find_resets(&mut series.histograms, selection.start_ms);
                 }

@@ -6,17 +6,21 @@
 pub(crate) mod extended;
 mod source;
 
-use std::sync::Arc;
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
 
 use super::{
     EvalError, Grid, Room, Row, Size,
     plan::When,
-    row::Cell,
+    row,
     selector::{Columns, advance},
 };
 use crate::{
     histogram::FloatHistogram,
     parser::{Extension, Span},
+    storage::stale,
 };
 pub(in crate::eval) use source::columns;
 
@@ -28,6 +32,10 @@ pub(crate) struct RangeSource {
     pub(crate) range_ms: i64,
     pub(crate) extension: Option<Extension>,
     lookback_ms: i64,
+    /// The last column of float timestamps, and the windows over it.
+    last_bounds: RefCell<Option<(Arc<[i64]>, Bounds)>>,
+    /// Memory of a row that nobody needs any more.
+    spare: Cell<Vec<f64>>,
 }
 
 /// One series' samples in one window.
@@ -83,7 +91,7 @@ impl<'a, T> Samples<'a, T> {
 pub(crate) struct Mixed<'a> {
     pub(crate) time_ms: i64,
     pub(crate) start_ms: i64,
-    pub(crate) cell: Cell<'a>,
+    pub(crate) cell: row::Cell<'a>,
 }
 
 impl<'a> Window<'a> {
@@ -94,7 +102,7 @@ impl<'a> Window<'a> {
             .map(|(index, (time, value))| Mixed {
                 time_ms: *time,
                 start_ms: self.floats.start_of(index),
-                cell: Cell::Float(*value),
+                cell: row::Cell::Float(*value),
             })
             .collect();
         if !self.histograms.is_empty() {
@@ -102,7 +110,7 @@ impl<'a> Window<'a> {
             mixed.extend(histograms.enumerate().map(|(index, (time, value))| Mixed {
                 time_ms: *time,
                 start_ms: self.histograms.start_of(index),
-                cell: Cell::Histogram(value),
+                cell: row::Cell::Histogram(value),
             }));
             mixed.sort_by_key(|sample| sample.time_ms);
         }
@@ -143,32 +151,21 @@ impl RangeSource {
     ) -> Result<Vec<Row>, EvalError> {
         let mut rows = Vec::new();
         let mut made = Size::default();
-        let mut shared: Option<(Arc<[i64]>, Bounds)> = None;
-        let none: Bounds = vec![(0, 0); grid.steps].into();
         for series in &self.series {
             room.check(made)?;
-            let timestamps = &series.floats.timestamps;
-            let floats = match &shared {
-                Some((column, bounds)) if Arc::ptr_eq(column, timestamps) => bounds.clone(),
-                _ => {
-                    let bounds = self.bounds(timestamps, grid);
-                    shared = Some((timestamps.clone(), bounds.clone()));
-                    bounds
-                }
-            };
-            let histograms = if series.histograms.values.is_empty() {
-                none.clone()
-            } else {
-                self.bounds(&series.histograms.timestamps, grid)
-            };
-            let mut row = Row::empty(series.labels.clone(), grid.steps);
+            let has_histograms = !series.histograms.values.is_empty();
+            let mut floats = self.spare.take();
+            floats.clear();
+            floats.resize(grid.steps, stale());
+            let mut row = Row::of_floats(series.labels.clone(), floats);
             row.name_dropped = series.name_dropped || !keeps_name;
             let windows = Windows {
                 source: self,
                 series,
                 grid,
-                floats,
-                histograms,
+                floats: self.float_bounds(&series.floats.timestamps, grid),
+                histograms: has_histograms
+                    .then(|| self.bounds(&series.histograms.timestamps, grid)),
             };
             each(series, &windows, &mut row)?;
             if !row.is_empty() {
@@ -176,9 +173,29 @@ impl RangeSource {
                     made.add(row.size());
                 }
                 rows.push(row);
+            } else {
+                self.reuse(row);
             }
         }
         Ok(rows)
+    }
+
+    /// Lets go of a row.
+    pub(crate) fn reuse(&self, row: Row) {
+        self.spare.set(row.floats);
+    }
+
+    /// Bounds of all windows over a column that many series share.
+    fn float_bounds(&self, timestamps: &Arc<[i64]>, grid: &Grid) -> Bounds {
+        let last = &mut *self.last_bounds.borrow_mut();
+        match last {
+            Some((column, bounds)) if Arc::ptr_eq(column, timestamps) => bounds.clone(),
+            _ => {
+                let bounds = self.bounds(timestamps, grid);
+                *last = Some((timestamps.clone(), bounds.clone()));
+                bounds
+            }
+        }
     }
 }
 
@@ -189,14 +206,19 @@ pub(crate) struct Windows<'a> {
     grid: &'a Grid,
     /// The same `Arc` for all series that share a column of timestamps.
     pub(crate) floats: Bounds,
-    histograms: Bounds,
+    /// Nothing where there are none.
+    histograms: Option<Bounds>,
 }
 
 impl<'a> Windows<'a> {
     /// Those that hold any sample.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Window<'a>> {
         (0..self.grid.steps).filter_map(|step| {
-            let (floats, histograms) = (self.floats[step], self.histograms[step]);
+            let histograms = self
+                .histograms
+                .as_ref()
+                .map_or((0, 0), |bounds| bounds[step]);
+            let floats = self.floats[step];
             if floats.0 == floats.1 && histograms.0 == histograms.1 {
                 return None;
             }

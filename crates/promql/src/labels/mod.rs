@@ -33,14 +33,8 @@ pub struct Label {
 }
 
 /// The labels of one series.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Labels(Arc<[Label]>);
-
-impl Default for Labels {
-    fn default() -> Self {
-        Labels(Arc::from([]))
-    }
-}
 
 impl Labels {
     /// From pairs in any order; of a repeated name the last value counts, empty values are left out.
@@ -110,6 +104,11 @@ impl Labels {
         } else {
             self.clone()
         }
+    }
+
+    /// Whether these are others at one place: equal ones at different places are not.
+    pub(crate) fn is_at_place_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Position of these labels between 0 and 1, the same in every process: what `limit_ratio` samples by.

@@ -83,14 +83,14 @@ impl Storage for MemoryStore {
     fn select(
         &self,
         selection: &Selection<'_>,
-        take: &mut dyn FnMut(Found) -> ControlFlow<()>,
+        take: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
         let fits = |series: &&Series| {
             let mut matchers = selection.matchers.iter();
             matchers.all(|matcher| matcher.matches(series.labels.get(matcher.name())))
         };
         for series in self.series.iter().filter(fits) {
-            if take(Found::Series(within(series, selection))).is_break() {
+            if take(Found::Series(&mut within(series, selection))).is_break() {
                 break;
             }
         }

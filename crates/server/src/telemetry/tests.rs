@@ -55,8 +55,10 @@ pub(super) fn samples(telemetry: &Telemetry, name: &str) -> Vec<String> {
     };
     let mut lines = Vec::new();
     let selected = telemetry.store().unwrap().select(&selection, &mut |found| {
-        let Found::Series(series) = found else {
-            return ControlFlow::Continue(());
+        let series = match found {
+            Found::Series(series) => series,
+            Found::Holding(_) => return ControlFlow::Continue(()),
+            Found::Warning(warning) => panic!("{warning}"),
         };
         let values = series.floats.values.iter().map(|value| match value {
             value if is_stale(*value) => "end".to_owned(),

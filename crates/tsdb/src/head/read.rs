@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     blob::{self, Blob},
-    column::{Piece, PieceValues},
+    column::{Piece, PieceValues, Spare},
 };
 
 /// Reads columns out of rows. Siblings get the same timestamps.
@@ -48,19 +48,24 @@ impl RowReader {
         rows: &Rows,
         column: u32,
         within: (i64, i64),
+        spare: &mut Spare,
         pieces: &mut Vec<Piece>,
     ) {
         let within = rows.within(within);
         let slices = || rows.slices(within.clone());
-        let mut values = Vec::with_capacity(slices().map(<[_]>::len).sum());
+        let mut values = spare.take();
+        values.reserve(slices().map(<[_]>::len).sum());
         for row in slices().flatten() {
             match row.plain(column) {
                 Some(bits) => values.push(f64::from_bits(bits)),
-                None => return self.read_rare(rows, within, column, pieces),
+                None => {
+                    spare.give(values);
+                    return self.read_rare(rows, within, column, pieces);
+                }
             }
         }
         if values.is_empty() {
-            return;
+            return spare.give(values);
         }
         let same = |last: &&Filled| last.group == group && last.rows == within;
         let times = match self.last.as_ref().filter(same) {

@@ -39,33 +39,38 @@ impl Rows {
 
     /// The row of an instant, and whether it was made now.
     pub(crate) fn at(&mut self, timestamp_ms: i64) -> (&mut Row, bool) {
-        let is_last = |row: &Row| row.timestamp_ms == timestamp_ms;
-        let (place, new) = match self.blocks.last().and_then(|block| block.last()) {
-            Some(row) if is_last(row) => {
-                let block = self.blocks.len() - 1;
-                let row = self.blocks[block].len() - 1;
-                (Place { block, row }, false)
-            }
-            _ => self.find_or_insert(timestamp_ms),
-        };
-        (&mut self.blocks[place.block][place.row], new)
+        let found = self.find(timestamp_ms);
+        let place = found.unwrap_or_else(|place| {
+            let place = self.make_room(place);
+            self.note_moved(self.blocks[place.block].len() - place.row);
+            self.blocks[place.block].insert(place.row, Row::new(timestamp_ms));
+            place
+        });
+        (&mut self.blocks[place.block][place.row], found.is_err())
     }
 
-    fn find_or_insert(&mut self, timestamp_ms: i64) -> (Place, bool) {
-        let begun = self
-            .blocks
-            .partition_point(|block| block[0].timestamp_ms <= timestamp_ms);
-        let block = begun.saturating_sub(1);
-        let rows = self.blocks.get(block).map_or(&[][..], Vec::as_slice);
-        match rows.binary_search_by_key(&timestamp_ms, |row| row.timestamp_ms) {
-            Ok(row) => (Place { block, row }, false),
-            Err(row) => {
-                let place = self.make_room(Place { block, row });
-                self.note_moved(self.blocks[place.block].len() - place.row);
-                self.blocks[place.block].insert(place.row, Row::new(timestamp_ms));
-                (place, true)
-            }
+    /// Where the row of an instant is, or belongs.
+    fn find(&self, timestamp_ms: i64) -> Result<Place, Place> {
+        // Nearly always it is the last one, or comes after it.
+        if let Some((rows, before)) = self.blocks.split_last()
+            && let Some(last) = rows.last()
+            && last.timestamp_ms <= timestamp_ms
+        {
+            let place = |row| Place {
+                block: before.len(),
+                row,
+            };
+            return match last.timestamp_ms == timestamp_ms {
+                true => Ok(place(rows.len() - 1)),
+                false => Err(place(rows.len())),
+            };
         }
+        let begun = |rows: &Vec<Row>| rows[0].timestamp_ms <= timestamp_ms;
+        let block = self.blocks.partition_point(begun).saturating_sub(1);
+        let rows = self.blocks.get(block).map_or(&[][..], Vec::as_slice);
+        let row = rows.binary_search_by_key(&timestamp_ms, |row| row.timestamp_ms);
+        let place = |row| Place { block, row };
+        row.map(place).map_err(place)
     }
 
     /// Where the row goes when its block is full: into a block of its own at either end, so that what comes in order

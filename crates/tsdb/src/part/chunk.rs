@@ -6,7 +6,7 @@
 use crate::{
     bytes::{Malformed, Put, Reader},
     cache::Decoded,
-    part::column::{self, Header, Numbers, Streams},
+    part::column::{self, Before, Header, Numbers, Streams},
 };
 
 /// A chunk is closed when it has so many values.
@@ -94,7 +94,7 @@ pub(crate) fn decode_floats(bytes: &[u8], rows: usize) -> Result<Chunk, Malforme
     };
     let mut numbers = Numbers::read(&mut reader, total)?;
     let mut values = vec![0.0; total];
-    let mut before = vec![0; rows];
+    let mut before = Before::first(rows);
     for (header, values) in headers.into_iter().zip(values.chunks_mut(rows)) {
         header.decode(&mut numbers, &mut before, values)?;
     }

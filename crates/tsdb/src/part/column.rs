@@ -214,6 +214,22 @@ impl Numbers {
     }
 }
 
+/// The whole numbers of the column before.
+pub(super) struct Before {
+    wholes: Vec<i64>,
+    /// Where the next ones go.
+    spare: Vec<i64>,
+}
+
+impl Before {
+    pub(super) fn first(rows: usize) -> Self {
+        Before {
+            wholes: vec![0; rows],
+            spare: Vec::with_capacity(rows),
+        }
+    }
+}
+
 /// A column's header.
 pub(super) enum Header<'a> {
     Constant(f64),
@@ -252,11 +268,11 @@ impl<'a> Header<'a> {
         })
     }
 
-    /// Fills `values`, one for each row. `before`: the whole numbers of the column before; becomes those of this one.
+    /// Fills `values`, one for each row. `before` becomes what it is for the next column.
     pub(super) fn decode(
         self,
         numbers: &mut Numbers,
-        before: &mut Vec<i64>,
+        before: &mut Before,
         values: &mut [f64],
     ) -> Result<(), Malformed> {
         match self {
@@ -286,7 +302,7 @@ impl<'a> Header<'a> {
                 }
             }
         }
-        before.fill(0);
+        before.wholes.fill(0);
         Ok(())
     }
 }
@@ -324,11 +340,14 @@ impl<'a> Decimal<'a> {
     fn decode(
         &self,
         numbers: &mut Numbers,
-        before: &mut Vec<i64>,
+        Before {
+            wholes: before,
+            spare: wholes,
+        }: &mut Before,
         values: &mut [f64],
     ) -> Result<(), Malformed> {
         let distances = numbers.take(self.stream, values.len() - 1)?;
-        let mut wholes = Vec::with_capacity(values.len());
+        wholes.clear();
         let mut whole = self.base;
         wholes.push(whole);
         match self.kind {
@@ -343,8 +362,8 @@ impl<'a> Decimal<'a> {
                 whole
             })),
         }
-        decimals::floats(&wholes, self.digits, values);
-        *before = wholes;
+        decimals::floats(wholes, self.digits, values);
+        std::mem::swap(before, wholes);
         Ok(())
     }
 

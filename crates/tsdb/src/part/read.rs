@@ -14,7 +14,7 @@ use super::{
 use crate::{
     bytes::{Malformed, Reader},
     cache::{Cache, Decoded},
-    column::{Piece, PieceValues},
+    column::{Piece, PieceValues, Spare},
     error::Error,
 };
 
@@ -81,6 +81,42 @@ impl ClusterIndex {
     }
 }
 
+/// Rows of a cluster in a time, and their timestamps.
+#[derive(Clone)]
+struct Within {
+    time_ms: (i64, i64),
+    cluster: Cluster,
+    index: Arc<ClusterIndex>,
+    rows: Range<usize>,
+    times: Arc<[i64]>,
+}
+
+impl Within {
+    fn new(index: Arc<ClusterIndex>, cluster: Cluster, time_ms: (i64, i64)) -> Self {
+        let before = usize::from(cluster.kind == Kind::Blobs);
+        let first = index.times.partition_point(|time| *time < time_ms.0);
+        let end = index.times.partition_point(|time| *time <= time_ms.1);
+        let first = first.saturating_sub(before);
+        let rows = first..end.max(first);
+        let times = match rows.len() == index.times.len() {
+            true => index.times.clone(),
+            false => Arc::from(&index.times[rows.clone()]),
+        };
+        Within {
+            time_ms,
+            cluster,
+            index,
+            rows,
+            times,
+        }
+    }
+
+    fn has(&self, series: u32, time_ms: (i64, i64)) -> bool {
+        let first = self.cluster.first_series;
+        self.time_ms == time_ms && (first..first + self.cluster.series).contains(&series)
+    }
+}
+
 /// Reads series of one part; remembers what the last one needed.
 pub(crate) struct PartReader<'a> {
     part: Arc<Part>,
@@ -91,8 +127,8 @@ pub(crate) struct PartReader<'a> {
     chunks: Option<(u64, Vec<Option<Arc<Chunk>>>)>,
     /// Bytes of chunks that may still go into the cache: a query that reads a lot must not push out all else.
     cache_left: usize,
-    /// Timestamps of the last cluster within the last range.
-    within: Option<(usize, Arc<[i64]>)>,
+    /// What of the last cluster lies in the time that is asked for.
+    within: Option<Within>,
     series: Option<(usize, Arc<SeriesBlock>)>,
     /// All that were needed so far: names and values of one series are far from each other.
     symbols: Vec<Option<Arc<SymbolBlock>>>,
@@ -155,7 +191,6 @@ impl<'a> PartReader<'a> {
             ClusterIndex::decode(bytes, rows)
         })?;
         self.cluster = Some((number, index.clone()));
-        self.within = None;
         Ok(index)
     }
 
@@ -176,16 +211,18 @@ impl<'a> PartReader<'a> {
         let (number, cluster) = self.cluster_of(series)?;
         let index = self.index(number, &cluster)?;
         let rows = 0..index.times.len();
-        self.cells(&index, &cluster, series - cluster.first_series, rows)
+        let column = series - cluster.first_series;
+        self.cells(&index, &cluster, column, rows, Vec::new())
     }
 
-    /// Some cells of a column.
+    /// Some cells of a column. `values`: where floats go.
     fn cells(
         &mut self,
         index: &ClusterIndex,
         cluster: &Cluster,
         column: u32,
         rows: Range<usize>,
+        values: Vec<f64>,
     ) -> Result<Chunk, Error> {
         let after = index
             .chunk_columns
@@ -193,7 +230,7 @@ impl<'a> PartReader<'a> {
         let chunk = after.checked_sub(1);
         let chunk = chunk.ok_or_else(|| self.wrong("column"))?;
         let at = (column - index.chunk_columns[chunk]) as usize;
-        let mut found = Cells::new(cluster.kind, rows.len());
+        let mut found = Cells::new(cluster.kind, rows.len(), values);
         for page in rows.start / index.page_rows..rows.end.div_ceil(index.page_rows) {
             let in_page = index.rows(page);
             let first = rows.start.max(in_page.start) - in_page.start;
@@ -239,35 +276,40 @@ impl<'a> PartReader<'a> {
     pub(crate) fn piece(
         &mut self,
         series: u32,
-        start_ms: i64,
-        end_ms: i64,
+        time_ms: (i64, i64),
+        spare: &mut Spare,
     ) -> Result<Option<Piece>, Error> {
-        let (number, cluster) = self.cluster_of(series)?;
-        if cluster.min_ms > end_ms || cluster.max_ms < start_ms {
-            return Ok(None);
-        }
-        let index = self.index(number, &cluster)?;
-        let before = usize::from(cluster.kind == Kind::Blobs);
-        let first = index.times.partition_point(|time| *time < start_ms);
-        let end = index.times.partition_point(|time| *time <= end_ms);
-        let first = first.saturating_sub(before);
-        if first >= end {
-            return Ok(None);
-        }
-        let times = match &self.within {
-            Some((known, times)) if *known == number => times.clone(),
-            _ if first == 0 && end == index.times.len() => index.times.clone(),
-            _ => Arc::from(&index.times[first..end]),
+        let known = self.within.take();
+        let within = match known.filter(|known| known.has(series, time_ms)) {
+            Some(known) => known,
+            None => {
+                let (number, cluster) = self.cluster_of(series)?;
+                if cluster.min_ms > time_ms.1 || cluster.max_ms < time_ms.0 {
+                    return Ok(None);
+                }
+                Within::new(self.index(number, &cluster)?, cluster, time_ms)
+            }
         };
-        self.within = Some((number, times.clone()));
-        let column = series - cluster.first_series;
-        let values = match self.cells(&index, &cluster, column, first..end)? {
+        let within = self.within.insert(within).clone();
+        if within.rows.is_empty() {
+            return Ok(None);
+        }
+        let column = series - within.cluster.first_series;
+        let cells = self.cells(
+            &within.index,
+            &within.cluster,
+            column,
+            within.rows,
+            spare.take(),
+        );
+        let values = match cells? {
             Chunk::Floats { values, starts } => PieceValues::Floats { values, starts },
             Chunk::Blobs(blobs) => {
                 let samples = Chunk::samples(&blobs);
                 PieceValues::Blobs(samples.map_err(|_| self.wrong("histogram"))?)
             }
         };
+        let times = within.times;
         Ok(Some(Piece { times, values }))
     }
 
@@ -319,7 +361,7 @@ impl<'a> PartReader<'a> {
             }
         };
         let found = found.clone();
-        let symbols = found.0.get(at);
+        let symbols = found.get(at);
         let symbols = symbols.ok_or_else(|| self.wrong("number of series"))?;
         let mut chosen = Vec::with_capacity(symbols.len());
         for pair in symbols {
@@ -380,13 +422,16 @@ impl<'a> PartReader<'a> {
 struct Cells(Chunk);
 
 impl Cells {
-    fn new(kind: Kind, rows: usize) -> Self {
+    fn new(kind: Kind, rows: usize, mut values: Vec<f64>) -> Self {
         Cells(match kind {
             Kind::Blobs => Chunk::Blobs(Vec::with_capacity(rows)),
-            Kind::Floats | Kind::FloatsWithStarts => Chunk::Floats {
-                values: Vec::with_capacity(rows),
-                starts: Vec::new(),
-            },
+            Kind::Floats | Kind::FloatsWithStarts => {
+                values.reserve(rows);
+                Chunk::Floats {
+                    values,
+                    starts: Vec::new(),
+                }
+            }
         })
     }
 
@@ -417,13 +462,12 @@ impl Cells {
 fn series_block(bytes: &[u8], count: u32) -> Result<SeriesBlock, Malformed> {
     let plain = packed::decompress(bytes)?;
     let mut reader = Reader::new(&plain);
-    let mut series = Vec::new();
-    for _ in 0..count {
-        let labels = reader.count(2)?;
-        let labels = (0..labels).map(|_| Ok((reader.varint_u32()?, reader.varint_u32()?)));
-        series.push(labels.collect::<Result<_, Malformed>>()?);
-    }
-    Ok(SeriesBlock(series))
+    SeriesBlock::read(count, |symbols| {
+        for _ in 0..reader.count(2)? {
+            symbols.push((reader.varint_u32()?, reader.varint_u32()?));
+        }
+        Ok(())
+    })
 }
 
 fn symbol_block(bytes: &[u8]) -> Result<SymbolBlock, Malformed> {
@@ -446,7 +490,7 @@ mod tests {
         fn random_bytes_are_at_most_malformed(bytes: Vec<u8>, rows in 0usize..50) {
             let packed = packed::compress(&bytes);
             if let Ok(block) = series_block(&packed, 3) {
-                prop_assert_eq!(block.0.len(), 3);
+                prop_assert!(block.get(2).is_some() && block.get(3).is_none());
             }
             if let Ok(block) = symbol_block(&packed) {
                 prop_assert!(block.0.len() <= bytes.len());

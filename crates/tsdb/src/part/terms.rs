@@ -215,11 +215,39 @@ impl Decoded for SymbolBlock {
 }
 
 /// Symbols of the labels of the series of one block.
-pub(crate) struct SeriesBlock(pub(crate) Vec<Box<[(u32, u32)]>>);
+pub(crate) struct SeriesBlock {
+    symbols: Vec<(u32, u32)>,
+    /// Where those of each series end.
+    ends: Vec<u32>,
+}
+
+impl SeriesBlock {
+    /// `each`: the symbols of the next series.
+    pub(crate) fn read(
+        count: u32,
+        mut each: impl FnMut(&mut Vec<(u32, u32)>) -> Result<(), Malformed>,
+    ) -> Result<Self, Malformed> {
+        let mut block = SeriesBlock {
+            symbols: Vec::new(),
+            ends: Vec::new(),
+        };
+        for _ in 0..count {
+            each(&mut block.symbols)?;
+            block.ends.push(as_u32(block.symbols.len()));
+        }
+        Ok(block)
+    }
+
+    pub(crate) fn get(&self, series: usize) -> Option<&[(u32, u32)]> {
+        let end = *self.ends.get(series)? as usize;
+        let start = series.checked_sub(1).map_or(0, |before| self.ends[before]) as usize;
+        Some(&self.symbols[start..end])
+    }
+}
 
 impl Decoded for SeriesBlock {
     fn bytes(&self) -> usize {
-        self.0.iter().map(|labels| labels.len() * 8 + 24).sum()
+        self.symbols.len() * 8 + self.ends.len() * 4
     }
 }
 

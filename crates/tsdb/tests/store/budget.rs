@@ -68,7 +68,7 @@ fn a_selection_over_its_budget_ends_before_all_was_found() {
     for (_directory, store) in stores() {
         let held = |most: usize| {
             let (mut held, mut series) = (0, 0);
-            let take = &mut |found| match found {
+            let take = &mut |found: Found<'_>| match found {
                 Found::Holding(bytes) => {
                     held = bytes;
                     match bytes > most {
@@ -163,7 +163,7 @@ fn a_cancelled_query_and_an_unwanted_list_end_while_series_are_found() {
 fn read_while(store: &Store, meanwhile: impl FnOnce()) -> (Vec<usize>, Vec<String>) {
     let (mut found, mut warnings) = (Vec::new(), Vec::new());
     let mut meanwhile = Some(meanwhile);
-    let take = &mut |one| {
+    let take = &mut |one: Found<'_>| {
         match one {
             Found::Holding(_) => {}
             Found::Warning(warning) => warnings.push(warning),

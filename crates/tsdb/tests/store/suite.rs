@@ -117,7 +117,7 @@ impl Storage for OnDisk {
     fn select(
         &self,
         selection: &Selection<'_>,
-        take: &mut dyn FnMut(Found) -> ControlFlow<()>,
+        take: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
         self.store().select(selection, take)
     }
@@ -126,7 +126,7 @@ impl Storage for OnDisk {
         &self,
         selection: &Selection<'_>,
         labels: &[&str],
-        take: &mut dyn FnMut(Found) -> ControlFlow<()>,
+        take: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
         self.store().select_for(selection, labels, take)
     }

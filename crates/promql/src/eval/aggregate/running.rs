@@ -3,12 +3,12 @@
 //! A query over a hundred thousand series would otherwise hold as many rows, and spend more time on getting memory for
 //! them than on adding them up.
 
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::{collections::BTreeMap, mem, ops::ControlFlow};
 
 use super::{
     super::{
         EvalError, Evaluator, Grid, Node, NodeKind, Row, Size,
-        call::{ReadyCall, range_position},
+        call::range_position,
         plan::AggregatePlan,
         selector::{Reading, size_of_series},
         window::columns,
@@ -17,18 +17,15 @@ use super::{
 };
 use crate::{
     labels::{Labels, METRIC_NAME, METRIC_TYPE},
-    number::Kahan,
+    number::KahanSums,
     parser::AggregateOp,
     storage::{is_stale, stale},
 };
 
-/// Series whose rows exist at a time.
-const SERIES_AT_ONCE: usize = 256;
-
 /// What is known of one group, a value for each step.
 #[derive(Clone)]
 enum Values {
-    Sum(Vec<Kahan>),
+    Sum(KahanSums),
     Avg(Vec<Mean>),
     Count(Vec<f64>),
     Min(Vec<f64>),
@@ -44,7 +41,7 @@ impl Running {
     /// Nothing for aggregations that need all values at once.
     pub(super) fn new(op: AggregateOp, steps: usize) -> Option<Self> {
         let values = match op {
-            AggregateOp::Sum => Values::Sum(vec![Kahan::default(); steps]),
+            AggregateOp::Sum => Values::Sum(KahanSums::new(steps)),
             AggregateOp::Avg => Values::Avg(vec![Mean::default(); steps]),
             AggregateOp::Count => Values::Count(vec![0.0; steps]),
             AggregateOp::Min => Values::Min(vec![f64::NAN; steps]),
@@ -59,7 +56,11 @@ impl Running {
     pub(super) fn add(&mut self, floats: &[f64]) {
         let seen = &mut self.seen;
         match &mut self.values {
-            Values::Sum(sums) => each(sums, seen, floats, |sum, value| sum.add(value)),
+            Values::Sum(sums) => {
+                sums.add(floats);
+                let seen = seen.iter_mut().zip(floats);
+                seen.for_each(|(seen, value)| *seen |= !is_stale(*value));
+            }
             Values::Avg(means) => each(means, seen, floats, |mean, value| mean.add(value)),
             Values::Count(counts) => each(counts, seen, floats, |count, _| *count += 1.0),
             Values::Min(least) => each(least, seen, floats, |least, value| {
@@ -77,7 +78,7 @@ impl Running {
 
     pub(super) fn floats(&self) -> Vec<f64> {
         let value = |step: usize| match &self.values {
-            Values::Sum(sums) => sums[step].total(),
+            Values::Sum(sums) => sums.total(step),
             Values::Avg(means) => means[step].value(),
             Values::Count(values) | Values::Min(values) | Values::Max(values) => values[step],
         };
@@ -142,7 +143,6 @@ impl Evaluator<'_> {
         };
         let mut groups = Groups::default();
         let mut only_floats = true;
-        let mut read = Size::default();
         let keep_starts = self.options.start_timestamps;
         let reading = Reading {
             selector,
@@ -155,18 +155,21 @@ impl Evaluator<'_> {
                 only_floats = false;
                 return Ok(ControlFlow::Break(()));
             }
-            let size = size_of_series(&series);
-            read.add(size);
+            let size = size_of_series(series);
             this.hold(size)?;
-            call.source.series.push(columns(series, keep_starts));
-            if call.source.series.len() == SERIES_AT_ONCE {
-                groups.add_call(plan, this, &mut call, grid)?;
-                this.held.take_away(std::mem::take(&mut read));
+            call.source
+                .series
+                .push(columns(mem::take(series), keep_starts));
+            for row in this.over_windows(&call, grid)? {
+                groups.add(plan, this, &row)?;
+                call.source.reuse(row);
+            }
+            this.held.take_away(size);
+            if let Some(columns) = call.source.series.pop() {
+                series.floats.values = columns.floats.values;
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        groups.add_call(plan, self, &mut call, grid)?;
-        self.held.take_away(read);
         Ok(only_floats.then_some(groups))
     }
 }
@@ -196,21 +199,6 @@ struct RunningGroup {
 }
 
 impl Groups {
-    /// Adds what a call gives for the series it has, which it has no longer then.
-    fn add_call(
-        &mut self,
-        plan: &AggregatePlan,
-        evaluator: &mut Evaluator<'_>,
-        call: &mut ReadyCall<'_>,
-        grid: &Grid,
-    ) -> Result<(), EvalError> {
-        for row in evaluator.over_windows(call, grid)? {
-            self.add(plan, evaluator, &row)?;
-        }
-        call.source.series.clear();
-        Ok(())
-    }
-
     fn add(
         &mut self,
         plan: &AggregatePlan,

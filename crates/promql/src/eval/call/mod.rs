@@ -12,6 +12,8 @@ mod rate;
 mod regression;
 mod sort;
 
+use std::cell::RefCell;
+
 pub(super) use sort::nan_last;
 
 use super::{
@@ -217,6 +219,7 @@ impl Evaluator<'_> {
                 counts_rows: ready.keeps_rows,
             },
             type_labels: self.options.type_labels,
+            siblings: &ready.siblings,
         };
         match name {
             "rate" | "increase" | "delta" => rate::rate(&call, name, &mut self.notes),
@@ -240,6 +243,7 @@ pub(super) struct ReadyCall<'n> {
     scalars: Vec<Vec<f64>>,
     /// Whether its rows are held; otherwise they are a few at a time, added up and forgotten.
     keeps_rows: bool,
+    siblings: RefCell<rate::Siblings>,
 }
 
 impl<'n> ReadyCall<'n> {
@@ -258,6 +262,7 @@ impl<'n> ReadyCall<'n> {
             source,
             scalars,
             keeps_rows: true,
+            siblings: RefCell::default(),
         })
     }
 }
@@ -271,6 +276,7 @@ struct RangeCall<'a> {
     first_span: Span,
     room: Room<'a>,
     type_labels: bool,
+    siblings: &'a RefCell<rate::Siblings>,
 }
 
 impl RangeCall<'_> {

@@ -1,6 +1,9 @@
 //! What a range argument refers to: a selector's samples, or those of a subquery.
 
-use std::sync::Arc;
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
 
 use super::RangeSource;
 use crate::{
@@ -53,6 +56,8 @@ impl Evaluator<'_> {
             range_ms,
             extension: selector.extension,
             lookback_ms: self.options.lookback_ms,
+            last_bounds: RefCell::default(),
+            spare: Cell::default(),
         }
     }
 
@@ -88,6 +93,8 @@ impl Evaluator<'_> {
             range_ms: subquery.range_ms,
             extension: None,
             lookback_ms: 0,
+            last_bounds: RefCell::default(),
+            spare: Cell::default(),
         })
     }
 

@@ -211,9 +211,7 @@ impl Export<'_> {
         let (store, range) = (self.store, self.range);
         let selected = store.select(&range.of(matchers), &mut |found| {
             match found {
-                Found::Series(series) if !is_given(&series, before) => {
-                    written = self.series(&series)
-                }
+                Found::Series(series) if !is_given(series, before) => written = self.series(series),
                 Found::Series(_) => {}
                 Found::Holding(_) => written = self.lease.check(),
                 // A hole in what is kept elsewhere would be taken for the truth.

@@ -83,7 +83,7 @@ fn collect(
 ) -> Result<(), Error> {
     let selected = store.select(&range.of(matchers), &mut |found| {
         if let Found::Series(series) = found
-            && let Some(sample) = last(&series, range)
+            && let Some(sample) = last(series, range)
         {
             current.insert(
                 (

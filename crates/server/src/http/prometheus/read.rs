@@ -179,7 +179,7 @@ fn series(
     let mut bytes = 0;
     let selected = store.select(&range.of(matchers), &mut |one| {
         if let Found::Series(series) = one
-            && let Some(encoded) = encode(&series)?
+            && let Some(encoded) = encode(series)?
         {
             // Once here and once more within the answer.
             bytes += 2 * encoded.message.len();

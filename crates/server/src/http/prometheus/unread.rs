@@ -34,8 +34,11 @@ struct Left {
     _memory: OwnedSemaphorePermit,
 }
 
-/// A body that must be read on and on, with pauses shorter than `patience`.
+/// A body that must be read on and on, with pauses shorter than `patience`. What is taken in one piece needs no watch.
 pub(super) fn body(bytes: Bytes, memory: OwnedSemaphorePermit, patience: Duration) -> Body {
+    if bytes.len() <= PIECE_BYTES {
+        return Body::from(bytes);
+    }
     let unread = Unread {
         bytes: bytes.len() as u64,
         left: Arc::new(Mutex::new(Some(Left {

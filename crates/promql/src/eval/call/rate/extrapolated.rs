@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Kind, Noter, overlaps, started_anew};
+use super::{Kind, Noter, Resets, overlaps, started_anew};
 use crate::{
     annotations::Note,
     eval::{
@@ -17,7 +17,7 @@ pub(super) fn extrapolated(
     noter: &mut Noter<'_>,
     kind: Kind,
     window: &Window<'_>,
-    resets: &[usize],
+    resets: &Resets,
 ) -> Option<Computed> {
     if !window.floats.is_empty() && !window.histograms.is_empty() {
         noter.mixed_floats();
@@ -25,7 +25,9 @@ pub(super) fn extrapolated(
     }
     if window.histograms.is_empty() {
         let samples = &window.floats;
-        let mut change = change(kind, samples.values, samples.first, resets);
+        let last = samples.len() - 1;
+        let lost = resets.between(samples.first, samples.first + last);
+        let mut change = change(samples.values[0], samples.values[last], lost);
         if kind.counter {
             note_overlap(noter, samples);
         }
@@ -66,7 +68,7 @@ pub(super) struct Extrapolation {
     /// The counter is known to have begun at zero within the window.
     begins: bool,
     /// By how much a change is multiplied that isn't limited by zero.
-    unlimited: f64,
+    pub(super) unlimited: f64,
 }
 
 impl Extrapolation {
@@ -121,6 +123,12 @@ impl Extrapolation {
         }
     }
 
+    /// A counter whose first value is more than its change times this was zero before the window began.
+    pub(super) fn reach(&self) -> f64 {
+        // By a little more than what rounding may do.
+        self.before / self.observed * 1.000_001
+    }
+
     /// By how much a change must be multiplied. A counter isn't extrapolated to a time before it was zero.
     pub(super) fn factor(&self, kind: Kind, first: f64, change: f64) -> f64 {
         // The product is as good as the quotient below, except where they are almost the same.
@@ -137,18 +145,10 @@ impl Extrapolation {
     }
 }
 
-/// Between the first and the last of several floats. `offset`: the index of the first one in its column.
-pub(super) fn change(kind: Kind, values: &[f64], offset: usize, resets: &[usize]) -> f64 {
-    let mut change = values[values.len() - 1] - values[0];
-    if !kind.counter || resets.is_empty() {
-        return change;
-    }
-    let from = resets.partition_point(|index| *index <= offset);
-    let end = offset + values.len();
-    for index in resets[from..].iter().take_while(|index| **index < end) {
-        change += values[index - 1 - offset];
-    }
-    change
+/// Between the first and the last of several floats. `lost`: the values before the resets between them.
+pub(super) fn change(first: f64, last: f64, lost: &[f64]) -> f64 {
+    lost.iter()
+        .fold(last - first, |change, value| change + value)
 }
 
 fn note_overlap<T>(noter: &mut Noter<'_>, samples: &Samples<'_, T>) {
