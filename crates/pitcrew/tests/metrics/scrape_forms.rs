@@ -124,7 +124,9 @@ metrics:
     let series = |job: &str| -> BTreeSet<String> {
         let found = stored.points(&format!("{{job=\"{job}\"}}[1h]"), now_ms());
         let labels = found.into_iter().map(|(labels, _)| labels);
-        labels.map(|labels| labels.replace(job, "")).collect()
+        // Its text is the older one, with le="1" for le="1.0".
+        let alike = |labels: String| labels.replace(job, "").replace(".0\"", "\"");
+        labels.map(alike).collect()
     };
     let (text, families) = (series("text"), series("families"));
     // What is new between two pages is in one of them.

@@ -50,8 +50,9 @@ fn with_rules(number: usize, directory: &Path) -> Options {
         // Everything becomes sparser twice.
         0 => {
             options.downsample = vec![
-                every(vec![], 3 * HOUR_MS, 5 * MINUTE_MS),
-                every(vec![], HOUR_MS, MINUTE_MS),
+                // Some samples are exactly where intervals meet.
+                every(vec![], 3 * HOUR_MS, 250_000),
+                every(vec![], HOUR_MS, 50_000),
             ];
         }
         // Some are kept for longer than the others, some for less, some of what stays becomes sparser.
@@ -269,6 +270,30 @@ fn a_part_in_which_no_series_is_kept_goes_though_others_would_be() {
     maintain(&store, NOW_MS + DAY_MS + 1).unwrap();
     assert_eq!(store.statistics().parts, 0);
     assert!(files(&directory.path().join("parts")).is_empty());
+}
+
+#[test]
+fn a_float_and_a_histogram_of_one_interval_are_of_one_series() {
+    let directory = scratch();
+    let mut options = Options::new(directory.path());
+    options.downsample = vec![every(vec![], HOUR_MS, 50_000)];
+    let store = Store::open(options, NOW_MS).unwrap();
+    let written = |age_ms, value| Written {
+        series: 0,
+        timestamp_ms: NOW_MS - age_ms,
+        start_ms: 0,
+        value,
+    };
+    let histogram = Kept::Histogram(std::sync::Arc::default());
+    let samples = [
+        written(20_000, Kept::Float(1)),
+        written(10_000, histogram.clone()),
+    ];
+    append(&store, &samples, &mut Truth::new()).unwrap();
+    store.seal(NOW_MS).unwrap();
+    maintain(&store, NOW_MS + DAY_MS).unwrap();
+    let left: Vec<_> = everything(&store, &[]).0.into_values().collect();
+    assert_eq!(left, [(histogram, 0)]);
 }
 
 #[test]
