@@ -254,7 +254,8 @@ fn read_request(history: &History) -> Vec<u8> {
     let mut request = Vec::new();
     put(1, &query, &mut request);
     put(2, &[1, 0], &mut request);
-    snap::raw::Encoder::new().compress_vec(&request).unwrap()
+    let packed = snap::raw::Encoder::new().compress_vec(&request);
+    packed.expect("a request is short")
 }
 
 /// Frames, checksums, series and the bits of each chunk.

@@ -17,22 +17,22 @@ fn with_many_samples() -> Production {
     let (mut values, mut times) = (String::new(), String::new());
     for index in 0..SAMPLES {
         let comma = if index > 0 { "," } else { "" };
-        write!(values, "{comma}{}", index as f64 / 7.0).unwrap();
-        write!(times, "{comma}{}", start_ms + index).unwrap();
+        write!(values, "{comma}{}", index as f64 / 7.0).expect("a string takes everything");
+        write!(times, "{comma}{}", start_ms + index).expect("a string takes everything");
     }
     let file = production.path().join("many.jsonl");
     let metric = "{\"__name__\":\"many\"}";
     let line = format!("{{\"metric\":{metric},\"values\":[{values}],\"timestamps\":[{times}]}}\n");
-    fs::write(&file, line).unwrap();
-    let told = production.says(&["metrics", "import", file.to_str().unwrap()], 0);
+    fs::write(&file, line).expect("it is written");
+    let told = production.says(&["metrics", "import", file.to_str().expect("a path")], 0);
     assert!(told.contains("300000 samples of 1 new series"), "{told}");
     production
 }
 
 fn asks_and_reads_nothing(production: &Production, path: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(("127.0.0.1", production.port)).unwrap();
+    let mut stream = TcpStream::connect(("127.0.0.1", production.port)).expect("a connection");
     let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
-    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(head.as_bytes()).expect("a connection");
     stream
 }
 
