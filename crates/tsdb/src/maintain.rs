@@ -1,7 +1,8 @@
 //! Upkeep: sealing, merging, expiring, what goes with age.
 //!
 //! One step at a time, each of bounded work, so that whoever calls can end soon. A step that fails (a full disk)
-//! changes nothing and is tried again with the next call; what was frozen stays readable meanwhile.
+//! changes nothing and is tried again with the next call; what was frozen stays readable meanwhile. Only a merge is
+//! given up whatever failed, since the room it takes may be what a seal lacks.
 
 use std::{collections::HashMap, fs, sync::Arc};
 
@@ -18,12 +19,17 @@ use crate::{
     wal::{self, record, record::LoggedExemplar},
 };
 
+/// No merge begins so soon after a failure.
+const MERGE_PAUSE_MS: u64 = 5 * 60_000;
+
 /// What is under way.
 #[derive(Debug)]
 pub(crate) struct Upkeep {
     /// Rows whose part isn't written yet, and the last segment that holds them.
     unsealed: Option<(Arc<Frozen>, u64)>,
     merge: Option<Merge>,
+    /// When something failed last.
+    failed_at_ms: Option<i64>,
     /// Parts in which the rules of this fingerprint change nothing, though they were written under others.
     settled: HashMap<u64, u64>,
     /// Series that had no samples at the last seal.
@@ -39,6 +45,7 @@ impl Upkeep {
         Upkeep {
             unsealed: None,
             merge: None,
+            failed_at_ms: None,
             settled: HashMap::new(),
             idle: RoaringBitmap::new(),
             gone: RoaringBitmap::new(),
@@ -50,6 +57,21 @@ impl Upkeep {
     fn take_number(&mut self) -> u64 {
         self.next_part += 1;
         self.next_part - 1
+    }
+
+    /// After a failure, leaves the room of a merge to all else.
+    fn note_failure<T>(&mut self, result: Result<T, Error>, now_ms: i64) -> Result<T, Error> {
+        if result.is_err() {
+            self.merge = None;
+            self.failed_at_ms = Some(now_ms);
+        }
+        result
+    }
+
+    /// Not just after a failure: it would fill the disk again, and fail there.
+    fn may_merge(&self, now_ms: i64) -> bool {
+        let pauses = |failed_at_ms: i64| now_ms.abs_diff(failed_at_ms) < MERGE_PAUSE_MS;
+        !self.failed_at_ms.is_some_and(pauses)
     }
 }
 
@@ -74,35 +96,44 @@ impl Store {
     /// Does what is due, but a bounded part of it: call it again at once while it says that there is more.
     pub fn maintain(&self, now_ms: i64) -> Result<Maintained, Error> {
         let mut upkeep = lock(&self.upkeep);
+        let done = self.maintain_with(&mut upkeep, now_ms);
+        upkeep.note_failure(done, now_ms)
+    }
+
+    fn maintain_with(&self, upkeep: &mut Upkeep, now_ms: i64) -> Result<Maintained, Error> {
         let mut done = Maintained::default();
         lock(&self.losses).forget_before(now_ms.saturating_sub(self.options.longest_ms()));
         // First, since on a full disk all else may wait for the room.
-        done.expired_parts = self.expire(&mut upkeep, now_ms)?;
-        if self.seal_is_due(&upkeep, now_ms) {
-            done.sealed_samples = self.seal_now(&mut upkeep, now_ms)?;
-            done.forgotten_series = self.forget(&mut upkeep)?;
+        done.expired_parts = self.expire(upkeep, now_ms)?;
+        if self.seal_is_due(upkeep, now_ms) {
+            done.sealed_samples = self.seal_now(upkeep, now_ms)?;
+            done.forgotten_series = self.forget(upkeep)?;
             done.more = true;
             return Ok(done);
         }
         self.settle_doubts()?;
         done.more = true;
         if upkeep.merge.is_some() {
-            let parts = self.merge_step(&mut upkeep)?;
+            let parts = self.merge_step(upkeep)?;
             // One alone only grew old.
             let count = match parts {
                 1 => &mut done.aged_parts,
                 _ => &mut done.merged_parts,
             };
             *count = parts;
-        } else if !self.begin_merge(&mut upkeep, now_ms)? {
-            done.more = self.begin_aging(&mut upkeep, now_ms)?;
+        } else if !upkeep.may_merge(now_ms) {
+            done.more = false;
+        } else if !self.begin_merge(upkeep, now_ms)? {
+            done.more = self.begin_aging(upkeep, now_ms)?;
         }
         Ok(done)
     }
 
     /// Seals the head, however full it is. The number of samples that went into a part.
     pub fn seal(&self, now_ms: i64) -> Result<u64, Error> {
-        self.seal_now(&mut lock(&self.upkeep), now_ms)
+        let mut upkeep = lock(&self.upkeep);
+        let sealed = self.seal_now(&mut upkeep, now_ms);
+        upkeep.note_failure(sealed, now_ms)
     }
 
     fn seal_is_due(&self, upkeep: &Upkeep, now_ms: i64) -> bool {

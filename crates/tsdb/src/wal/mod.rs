@@ -15,7 +15,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::error::{At, Error};
+use crate::{
+    error::{At, Error},
+    part::block::Unfinished,
+};
 pub(crate) use log::Log;
 
 const SEGMENT_MAGIC: [u8; 8] = *b"PitcrewW";
@@ -128,10 +131,11 @@ impl Wal {
 
     /// A catalogue beside the one there is, to be filled and put in its place.
     pub(crate) fn begin_catalogue(&self) -> Result<NewCatalogue, Error> {
-        let path = catalogue_path(&self.directory);
+        let aside = Unfinished(catalogue_path(&self.directory).with_extension("tmp"));
         Ok(NewCatalogue {
-            log: Log::create(&path.with_extension("tmp"), CATALOGUE_MAGIC, self.secret)?,
+            log: Log::create(&aside.0, CATALOGUE_MAGIC, self.secret)?,
             taken: self.catalogue.length(),
+            aside,
         })
     }
 
@@ -141,13 +145,17 @@ impl Wal {
         new: NewCatalogue,
         more: &[u8],
     ) -> Result<(), Error> {
-        let NewCatalogue { mut log, taken } = new;
+        let NewCatalogue {
+            mut log,
+            taken,
+            aside,
+        } = new;
         let meanwhile = self.catalogue.read_from(taken)?;
         log.add(&meanwhile)?;
         log.add(more)?;
         log.flush()?;
         let path = catalogue_path(&self.directory);
-        fs::rename(&log.path, &path).at("rename", &log.path)?;
+        fs::rename(&aside.0, &path).at("rename", &aside.0)?;
         log.path = path;
         // The old one has no name any more: whatever follows belongs into this one.
         self.catalogue = log;
@@ -222,6 +230,7 @@ pub(crate) struct NewCatalogue {
     pub(crate) log: Log,
     /// How much of the old one it knows.
     taken: u64,
+    aside: Unfinished,
 }
 
 /// Deletes the segments up to a number: a part holds what they say.
