@@ -159,7 +159,7 @@ impl Store {
 
     fn seal_now(&self, upkeep: &mut Upkeep, now_ms: i64) -> Result<u64, Error> {
         if upkeep.unsealed.is_none() {
-            upkeep.unsealed = self.freeze(now_ms)?;
+            upkeep.unsealed = self.freeze(&upkeep.idle, now_ms)?;
         }
         let Some((frozen, segment)) = upkeep.unsealed.clone() else {
             return Ok(0);
@@ -179,7 +179,8 @@ impl Store {
         }
         let part = writer.finish(directory, number)?;
         self.publish(vec![Arc::new(part)], &[]);
-        let idle = read(&self.head).table.postings.all() - frozen.reporting();
+        let reporting = frozen.reporting();
+        let idle = read(&self.head).table.postings.all() - reporting;
         upkeep.gone = &idle & &upkeep.idle;
         upkeep.idle = idle;
         write(&self.head).frozen = None;
@@ -190,21 +191,29 @@ impl Store {
     }
 
     /// Begins a new segment and takes the rows that the ones before it hold. Appends wait for no disk meanwhile.
-    fn freeze(&self, now_ms: i64) -> Result<Option<(Arc<Frozen>, u64)>, Error> {
+    /// `idle`: series that may be forgotten before the next segment begins.
+    fn freeze(
+        &self,
+        idle: &RoaringBitmap,
+        now_ms: i64,
+    ) -> Result<Option<(Arc<Frozen>, u64)>, Error> {
         if read(&self.head).filling.samples == 0 {
             return Ok(None);
         }
         let next = lock(&self.writer).wal.next_segment();
-        // Exemplars live in no part: the new segment keeps them for a restart.
+        // Exemplars live in no part: the new segment keeps them for a restart. Not those of series whose numbers may mean
+        // other series by then.
+        let is_kept = |exemplar: &&LoggedExemplar| !idle.contains(exemplar.series);
         let (mut records, known) = {
             let exemplars = lock(&self.exemplars);
-            (exemplar_records(exemplars.iter()), exemplars.added)
+            let kept = exemplars.iter().filter(is_kept);
+            (exemplar_records(kept), exemplars.added)
         };
         let next = next.create(&records)?;
         let mut writer = lock(&self.writer);
         let segment = writer.wal.rotate(next);
         writer.filling_since_ms = now_ms;
-        records = exemplar_records(lock(&self.exemplars).since(known));
+        records = exemplar_records(lock(&self.exemplars).since(known).filter(is_kept));
         let frozen = write(&self.head).freeze();
         // What was taken out of the head has to become a part, whatever the disk says now: the log before it goes
         // away with the next one. A failure here costs a few exemplars, and that only with the next restart.

@@ -40,6 +40,12 @@ pub(crate) struct BlockWriter {
 #[derive(Debug)]
 pub(crate) struct Unfinished(pub(crate) PathBuf);
 
+impl Unfinished {
+    pub(crate) fn keep(mut self) {
+        self.0 = PathBuf::new();
+    }
+}
+
 impl Drop for Unfinished {
     fn drop(&mut self) {
         // One that stays behind is deleted by the next start. One that was renamed is no longer here.
