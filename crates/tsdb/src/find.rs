@@ -50,7 +50,12 @@ impl<'a> Finder<'a> {
         }
     }
 
-    pub(crate) fn find(&mut self, key: &'a [u8]) -> Result<u32, Reason> {
+    /// `may_define`: why a series of such labels, if it isn't known, isn't to be defined.
+    pub(crate) fn find(
+        &mut self,
+        key: &'a [u8],
+        may_define: impl FnOnce(&RawLabels) -> Result<(), Reason>,
+    ) -> Result<u32, Reason> {
         if let Some((last, series)) = self.last
             && std::ptr::eq(last, key)
         {
@@ -61,7 +66,7 @@ impl<'a> Finder<'a> {
         let series = match self.head.table.of_key(hash, likely) {
             Some(series) => series,
             None => {
-                let series = self.by_labels(key)?;
+                let series = self.by_labels(key, may_define)?;
                 self.head.table.remember_key(hash, series);
                 series
             }
@@ -70,7 +75,11 @@ impl<'a> Finder<'a> {
         Ok(series)
     }
 
-    fn by_labels(&mut self, key: &[u8]) -> Result<u32, Reason> {
+    fn by_labels(
+        &mut self,
+        key: &[u8],
+        may_define: impl FnOnce(&RawLabels) -> Result<(), Reason>,
+    ) -> Result<u32, Reason> {
         let limits = &self.store.options.limits;
         self.raw.clear();
         (self.batch.labels_of)(key, self.raw).map_err(Reason::BadLabels)?;
@@ -79,6 +88,7 @@ impl<'a> Finder<'a> {
         if let Some(series) = self.head.table.of_labels(&canonical, fingerprint) {
             return Ok(series);
         }
+        may_define(&canonical.labels)?;
         if self.head.table.len() >= limits.series {
             return Err(Reason::SeriesLimit {
                 limit: limits.series,
