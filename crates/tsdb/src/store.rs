@@ -64,7 +64,7 @@ impl Store {
         let recovered = recover::recover(&options, random(), now_ms)?;
         Ok(Store {
             key_seed: random(),
-            writer: Mutex::new(Writer::new(recovered.wal, now_ms)),
+            writer: Mutex::new(Writer::new(recovered.wal, options.limits.labels, now_ms)),
             head: RwLock::new(recovered.head),
             exemplars: Mutex::new(recovered.exemplars),
             families: Mutex::new(recovered.families),

@@ -324,10 +324,11 @@ fn history_that_is_too_old_to_be_kept_defines_no_series() {
     options.retention_ms = DAY_MS;
     options.keep = vec![keep("__name__", "b", HOUR_MS)];
     let store = Store::open(options, NOW_MS).unwrap();
-    let keys = [1u8, 2].map(|series| key_of(&labels(series)));
-    let samples = keys.iter().map(|key| Sample {
+    let [gone, kept, both] = [1u8, 2, 4].map(|series| key_of(&labels(series)));
+    let aged = [(&gone, 2), (&kept, 2), (&both, 2), (&both, 1)];
+    let samples = aged.map(|(key, hours)| Sample {
         key,
-        timestamp_ms: NOW_MS - 2 * HOUR_MS,
+        timestamp_ms: NOW_MS - hours * HOUR_MS,
         start_ms: 0,
         value: Value::Float(1.0),
     });
@@ -335,14 +336,14 @@ fn history_that_is_too_old_to_be_kept_defines_no_series() {
         source: "import",
         scope: b"",
         labels_of: &pitcrew_tsdb::labels_of_key,
-        samples: &samples.collect::<Vec<_>>(),
+        samples: &samples,
         exemplars: &[],
         metadata: &[],
     };
     let accepted = store.backfill(&batch, NOW_MS).unwrap();
-    assert_eq!(accepted.refused.by_reason["too_old"], 1);
-    assert_eq!((accepted.samples, accepted.new_series), (1, 1));
-    assert_eq!(store.statistics().series, 1);
+    assert_eq!(accepted.refused.by_reason["too_old"], 2);
+    assert_eq!((accepted.samples, accepted.new_series), (2, 2));
+    assert_eq!(store.statistics().series, 2);
 }
 
 #[test]

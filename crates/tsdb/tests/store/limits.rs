@@ -1,5 +1,7 @@
 //! What is refused, forgotten, expired and listed.
 
+use std::cell::Cell;
+
 use pitcrew_promql::{
     histogram::FloatHistogram,
     labels::{Labels, Matcher},
@@ -59,6 +61,59 @@ fn append(
         metadata: &[],
     };
     store.append(&batch, now_ms)
+}
+
+/// Everybody waits while labels are read: neither one long key nor its many samples, nor its many labels, may take that time.
+#[test]
+fn of_what_can_never_be_stored_no_more_is_read_than_it_takes_to_know() {
+    let (_directory, store) = store(|options| {
+        options.limits.labels = 4;
+        options.limits.label_name_bytes = 10;
+        options.limits.label_value_bytes = 10;
+    });
+    let (reads, most) = (Cell::new(0), 2 * 4 * (10 + 10 + 8));
+    let refused = |key: &[u8]| {
+        reads.set(0);
+        let sample = |timestamp_ms| Sample {
+            key,
+            timestamp_ms,
+            start_ms: 0,
+            value: Value::Float(1.0),
+        };
+        let samples: Vec<Sample<'_>> = (0..1_000).map(|age_ms| sample(NOW_MS - age_ms)).collect();
+        let accepted = store.append(
+            &Batch {
+                source: "a",
+                scope: b"",
+                labels_of: &|key, out| {
+                    reads.set(reads.get() + 1);
+                    labels_of_text(key, out)
+                },
+                samples: &samples,
+                exemplars: &[],
+                metadata: &[],
+            },
+            NOW_MS,
+        );
+        let accepted = accepted.unwrap();
+        assert_eq!(accepted.refused_samples, Vec::from_iter(0..1_000));
+        accepted.refused.examples[0].to_string()
+    };
+    let told = refused("x".repeat(most + 1).as_bytes());
+    assert!(
+        told.ends_with("they take 225 bytes, more than 224"),
+        "{told}"
+    );
+    assert_eq!(reads.get(), 0);
+    let many: String = (0..20).map(|number| format!(",l{number}=v")).collect();
+    let told = refused(format!("x{many}").as_bytes());
+    assert!(
+        told.ends_with("more than 4 labels (limits.labels)"),
+        "{told}"
+    );
+    assert!(told.contains("l3=") && !told.contains("l4="), "{told}");
+    // Once to refuse it, and for ten examples.
+    assert_eq!(reads.get(), 1 + 10);
 }
 
 #[test]
