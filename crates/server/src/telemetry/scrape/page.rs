@@ -21,6 +21,13 @@ use super::{
 };
 use crate::telemetry::{Form, Gathered, Keys, NotTaken, Telemetry};
 
+/// What the series of a page may take, as many times as the page itself: the buckets of a histogram repeat its labels. At 50
+/// buckets that is 1,000 bytes of labels on a page of nothing but histograms.
+const KEYS_TIMES: usize = 32;
+
+/// And in any case.
+const KEYS_BYTES_MIN: usize = 1 << 20;
+
 /// What a target's pages have in common.
 pub(super) struct Pages {
     naming: Naming,
@@ -35,7 +42,7 @@ pub(super) struct Pages {
     bytes_max: usize,
 }
 
-/// What a page had.
+/// What a page had that is stored.
 struct Seen {
     form: Form,
     keys: Keys,
@@ -44,6 +51,54 @@ struct Seen {
 }
 
 impl Seen {
+    /// Without series that never were stored: they take no memory and never end. `refused`: places of samples, ascending.
+    fn of(
+        form: Form,
+        page: Gathered,
+        timed: HashSet<u32>,
+        refused: &[usize],
+        before: Option<Self>,
+    ) -> Self {
+        let mut seen = match refused.is_empty() {
+            true => Self {
+                form,
+                keys: page.keys,
+                timed,
+            },
+            false => Self::stored(form, &page, &timed, refused, before),
+        };
+        seen.keys.shrink();
+        seen.timed.shrink_to_fit();
+        seen
+    }
+
+    fn stored(
+        form: Form,
+        page: &Gathered,
+        timed: &HashSet<u32>,
+        refused: &[usize],
+        before: Option<Self>,
+    ) -> Self {
+        let before = before.filter(|seen| seen.form == form);
+        let before: HashSet<&[u8]> = before.iter().flat_map(|seen| seen.keys.iter()).collect();
+        let mut seen = Self {
+            form,
+            keys: Keys::default(),
+            timed: HashSet::new(),
+        };
+        let refused = page.refused_series(refused);
+        for ((number, key), is_refused) in (0..).zip(page.keys.iter()).zip(refused) {
+            if is_refused && !before.contains(key) {
+                continue;
+            }
+            let kept = seen.keys.push(key);
+            if timed.contains(&number) {
+                seen.timed.insert(kept);
+            }
+        }
+        seen
+    }
+
     /// Keys of series that end when they are absent.
     fn lasting(&self) -> impl Iterator<Item = &[u8]> {
         let keys = (0..).zip(self.keys.iter());
@@ -100,13 +155,17 @@ impl Pages {
             Err(error) => (Gathered::default(), HashSet::new(), Some(error)),
         };
         let stored = self.store(telemetry, form, &page, &scraped, error.is_none());
-        let refused = stored.map_err(|error| error.to_string())?.refused;
+        let accepted = stored.map_err(|error| error.to_string())?;
+        let refused = accepted.refused;
         self.before.clear();
-        self.seen = Some(Seen {
+        let seen = Seen::of(
             form,
-            keys: page.keys,
+            page,
             timed,
-        });
+            &accepted.refused_samples,
+            self.seen.take(),
+        );
+        self.seen = Some(seen);
         match (error, refused.examples.first()) {
             (Some(error), _) => Err(error),
             (None, Some(first)) => Err(format!(
@@ -167,6 +226,15 @@ impl Pages {
             ));
         }
         read?;
+        let (keys_bytes, keys_bytes_max) = (
+            gathered.keys.bytes(),
+            KEYS_BYTES_MIN.max(KEYS_TIMES.saturating_mul(page.len())),
+        );
+        if keys_bytes > keys_bytes_max {
+            return Err(format!(
+                "the labels of its series take {keys_bytes} bytes, more than {KEYS_TIMES} times the page: its histograms repeat long labels too often"
+            ));
+        }
         if let Some(why) = &gathered.why_bad {
             return Err(format!("a histogram contradicts itself: {why}"));
         }
