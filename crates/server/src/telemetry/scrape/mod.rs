@@ -13,6 +13,7 @@ mod plan;
 mod reader;
 mod reading;
 mod room;
+mod seen;
 
 use std::{
     collections::HashMap,

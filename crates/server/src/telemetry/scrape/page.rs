@@ -18,6 +18,7 @@ use super::{
     naming::{ABOUTS, Beside, Naming, about},
     plan::Plan,
     reading::Reading,
+    seen::Seen,
 };
 use crate::telemetry::{Form, Gathered, Keys, NotTaken, Telemetry};
 
@@ -40,71 +41,6 @@ pub(super) struct Pages {
     hasher: RandomState,
     /// What one page may take in memory when it is read.
     bytes_max: usize,
-}
-
-/// What a page had that is stored.
-struct Seen {
-    form: Form,
-    keys: Keys,
-    /// Series with times of their own: when they are absent they have not ended.
-    timed: HashSet<u32>,
-}
-
-impl Seen {
-    /// Without series that never were stored: they take no memory and never end. `refused`: places of samples, ascending.
-    fn of(
-        form: Form,
-        page: Gathered,
-        timed: HashSet<u32>,
-        refused: &[usize],
-        before: Option<Self>,
-    ) -> Self {
-        let mut seen = match refused.is_empty() {
-            true => Self {
-                form,
-                keys: page.keys,
-                timed,
-            },
-            false => Self::stored(form, &page, &timed, refused, before),
-        };
-        seen.keys.shrink();
-        seen.timed.shrink_to_fit();
-        seen
-    }
-
-    fn stored(
-        form: Form,
-        page: &Gathered,
-        timed: &HashSet<u32>,
-        refused: &[usize],
-        before: Option<Self>,
-    ) -> Self {
-        let before = before.filter(|seen| seen.form == form);
-        let before: HashSet<&[u8]> = before.iter().flat_map(|seen| seen.keys.iter()).collect();
-        let mut seen = Self {
-            form,
-            keys: Keys::default(),
-            timed: HashSet::new(),
-        };
-        let refused = page.refused_series(refused);
-        for ((number, key), is_refused) in (0..).zip(page.keys.iter()).zip(refused) {
-            if is_refused && !before.contains(key) {
-                continue;
-            }
-            let kept = seen.keys.push(key);
-            if timed.contains(&number) {
-                seen.timed.insert(kept);
-            }
-        }
-        seen
-    }
-
-    /// Keys of series that end when they are absent.
-    fn lasting(&self) -> impl Iterator<Item = &[u8]> {
-        let keys = (0..).zip(self.keys.iter());
-        let lasting = keys.filter(|(number, _)| !self.timed.contains(number));
-        lasting.map(|(_, key)| key)
-    }
 }
 
 /// What one scrape came to.
