@@ -14,7 +14,7 @@ use pitcrew_promql::histogram::{FloatHistogram, ResetHint};
 
 use crate::{
     Exemplar, Float, Histogram, Metadata, MetricType, Sink,
-    histogram::{Side, complete},
+    histogram::{BYTES_MAX as VALUE_BYTES_MAX, Side, complete},
     protobuf::{Field, Fields, Malformed, unzigzag, varint},
     series::{RawSeries, put_counted},
     text::NAN,
@@ -45,9 +45,6 @@ pub enum BadFamily {
     #[error("the labels of its series and those before have more than {LABEL_BYTES_MAX} bytes")]
     Labels,
 }
-
-/// Of one metric: a histogram of more buckets than anybody reads.
-const VALUE_BYTES_MAX: usize = 1 << 20;
 
 /// Of all series of a page.
 const LABEL_BYTES_MAX: usize = 512 << 20;

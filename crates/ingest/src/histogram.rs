@@ -12,9 +12,14 @@ use crate::{
     protobuf::{Fields, Malformed, unzigzag},
 };
 
-/// A histogram that contradicts itself.
+/// Of one histogram's message: more buckets than anybody reads. In memory a bucket takes many times its bytes.
+pub(crate) const BYTES_MAX: usize = 1 << 20;
+
+/// A histogram that contradicts itself, or is too large.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BadHistogram {
+    #[error("it has {0} bytes, more than {BYTES_MAX}")]
+    Large(usize),
     #[error("schema {0} is none: -4 to 8, or -53 for custom bounds")]
     Schema(i64),
     #[error("spans are of {spans} buckets, but there are {counts} counts")]
@@ -108,6 +113,9 @@ impl Side {
 
 /// The outer error: it is no message; the inner one: it is one that can't be true.
 pub(crate) fn histogram(bytes: &[u8]) -> Result<Result<Histogram, BadHistogram>, Malformed> {
+    if bytes.len() > BYTES_MAX {
+        return Ok(Err(BadHistogram::Large(bytes.len())));
+    }
     let mut value = FloatHistogram::default();
     let (mut negative, mut positive) = (Side::default(), Side::default());
     let (mut schema, mut at_ms, mut start_ms) = (0, 0, 0);
@@ -287,6 +295,23 @@ pub(crate) mod tests {
             BadHistogram::SpanOffset
         );
         assert_eq!(bad(message().zigzag(4, -53)), BadHistogram::CustomBounds);
+    }
+
+    #[test]
+    fn a_histogram_of_more_bytes_than_its_bound_is_refused_unread() {
+        let of_buckets = |buckets: usize| {
+            let span = Message::default().varint(2, buckets as u64);
+            Message::default()
+                .varint(1, buckets as u64)
+                .message(11, span)
+                .zigzag(12, 1)
+                .bytes(12, &vec![0; buckets - 1])
+        };
+        let fits = histogram(&of_buckets(BYTES_MAX - 100).0).unwrap().unwrap();
+        assert_eq!(fits.value.positive.len(), BYTES_MAX - 100);
+        let large = of_buckets(BYTES_MAX);
+        let bytes = large.0.len();
+        assert_eq!(bad(large), BadHistogram::Large(bytes));
     }
 
     proptest! {

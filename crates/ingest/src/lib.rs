@@ -35,7 +35,7 @@ pub trait Sink {
 
     fn histogram(&mut self, series: Self::Series, sample: Histogram);
 
-    /// A histogram that contradicts itself; the rest of the message is not harmed.
+    /// A histogram that contradicts itself or is too large; the rest of the message is not harmed.
     fn bad_histogram(&mut self, series: Self::Series, why: BadHistogram);
 
     fn exemplar(&mut self, series: Self::Series, exemplar: Exemplar<'_>);

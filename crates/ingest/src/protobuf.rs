@@ -77,10 +77,10 @@ impl<'a> Field<'a> {
     }
 
     /// A repeated number, packed or one by one.
-    pub(crate) fn each_unsigned(
+    pub(crate) fn each_unsigned<E: From<Malformed>>(
         &self,
-        mut each: impl FnMut(u64) -> Result<(), Malformed>,
-    ) -> Result<(), Malformed> {
+        mut each: impl FnMut(u64) -> Result<(), E>,
+    ) -> Result<(), E> {
         match self.value {
             Value::Varint(number) => each(number),
             Value::Bytes(mut packed) => {
@@ -89,7 +89,7 @@ impl<'a> Field<'a> {
                 }
                 Ok(())
             }
-            Value::Fixed32(_) | Value::Fixed64(_) => self.mismatch(),
+            Value::Fixed32(_) | Value::Fixed64(_) => Ok(self.mismatch()?),
         }
     }
 

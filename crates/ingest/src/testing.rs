@@ -5,7 +5,7 @@ use crate::{BadHistogram, Exemplar, Float, Histogram, Metadata, RawSeries, Sink}
 #[derive(Default)]
 pub(crate) struct Told {
     pub(crate) lines: Vec<String>,
-    series: Vec<String>,
+    pub(crate) series: Vec<String>,
     /// It is full then.
     pub(crate) series_max: Option<usize>,
 }

@@ -25,7 +25,7 @@ pub(crate) struct Writer {
     /// Since when the head fills.
     pub(crate) filling_since_ms: i64,
     /// Records of the catalogue that couldn't be written yet.
-    unwritten: Vec<u8>,
+    pub(crate) unwritten: Vec<u8>,
     segment: Vec<u8>,
     samples: Vec<LoggedSample>,
     exemplars: Vec<LoggedExemplar>,

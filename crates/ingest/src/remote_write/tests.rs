@@ -125,18 +125,25 @@ fn references_to_nothing_are_refused() {
 
 #[test]
 fn a_full_sink_ends_the_reading_of_a_message() {
-    let sample = sample(1.0, 1);
-    let series = Message::default().bytes(1, &[1, 2]).message(2, sample);
-    let mut request = Message::default()
+    let one = Message::default().message(1, label("a", "b"));
+    let two = Message::default().bytes(1, &[1, 2]);
+    let symbols = Message::default()
         .bytes(4, b"")
         .bytes(4, b"a")
         .bytes(4, b"b");
-    for _ in 0..1_000 {
-        request = request.bytes(5, &series.0);
+    for (version, mut request, field, series) in [
+        (Version::One, Message::default(), 1, one),
+        (Version::Two, symbols, 5, two),
+    ] {
+        let series = series.message(2, sample(1.0, 1));
+        for _ in 0..1_000 {
+            request = request.bytes(field, &series.0);
+        }
+        let mut told = Told::of_series(10);
+        read(version, &request.0, &mut told).unwrap();
+        assert_eq!(told.series.len(), 10);
+        assert_eq!(told.lines.len(), 9, "the tenth filled it");
     }
-    let mut told = Told::of_series(10);
-    read(Version::Two, &request.0, &mut told).unwrap();
-    assert_eq!(told.lines.len(), 9, "the tenth filled it");
 }
 
 #[test]

@@ -9,7 +9,9 @@ use crate::{
 
 pub(super) fn read(message: &[u8], sink: &mut impl Sink) -> Result<(), Malformed> {
     let mut fields = Fields(message);
-    while let Some(field) = fields.next()? {
+    while let Some(field) = fields.next()?
+        && !sink.is_full()
+    {
         match field.number {
             1 => series(field.bytes()?, sink)?,
             3 => sink.metadata(metadata(field.bytes()?)?),
@@ -33,7 +35,9 @@ fn series<S: Sink>(message: &[u8], sink: &mut S) -> Result<(), Malformed> {
     let Some(known) = sink.series(RawSeries::Messages(labels)) else {
         return Ok(());
     };
-    while let Some(field) = rest.next()? {
+    while let Some(field) = rest.next()?
+        && !sink.is_full()
+    {
         match field.number {
             2 => sink.float(known, float(field.bytes()?)?),
             3 => {

@@ -8,7 +8,7 @@ use super::{RequestError, v1::float};
 use crate::{
     Exemplar, Malformed, Metadata, MetricType, Sink,
     histogram::histogram,
-    protobuf::Fields,
+    protobuf::{Field, Fields},
     series::{RawSeries, put_counted},
 };
 
@@ -40,34 +40,52 @@ impl<'a> Symbols<'a> {
             symbols: self.0.len(),
         })
     }
+}
 
-    /// [`RawSeries::Pairs`] of what the references refer to.
-    fn put_pairs(
-        &self,
+/// Labels that references refer to, put together as these are read: a reference may take a byte, and there may be
+/// millions.
+#[derive(Default)]
+struct Labels {
+    /// As [`RawSeries::Pairs`] has them.
+    bytes: Vec<u8>,
+    texts: usize,
+}
+
+impl Labels {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.texts = 0;
+    }
+
+    fn put(
+        &mut self,
         series: usize,
-        references: &[u64],
-        out: &mut Vec<u8>,
+        symbols: &Symbols<'_>,
+        references: Field<'_>,
     ) -> Result<(), RequestError> {
-        out.clear();
-        if !references.len().is_multiple_of(2) {
-            return Err(RequestError::OddLabels { series });
-        }
-        for reference in references {
-            put_counted(out, self.get(series, *reference)?);
-            if out.len() > LABELS_BYTES_MAX {
-                return Err(RequestError::LongLabels { series });
+        references.each_unsigned(|reference| {
+            put_counted(&mut self.bytes, symbols.get(series, reference)?);
+            self.texts += 1;
+            match self.bytes.len() > LABELS_BYTES_MAX {
+                true => Err(RequestError::LongLabels { series }),
+                false => Ok(()),
             }
+        })
+    }
+
+    fn whole(&self, series: usize) -> Result<RawSeries<'_>, RequestError> {
+        match self.texts.is_multiple_of(2) {
+            true => Ok(RawSeries::Pairs(&self.bytes)),
+            false => Err(RequestError::OddLabels { series }),
         }
-        Ok(())
     }
 }
 
 /// Memory that every series uses again.
 #[derive(Default)]
 struct Scratch {
-    references: Vec<u64>,
-    labels: Vec<u8>,
-    exemplar: Vec<u8>,
+    labels: Labels,
+    exemplar: Labels,
 }
 
 pub(super) fn read(message: &[u8], sink: &mut impl Sink) -> Result<(), RequestError> {
@@ -93,22 +111,19 @@ fn series<S: Sink>(
     scratch: &mut Scratch,
     sink: &mut S,
 ) -> Result<(), RequestError> {
-    scratch.references.clear();
+    scratch.labels.clear();
     let mut created_ms = 0;
     let mut fields = Fields(message);
     while let Some(field) = fields.next()? {
         match field.number {
-            1 => field.each_unsigned(|reference| {
-                scratch.references.push(reference);
-                Ok(())
-            })?,
+            1 => scratch.labels.put(number, symbols, field)?,
             // Release candidates had it here, once for all samples.
             6 => created_ms = field.signed()?,
             _ => {}
         }
     }
-    symbols.put_pairs(number, &scratch.references, &mut scratch.labels)?;
-    let Some(known) = sink.series(RawSeries::Pairs(&scratch.labels)) else {
+    let labels = scratch.labels.whole(number)?;
+    let Some(known) = sink.series(labels) else {
         return Ok(());
     };
     let started = |start_ms| if start_ms == 0 { created_ms } else { start_ms };
@@ -130,17 +145,11 @@ fn series<S: Sink>(
                 Err(why) => sink.bad_histogram(known, why),
             },
             4 => {
-                let exemplar = exemplar(
-                    field.bytes()?,
-                    number,
-                    symbols,
-                    &mut scratch.references,
-                    &mut scratch.exemplar,
-                )?;
+                let exemplar = exemplar(field.bytes()?, number, symbols, &mut scratch.exemplar)?;
                 sink.exemplar(known, exemplar);
             }
             5 => {
-                let metadata = metadata(field.bytes()?, number, symbols, &scratch.labels)?;
+                let metadata = metadata(field.bytes()?, number, symbols, labels)?;
                 sink.metadata(metadata);
             }
             _ => {}
@@ -153,26 +162,21 @@ fn exemplar<'s>(
     message: &[u8],
     series: usize,
     symbols: &Symbols<'_>,
-    references: &mut Vec<u64>,
-    labels: &'s mut Vec<u8>,
+    labels: &'s mut Labels,
 ) -> Result<Exemplar<'s>, RequestError> {
-    references.clear();
+    labels.clear();
     let (mut value, mut at_ms) = (0.0, None);
     let mut fields = Fields(message);
     while let Some(field) = fields.next()? {
         match field.number {
-            1 => field.each_unsigned(|reference| {
-                references.push(reference);
-                Ok(())
-            })?,
+            1 => labels.put(series, symbols, field)?,
             2 => value = field.double()?,
             3 => at_ms = Some(field.signed()?),
             _ => {}
         }
     }
-    symbols.put_pairs(series, references, labels)?;
     Ok(Exemplar {
-        labels: RawSeries::Pairs(labels),
+        labels: labels.whole(series)?,
         value,
         at_ms,
     })
@@ -182,7 +186,7 @@ fn metadata<'a>(
     message: &[u8],
     series: usize,
     symbols: &Symbols<'a>,
-    labels: &[u8],
+    labels: RawSeries<'_>,
 ) -> Result<Metadata<'a>, RequestError> {
     let mut metadata = Metadata {
         kind: Some(MetricType::Unknown),
@@ -199,7 +203,7 @@ fn metadata<'a>(
     }
     // Labels that can't be read are told to whoever asks the series for them.
     let mut name = String::new();
-    let read = RawSeries::Pairs(labels).each_label(|label, value| {
+    let read = labels.each_label(|label, value| {
         if label == "__name__" {
             value.clone_into(&mut name);
         }

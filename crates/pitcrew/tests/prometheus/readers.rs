@@ -1,6 +1,11 @@
 //! Clients that read nothing of what they asked for: they make others wait for a while and are cut off.
 
-use std::{fmt::Write as _, fs, io::Write as _, net::TcpStream};
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
 
 use crate::{
     history::{History, QUIET, path},
@@ -64,4 +69,29 @@ fn who_reads_nothing_gives_back_turns_and_memory() {
         other => Err(format!("{other:?}")),
     });
     drop(unread);
+}
+
+/// Had it to wait for one of their turns, that export would have been cut off before.
+#[test]
+fn an_import_does_not_wait_for_exports() {
+    let production = with_many_samples();
+    let export = path("/api/v1/export", &[("match[]", "many")]);
+    let mut unread = [(); 2].map(|()| asks_and_reads_nothing(&production, &export));
+    for stream in &mut unread {
+        // It has its turn.
+        stream.read_exact(&mut [0]).expect("an answer");
+    }
+    let import = "/api/v1/import?format=jsonl";
+    let line = r#"{"metric":{"__name__":"one"},"values":[1],"timestamps":[1]}"#;
+    let answer = request(production.port, "POST", import, &[], line).expect("an answer");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    for mut stream in unread {
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n0\r\n\r\n") {
+            let mut piece = [0; 64 << 10];
+            let read = stream.read(&mut piece).expect("the export goes on");
+            assert_ne!(read, 0, "the export was cut off");
+            answer.extend_from_slice(&piece[..read]);
+        }
+    }
 }

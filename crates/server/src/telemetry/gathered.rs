@@ -6,11 +6,21 @@ use std::collections::HashMap;
 use pitcrew_ingest::{
     BadHistogram, Exemplar, Float, Histogram, Metadata, MetricType, RawSeries, Sink,
 };
-use pitcrew_promql::{histogram::FloatHistogram, labels::Labels};
+use pitcrew_promql::{
+    histogram::FloatHistogram,
+    labels::{Label, Labels, LabelsBuilder},
+};
 use pitcrew_tsdb::{IncomingExemplar, RawLabels, Sample, Value};
 
 /// What one message may take at the most: a short one can say the same long label for a million series.
 pub(crate) const BYTES_MAX: usize = 256 << 20;
+
+/// Of an exemplar's labels as they came, whose text the store takes up to a quarter of. In memory a label of no text takes
+/// many times its bytes.
+const EXEMPLAR_BYTES_MAX: usize = 4 << 10;
+
+/// Of one series that are read: several times what the store takes, which names the ones beyond its limit.
+pub(crate) const LABELS_MAX: usize = 1_024;
 
 /// Series as they came, in their order.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -211,18 +221,20 @@ impl Sink for Gathered {
     }
 
     fn exemplar(&mut self, series: u32, exemplar: Exemplar<'_>) {
-        if !self.takes(size_of::<FoundExemplar>() + exemplar.labels.bytes().len()) {
+        let bytes = exemplar.labels.bytes().len();
+        if !self.takes(size_of::<FoundExemplar>() + bytes) || bytes > EXEMPLAR_BYTES_MAX {
             return;
         }
-        let mut pairs: Vec<(String, String)> = Vec::new();
-        let read = exemplar
-            .labels
-            .each_label(|name, value| pairs.push((name.to_owned(), value.to_owned())));
+        let mut labels = LabelsBuilder::default();
+        let read = exemplar.labels.each_label(|name, value| {
+            labels.set(name, value);
+        });
+        let labels = labels.build();
         // An example that can't be read is none; the sample beside it counts all the same.
-        if read.is_ok() {
+        if read.is_ok() && self.takes(labels.len() * size_of::<Label>()) {
             self.exemplars.push(FoundExemplar {
                 series,
-                labels: Labels::from_pairs(pairs),
+                labels,
                 value: exemplar.value,
                 at_ms: exemplar.at_ms.unwrap_or(self.now_ms),
             });
@@ -301,7 +313,69 @@ impl Form {
 
     /// For the store, of series it doesn't know.
     pub(crate) fn labels(self, key: &[u8], out: &mut RawLabels) -> Result<(), String> {
-        let read = self.of(key).each_label(|name, value| out.push(name, value));
-        read.map_err(|error| error.to_string())
+        let mut count = 0;
+        let read = self.of(key).each_label(|name, value| {
+            count += 1;
+            if count <= LABELS_MAX {
+                out.push(name, value);
+            }
+        });
+        read.map_err(|error| error.to_string())?;
+        match count > LABELS_MAX {
+            true => Err(format!("{count} labels, more than {LABELS_MAX}")),
+            false => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown<'a>(labels: &'a [u8]) -> Exemplar<'a> {
+        Exemplar {
+            labels: RawSeries::Messages(labels),
+            value: 1.0,
+            at_ms: None,
+        }
+    }
+
+    /// A field 1 of ten bytes: a name of three letters, a value of one.
+    fn label(number: usize) -> Vec<u8> {
+        format!("\n\u{8}\n\u{3}{number:03}\u{12}\u{1}v").into_bytes()
+    }
+
+    #[test]
+    fn an_exemplar_of_endless_labels_is_not_read_and_counts_with_all_its_bytes() {
+        let mut gathered = Gathered::within(BYTES_MAX, 0);
+        let fits: Vec<u8> = (0..400).flat_map(label).collect();
+        gathered.exemplar(0, shown(&fits));
+        assert_eq!(gathered.exemplars[0].labels.len(), 400);
+        let long: Vec<u8> = (0..500).flat_map(label).collect();
+        let before = gathered.bytes;
+        gathered.exemplar(0, shown(&long));
+        assert_eq!(gathered.exemplars.len(), 1);
+        assert!(gathered.bytes >= before + long.len());
+    }
+
+    #[test]
+    fn a_series_of_endless_labels_is_refused() {
+        let read = |count: usize| {
+            let series = b"\x0a\x00".repeat(count);
+            Form::Messages.labels(&series, &mut RawLabels::default())
+        };
+        assert_eq!(read(LABELS_MAX), Ok(()));
+        assert!(read(LABELS_MAX + 1).is_err());
+    }
+
+    #[test]
+    fn the_labels_of_exemplars_count_as_what_they_take_in_memory() {
+        let labels: Vec<u8> = (0..400).flat_map(label).collect();
+        let mut gathered = Gathered::within(10 * labels.len(), 0);
+        for _ in 0..10 {
+            gathered.exemplar(0, shown(&labels));
+        }
+        assert!(gathered.exemplars.len() < 5, "{}", gathered.exemplars.len());
+        assert!(gathered.is_full());
     }
 }

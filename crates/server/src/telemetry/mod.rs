@@ -23,7 +23,7 @@ use pitcrew_model::MetricsSettings;
 use pitcrew_tsdb::{Accepted, Batch, Error, Limits, Options, Store};
 
 pub(crate) use counts::Counts;
-pub(crate) use gathered::{BYTES_MAX as GATHERED_BYTES_MAX, Form, Gathered, Keys};
+pub(crate) use gathered::{BYTES_MAX as GATHERED_BYTES_MAX, Form, Gathered, Keys, LABELS_MAX};
 pub(crate) use own::{INTERVAL as OWN_INTERVAL, Told};
 pub(crate) use scrape::OwnPages;
 

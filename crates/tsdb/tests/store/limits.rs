@@ -462,6 +462,56 @@ fn exemplars_and_metadata_survive_seals_and_restarts() {
 }
 
 #[test]
+fn an_exemplar_is_never_anothers_after_a_restart() {
+    let (directory, store) = store(|_| {});
+    let gone: Vec<String> = (0..1_000).map(|number| format!("x,pod={number}")).collect();
+    let samples: Vec<(&str, i64)> = gone.iter().map(|key| (key.as_str(), NOW_MS)).collect();
+    append(&store, "a", &samples, NOW_MS).unwrap();
+    let trace = Labels::from_pairs([("trace_id", "abc")]);
+    let exemplars: Vec<IncomingExemplar<'_>> = gone
+        .iter()
+        .map(|key| IncomingExemplar {
+            key: key.as_bytes(),
+            labels: &trace,
+            value: 0.5,
+            timestamp_ms: NOW_MS,
+        })
+        .collect();
+    let batch = Batch {
+        source: "a",
+        scope: b"",
+        labels_of: &labels_of_text,
+        samples: &[],
+        exemplars: &exemplars,
+        metadata: &[],
+    };
+    assert_eq!(store.append(&batch, NOW_MS).unwrap().exemplars, 1_000);
+    let mut now_ms = NOW_MS;
+    let mut forgotten = 0;
+    for _ in 0..4 {
+        append(&store, "a", &[("stays", now_ms)], now_ms).unwrap();
+        now_ms += 300_000;
+        forgotten += store.maintain(now_ms).unwrap().forgotten_series;
+        if forgotten > 0 {
+            break;
+        }
+    }
+    assert_eq!(forgotten, 1_000);
+    let new: Vec<String> = (0..1_000).map(|number| format!("new,n={number}")).collect();
+    let samples: Vec<(&str, i64)> = new.iter().map(|key| (key.as_str(), now_ms)).collect();
+    append(&store, "a", &samples, now_ms).unwrap();
+    drop(store);
+    let store = Store::open(Options::new(directory.path()), now_ms).unwrap();
+    let all = Selection {
+        matchers: &[],
+        start_ms: 0,
+        end_ms: now_ms,
+    };
+    assert_eq!(store.statistics().series, 1_001);
+    assert_eq!(store.exemplars(&all), []);
+}
+
+#[test]
 fn a_store_has_one_owner() {
     let (directory, store) = store(|_| {});
     let error = Store::open(Options::new(directory.path()), NOW_MS).unwrap_err();

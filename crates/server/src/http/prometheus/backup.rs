@@ -44,7 +44,7 @@ pub(super) async fn backup(
         let directory = fs::canonicalize(&directory).map_err(|error| unwritable(&error))?;
         Ok(Answer::of(json!({ "directory": directory }))?.response(false))
     };
-    api.transfers.run(api.budget.timeout, work).await
+    api.exports.run(api.budget.timeout, work).await
 }
 
 fn checked(name: &str) -> Result<String, Error> {

@@ -42,3 +42,32 @@ fn concurrency() -> usize {
     let processors = thread::available_parallelism();
     processors.map_or(2, NonZeroUsize::get).clamp(2, 20)
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::{cell::Cell, ops::ControlFlow};
+
+    use pitcrew_promql::storage::{Found, Selection, Storage, StorageError};
+
+    /// A storage that finds nothing, and holds a KiB more each time it says so.
+    #[derive(Default)]
+    pub(in crate::http::prometheus) struct Looking {
+        pub(in crate::http::prometheus) said: Cell<usize>,
+    }
+
+    impl Storage for Looking {
+        fn select(
+            &self,
+            _selection: &Selection<'_>,
+            take: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
+        ) -> Result<(), StorageError> {
+            for said in 1..=1_000 {
+                self.said.set(said);
+                if take(Found::Holding(said << 10)).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        }
+    }
+}

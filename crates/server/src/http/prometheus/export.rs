@@ -21,7 +21,6 @@ use pitcrew_promql::{
 };
 use pitcrew_tsdb::{Metadata, Stopped, Store};
 use tokio::{runtime::Handle, sync::mpsc};
-use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
     Prometheus,
@@ -31,6 +30,7 @@ use super::{
     format::Format,
     lines::Line,
     queries::Lease,
+    sending::{Chunk, Sending},
 };
 use crate::http::paced::PATIENCE;
 
@@ -54,10 +54,10 @@ pub(super) async fn export(
     };
     let (matches, range) = (arguments.required_matches()?, arguments.range()?);
     let store = api.store()?;
-    let (chunks, mut sent) = mpsc::channel(4);
+    let (sending, mut sent) = Sending::begin(PATIENCE);
     let runtime = Handle::current();
     tokio::spawn(async move {
-        let failed = chunks.clone();
+        let chunks = sending.chunks.clone();
         let work = move |lease: &Lease| {
             let pending = String::with_capacity(CHUNK_BYTES);
             Export {
@@ -71,18 +71,14 @@ pub(super) async fn export(
             }
             .run(&matches)
         };
-        if let Err(error) = api.transfers.run(TIMEOUT, work).await {
-            tracing::warn!("an export ended early: {error}");
-            // The reader may be what ended it.
-            failed.send(Err(error)).await.ok();
-        }
+        sending.end(api.exports.run(TIMEOUT, work)).await;
     });
-    let first = match sent.recv().await {
+    let first = match sent.next().await {
         None => Bytes::new(),
         Some(Ok(chunk)) => chunk,
         Some(Err(error)) => return Err(error),
     };
-    let chunks = stream::iter([Ok(first)]).chain(ReceiverStream::new(sent));
+    let chunks = stream::iter([Ok(first)]).chain(sent);
     let mut response = Body::from_stream(chunks).into_response();
     let media_type = HeaderValue::from_static(format.media_type());
     response
@@ -96,7 +92,7 @@ struct Export<'a> {
     format: Format,
     range: Range,
     lease: &'a Lease,
-    chunks: mpsc::Sender<Result<Bytes, Error>>,
+    chunks: mpsc::Sender<Chunk>,
     runtime: Handle,
     pending: String,
 }

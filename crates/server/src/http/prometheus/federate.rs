@@ -14,7 +14,6 @@ use pitcrew_promql::{
     labels::{Labels, Matcher},
     storage::{Found, Series, Storage, is_stale},
 };
-use pitcrew_tsdb::Store;
 
 use super::{
     Prometheus,
@@ -59,11 +58,11 @@ async fn answer(
         false => Names::Underscored,
     };
     let (store, gzip) = (api.store()?, arguments.gzip);
-    let most = api.budget.memory / SERIES_BYTES;
+    let bytes_max = api.budget.memory;
     let work = move |lease: &Lease| {
         let mut current = BTreeMap::new();
         for matchers in &matches {
-            collect(&store, range, matchers, most, &mut current, lease)?;
+            collect(&*store, range, matchers, bytes_max, &mut current, lease)?;
         }
         Ok(sent(TEXT, text(&current, names).into_bytes(), gzip))
     };
@@ -74,35 +73,37 @@ async fn answer(
 type Current = BTreeMap<(String, Labels), (i64, f64)>;
 
 fn collect(
-    store: &Store,
+    store: &impl Storage,
     range: Range,
     matchers: &[Matcher],
-    most: usize,
+    bytes_max: usize,
     current: &mut Current,
     lease: &Lease,
 ) -> Result<(), Error> {
+    let mut held = 0_usize;
+    let mut is_too_much = false;
     let selected = store.select(&range.of(matchers), &mut |found| {
-        if let Found::Series(series) = found
-            && let Some(sample) = last(series, range)
-        {
-            current.insert(
-                (
-                    series.labels.metric_name().to_owned(),
-                    series.labels.clone(),
-                ),
-                sample,
-            );
+        match found {
+            Found::Series(series) => {
+                if let Some(sample) = last(series, range) {
+                    let labels = series.labels.clone();
+                    current.insert((labels.metric_name().to_owned(), labels), sample);
+                }
+            }
+            Found::Holding(bytes) => held = bytes,
+            Found::Warning(_) => {}
         }
-        match lease.is_over() || current.len() > most {
+        is_too_much = held.saturating_add(current.len() * SERIES_BYTES) > bytes_max;
+        match lease.is_over() || is_too_much {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
     });
     selected.map_err(|error| Error::internal(error.to_string()))?;
     lease.check()?;
-    if current.len() > most {
+    if is_too_much {
         return Err(Error::execution(format!(
-            "more than {most} series, which is all that fits into query.memory: select less"
+            "the series need more than {bytes_max} bytes of memory (query.memory): select less"
         )));
     }
     Ok(())
@@ -138,4 +139,24 @@ fn text(current: &Current, names: Names) -> String {
         writeln!(out, " {} {time_ms}", json::number(*value)).expect("a string takes everything");
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::prometheus::budget::tests::Looking;
+
+    #[test]
+    fn what_the_store_holds_while_it_looks_counts() {
+        let looking = Looking::default();
+        let range = Range {
+            start_ms: 0,
+            end_ms: 1,
+        };
+        let lease = Lease::begin(std::time::Duration::from_secs(3_600));
+        let read = collect(&looking, range, &[], 10 << 10, &mut Current::new(), &lease);
+        let why = read.unwrap_err().to_string();
+        assert!(why.contains("query.memory"), "{why}");
+        assert_eq!(looking.said.get(), 11);
+    }
 }

@@ -6,12 +6,11 @@
 use std::time::Duration;
 
 use axum::{
-    body::{Body, Bytes},
+    body::Body,
     extract::{Request, State},
     http::{HeaderMap, header},
     response::Response,
 };
-use futures_util::StreamExt;
 use pitcrew_ingest::text;
 use pitcrew_tsdb::{Accepted, Batch, Refusal};
 use serde_json::json;
@@ -20,6 +19,7 @@ use super::{
     Prometheus,
     answer::{Answer, Error},
     arguments::Arguments,
+    arriving::Arriving,
     format::Format,
     lines,
     queries::Lease,
@@ -37,9 +37,6 @@ const BATCH_SAMPLES: usize = 10_000;
 
 /// For how long an import waits while as many are under way as may be.
 const PLACE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Within this time the next bytes must come.
-const NEXT_BYTES: Duration = Duration::from_secs(60);
 
 /// How long one piece may wait until the store has put aside what it holds.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -93,7 +90,7 @@ pub(super) async fn import(
     }
     let format = format_of(&Arguments::of_query(&parts), &parts.headers)?;
     // Nothing of the body is read before.
-    let place = tokio::time::timeout(PLACE_TIMEOUT, api.imports.acquire()).await;
+    let place = tokio::time::timeout(PLACE_TIMEOUT, api.import_places.acquire()).await;
     let _place = place.map_err(|_elapsed| {
         Error::unavailable("as many imports are under way as may be at once; try again")
     })?;
@@ -103,19 +100,14 @@ pub(super) async fn import(
 
 async fn take(api: &Prometheus, format: Format, body: Body) -> Result<Taken, Error> {
     let line_bytes_max = LINE_BYTES_MAX.min(api.telemetry.message_bytes());
-    let mut chunks = body.into_data_stream();
+    let mut body = Arriving::new(body);
     let mut taken = Taken::default();
     let mut pending = Vec::new();
     // Within what is pending, after the last line that is whole.
     let mut whole = None;
     loop {
-        let chunk = tokio::time::timeout(NEXT_BYTES, chunks.next()).await;
-        let chunk: Option<Bytes> = match chunk {
-            Ok(chunk) => chunk
-                .transpose()
-                .map_err(|error| taken.broken(format!("the body broke off: {error}")))?,
-            Err(_elapsed) => return Err(taken.broken("the next bytes did not come within 60 s")),
-        };
+        let chunk = body.next().await;
+        let chunk = chunk.map_err(|error| taken.broken(error.to_string()))?;
         let is_last = chunk.is_none();
         let chunk = chunk.unwrap_or_default();
         if let Some(at) = chunk.iter().rposition(|byte| *byte == b'\n') {
@@ -145,7 +137,7 @@ async fn take(api: &Prometheus, format: Format, body: Body) -> Result<Taken, Err
             taken.piece(&telemetry, format, &piece, lease)?;
             Ok(taken)
         };
-        taken = api.transfers.run(PIECE_TIMEOUT, stored).await?;
+        taken = api.imports.run(PIECE_TIMEOUT, stored).await?;
         if is_last {
             return taken.ended(format);
         }

@@ -12,7 +12,7 @@ use pitcrew_tsdb::{GoOn, Listing, Stopped, Store};
 use super::{
     Prometheus,
     answer::{Answer, Error},
-    arguments::{Arguments, Range},
+    arguments::Arguments,
     queries::Lease,
     query::TRUNCATED,
     syntax::unescaped_name,
@@ -29,11 +29,10 @@ pub(super) async fn series(
     arguments: Arguments,
 ) -> Result<Response, Error> {
     let matches = arguments.required_matches()?;
-    let most = api.budget.memory / SERIES_BYTES;
     let list = |store: &Store, selection: &Selection<'_>, limit, go_on: &mut GoOn<'_>| {
         store.series(selection, limit, go_on)
     };
-    listed(api, &arguments, matches, most, list, json::labels).await
+    listed(api, &arguments, matches, SERIES_BYTES, list, json::labels).await
 }
 
 pub(super) async fn names(
@@ -41,11 +40,10 @@ pub(super) async fn names(
     arguments: Arguments,
 ) -> Result<Response, Error> {
     let matches = arguments.matches()?;
-    let most = api.budget.memory / TEXT_BYTES;
     let list = |store: &Store, selection: &Selection<'_>, limit, go_on: &mut GoOn<'_>| {
         store.label_names(selection, limit, go_on)
     };
-    listed(api, &arguments, matches, most, list, |name, out| {
+    listed(api, &arguments, matches, TEXT_BYTES, list, |name, out| {
         json::text(name, out)
     })
     .await
@@ -58,22 +56,21 @@ pub(super) async fn values(
 ) -> Result<Response, Error> {
     let name = unescaped_name(&name);
     let matches = arguments.matches()?;
-    let most = api.budget.memory / TEXT_BYTES;
     let list = move |store: &Store, selection: &Selection<'_>, limit, go_on: &mut GoOn<'_>| {
         store.label_values(&name, selection, limit, go_on)
     };
-    listed(api, &arguments, matches, most, list, |value, out| {
+    listed(api, &arguments, matches, TEXT_BYTES, list, |value, out| {
         json::text(value, out)
     })
     .await
 }
 
-/// What any of the selectors finds, in order. More than `most` is over the budget.
+/// What any of the selectors finds, in order. More than fits into the budget, each as long as said, is over it.
 async fn listed<T: Ord + Send>(
     api: Prometheus,
     arguments: &Arguments,
     mut matches: Vec<Vec<Matcher>>,
-    most: usize,
+    item_bytes: usize,
     list: impl Fn(&Store, &Selection<'_>, usize, &mut GoOn<'_>) -> Result<Listing<T>, Stopped>
     + Send
     + 'static,
@@ -89,8 +86,12 @@ async fn listed<T: Ord + Send>(
     }
     let (store, memory) = (api.store()?, api.budget.memory);
     let work = move |lease: &Lease| {
+        let most = memory / item_bytes;
         let limit = asked.unwrap_or(most).min(most);
-        let found = union(&store, range, &matches, limit, &list, memory, lease)?;
+        let list =
+            |selection: &Selection<'_>, go_on: &mut GoOn<'_>| list(&store, selection, limit, go_on);
+        let selections: Vec<_> = matches.iter().map(|matchers| range.of(matchers)).collect();
+        let found = union(&selections, limit, list, (memory, item_bytes), lease)?;
         if found.truncated && asked.is_none_or(|asked| asked > most) {
             return Err(Error::execution(format!(
                 "the answer has more than {most} entries, which is all that fits into query.memory: select less, or set limit"
@@ -101,24 +102,25 @@ async fn listed<T: Ord + Send>(
     api.queries.answer(api.budget.timeout, work).await
 }
 
+/// At no time more than the limit is kept of what was found so far, and it counts while the next selector's is.
 fn union<T: Ord>(
-    store: &Store,
-    range: Range,
-    matches: &[Vec<Matcher>],
+    selections: &[Selection<'_>],
     limit: usize,
-    list: impl Fn(&Store, &Selection<'_>, usize, &mut GoOn<'_>) -> Result<Listing<T>, Stopped>,
-    budget: usize,
+    list: impl Fn(&Selection<'_>, &mut GoOn<'_>) -> Result<Listing<T>, Stopped>,
+    (budget, item_bytes): (usize, usize),
     lease: &Lease,
 ) -> Result<Listing<T>, Error> {
     let mut items = BTreeSet::new();
     let mut warnings = BTreeSet::new();
     let mut truncated = false;
-    for matchers in matches {
-        let mut go_on = |bytes| match lease.is_over() || bytes > budget {
+    for selection in selections {
+        let held = items.len() * item_bytes;
+        let mut go_on = |bytes: usize| match lease.is_over() || held.saturating_add(bytes) > budget
+        {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         };
-        let found = list(store, &range.of(matchers), limit, &mut go_on);
+        let found = list(selection, &mut go_on);
         lease.check()?;
         let found = found.map_err(|Stopped| {
             Error::execution(format!(
@@ -128,10 +130,13 @@ fn union<T: Ord>(
         items.extend(found.items);
         warnings.extend(found.warnings);
         truncated |= found.truncated;
+        while items.len() > limit {
+            items.pop_last();
+            truncated = true;
+        }
     }
-    truncated |= items.len() > limit;
     Ok(Listing {
-        items: items.into_iter().take(limit).collect(),
+        items: items.into_iter().collect(),
         truncated,
         warnings: warnings.into_iter().collect(),
     })
@@ -152,5 +157,57 @@ fn answer<T>(found: Listing<T>, write: impl Fn(&T, &mut String)) -> Answer {
         data,
         warnings,
         infos: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, time::Duration};
+
+    use super::*;
+
+    const EVERYTHING: Selection<'static> = Selection {
+        matchers: &[],
+        start_ms: 0,
+        end_ms: 1,
+    };
+
+    /// Of selectors that find ten numbers each, of which none is another's; while it looks, a list holds 50 bytes.
+    fn union_of(selectors: usize, limit: usize, budget: usize) -> Result<Listing<usize>, Error> {
+        let listed = Cell::new(0);
+        let list = |_: &Selection<'_>, go_on: &mut GoOn<'_>| match go_on(50) {
+            ControlFlow::Break(()) => Err(Stopped),
+            ControlFlow::Continue(()) => {
+                let first = listed.replace(listed.get() + 10);
+                Ok(Listing {
+                    items: (first..first + 10).collect(),
+                    truncated: false,
+                    warnings: Vec::new(),
+                })
+            }
+        };
+        let lease = Lease::begin(Duration::from_secs(3_600));
+        union(
+            &vec![EVERYTHING; selectors],
+            limit,
+            list,
+            (budget, 10),
+            &lease,
+        )
+    }
+
+    #[test]
+    fn selectors_together_find_no_more_than_the_limit() {
+        let found = union_of(100, 15, 200).unwrap();
+        assert!(found.truncated);
+        assert!(found.items.into_iter().eq(0..15));
+        assert!(!union_of(2, 20, 200).unwrap().truncated);
+    }
+
+    #[test]
+    fn what_was_found_before_counts_while_the_next_is_looked_for() {
+        assert!(union_of(2, 20, 150).is_ok());
+        let why = union_of(2, 20, 149).unwrap_err().to_string();
+        assert!(why.contains("query.memory"), "{why}");
     }
 }

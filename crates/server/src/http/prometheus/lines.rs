@@ -15,6 +15,8 @@ use pitcrew_promql::{
 use pitcrew_tsdb::key_of;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::telemetry::LABELS_MAX;
+
 /// What `null` stands for: the NaN of Prometheus' own clients.
 const USUAL_NAN: u64 = 0x7ff8_0000_0000_0001;
 
@@ -28,6 +30,7 @@ const NAN_BITS: &str = "NaN:";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Line {
+    #[serde(deserialize_with = "labels")]
     pub(super) metric: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) values: Vec<Number>,
@@ -101,6 +104,34 @@ fn pairs(labels: &Labels) -> BTreeMap<String, String> {
     labels
         .map(|label| (label.name.to_string(), label.value.to_string()))
         .collect()
+}
+
+fn labels<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    deserializer.deserialize_map(LabelsVisitor)
+}
+
+/// A label of no text takes many times its bytes.
+struct LabelsVisitor;
+
+impl<'de> de::Visitor<'de> for LabelsVisitor {
+    type Value = BTreeMap<String, String>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "up to {LABELS_MAX} labels")
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut labels = BTreeMap::new();
+        while let Some((name, value)) = members.next_entry()? {
+            labels.insert(name, value);
+            if labels.len() > LABELS_MAX {
+                return Err(de::Error::invalid_length(labels.len(), &self));
+            }
+        }
+        Ok(labels)
+    }
 }
 
 /// Samples that are told in one go.
@@ -374,6 +405,22 @@ mod tests {
         ] {
             assert!(read(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_line_of_endless_labels_is_refused_while_it_is_read() {
+        let read = |count: usize| {
+            let labels: Vec<String> = (0..count)
+                .map(|label| format!("\"{label}\":\"\""))
+                .collect();
+            line(
+                format!("{{\"metric\":{{{}}}}}", labels.join(",")).as_bytes(),
+                1 << 20,
+            )
+        };
+        assert_eq!(read(LABELS_MAX).unwrap().metric.len(), LABELS_MAX);
+        let why = read(LABELS_MAX + 1).unwrap_err();
+        assert!(why.contains("1024 labels"), "{why}");
     }
 
     fn number() -> impl Strategy<Value = Number> {

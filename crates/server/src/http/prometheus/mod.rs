@@ -6,6 +6,7 @@
 
 mod answer;
 mod arguments;
+mod arriving;
 mod backup;
 mod budget;
 mod export;
@@ -21,6 +22,7 @@ mod queries;
 mod query;
 mod read;
 mod routes;
+mod sending;
 mod status;
 mod syntax;
 mod unread;
@@ -42,11 +44,14 @@ pub(crate) use routes::routes;
 /// Tests of metrics at once; each takes a part of a query's budget of memory, if it needs it.
 const TESTS_MAX: usize = 2;
 
-/// Imports and exports that work at once.
-const TRANSFERS_MAX: usize = 2;
+/// Exports and backups that work at once.
+const EXPORTS_MAX: usize = 2;
 
-/// Imports whose bodies are read at once: each holds a line, and a turn only while it is stored.
-const IMPORTS_MAX: usize = 4;
+/// Pieces of imports that are stored at once.
+const IMPORTS_MAX: usize = 2;
+
+/// Imports whose bodies are read at once: each holds a line, and a turn only while a piece of it is stored.
+const IMPORT_PLACES: usize = 4;
 
 /// What the routes share.
 #[derive(Clone)]
@@ -55,9 +60,10 @@ pub(crate) struct Prometheus {
     queries: Arc<Queries>,
     /// For `metric` tests.
     tests: Arc<Queries>,
-    /// For imports and exports, which last as long as their clients take.
-    transfers: Arc<Queries>,
-    imports: Arc<Semaphore>,
+    /// Each lasts as long as its client takes: nothing but its like waits for it.
+    exports: Arc<Queries>,
+    imports: Arc<Queries>,
+    import_places: Arc<Semaphore>,
     budget: Budget,
     started: SystemTime,
 }
@@ -69,8 +75,9 @@ impl Prometheus {
             queries: Arc::new(Queries::new(budget.concurrency, budget.memory)),
             // What a test answers is a line; what is exported is sent in pieces.
             tests: Arc::new(Queries::new(TESTS_MAX, 0)),
-            transfers: Arc::new(Queries::new(TRANSFERS_MAX, 0)),
-            imports: Arc::new(Semaphore::new(IMPORTS_MAX)),
+            exports: Arc::new(Queries::new(EXPORTS_MAX, 0)),
+            imports: Arc::new(Queries::new(IMPORTS_MAX, 0)),
+            import_places: Arc::new(Semaphore::new(IMPORT_PLACES)),
             telemetry,
             budget,
             started: SystemTime::now(),

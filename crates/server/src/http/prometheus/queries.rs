@@ -42,7 +42,7 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    fn begin(timeout: Duration) -> Self {
+    pub(super) fn begin(timeout: Duration) -> Self {
         Self {
             began: Instant::now(),
             timeout,
@@ -145,7 +145,7 @@ impl Queries {
         let waited = tokio::time::timeout(timeout, self.wait()).await;
         let (turn, memory) = waited.map_err(|_elapsed| {
             Error::timeout(
-                "query timed out in query queue: as many run, or wait until their answers are read, as may at once (query.concurrency; two imports and exports)",
+                "query timed out in query queue: as many run, or wait until their answers are read, as may at once (query.concurrency; two exports, two imports)",
             )
         })??;
         let (answer, answered) = oneshot::channel();

@@ -168,7 +168,7 @@ fn results(
 
 /// In the order of their labels, on which readers rely.
 fn series(
-    store: &Store,
+    store: &impl Storage,
     range: Range,
     matchers: &[Matcher],
     bytes_max: usize,
@@ -176,27 +176,54 @@ fn series(
     mut encode: impl FnMut(&Series) -> ControlFlow<(), Option<Encoded>>,
 ) -> Result<Vec<Encoded>, Error> {
     let mut found = Vec::new();
-    let mut bytes = 0;
+    // Of what was found, and of what the store holds while it looks.
+    let (mut bytes, mut held) = (0, 0_usize);
     let selected = store.select(&range.of(matchers), &mut |one| {
-        if let Found::Series(series) = one
-            && let Some(encoded) = encode(series)?
-        {
-            // Once here and once more within the answer.
-            bytes += 2 * encoded.message.len();
-            found.push(encoded);
+        match one {
+            Found::Series(series) => {
+                if let Some(encoded) = encode(series)? {
+                    // Once here and once more within the answer.
+                    bytes += 2 * encoded.message.len();
+                    found.push(encoded);
+                }
+            }
+            Found::Holding(bytes) => held = bytes,
+            Found::Warning(_) => {}
         }
-        match lease.is_over() || bytes > bytes_max {
+        match lease.is_over() || held.saturating_add(bytes) > bytes_max {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
     });
     selected.map_err(|error| Error::internal(error.to_string()))?;
     lease.check()?;
-    if bytes > bytes_max {
+    if held.saturating_add(bytes) > bytes_max {
         return Err(Error::execution(
             "the samples need more memory than a query may take (query.memory): read less at a time",
         ));
     }
     found.sort_by(|left, right| left.labels.cmp(&right.labels));
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::prometheus::budget::tests::Looking;
+
+    #[test]
+    fn what_the_store_holds_while_it_looks_counts() {
+        let looking = Looking::default();
+        let range = Range {
+            start_ms: 0,
+            end_ms: 1,
+        };
+        let lease = Lease::begin(std::time::Duration::from_secs(3_600));
+        let read = series(&looking, range, &[], 10 << 10, &lease, |_| {
+            ControlFlow::Continue(None)
+        });
+        let why = read.err().expect("it is over the budget").to_string();
+        assert!(why.contains("query.memory"), "{why}");
+        assert_eq!(looking.said.get(), 11);
+    }
 }
