@@ -271,7 +271,7 @@ mod tests {
         append(&store, "x");
         let segments = || wal::segments(directory.path()).unwrap();
         let (parts, before) = (directory.path().join("parts"), segments());
-        let names = || std::fs::read_dir(&parts).unwrap().count();
+        let names = || fs::read_dir(&parts).unwrap().count();
         wal::testing::while_sick(&parts, || store.seal(NOW_MS)).unwrap_err();
         assert_eq!(names(), 0, "the next try makes another part");
         assert!(segments().starts_with(&before));

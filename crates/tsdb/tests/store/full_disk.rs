@@ -42,7 +42,7 @@ impl SmallDisk {
     /// Takes all room there is, until the file is removed.
     fn fill(&self) -> PathBuf {
         let rest = self.path().join("rest");
-        let mut file = File::create(&rest).unwrap();
+        let mut file = File::create(&rest).expect("a small disk takes a file");
         while file.write_all(&[1; 4096]).is_ok() {}
         rest
     }
