@@ -30,7 +30,7 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    fn push(&mut self, key: &[u8]) -> u32 {
+    pub(crate) fn push(&mut self, key: &[u8]) -> u32 {
         self.push_with(|bytes| bytes.extend_from_slice(key))
     }
 
@@ -46,6 +46,17 @@ impl Keys {
         starts
             .zip(&self.ends)
             .map(|(start, end)| &self.bytes[*start..*end])
+    }
+
+    /// What they take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len() + self.ends.len() * size_of::<usize>()
+    }
+
+    /// Gives back what was reserved for more.
+    pub(crate) fn shrink(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.ends.shrink_to_fit();
     }
 
     fn get(&self, number: u32) -> &[u8] {
@@ -122,6 +133,16 @@ impl Gathered {
     /// How many samples there are.
     pub(crate) fn len(&self) -> usize {
         self.samples.len()
+    }
+
+    /// Of each series whether it has samples only among the refused, which are given by their places, ascending.
+    pub(crate) fn refused_series(&self, refused: &[usize]) -> Vec<bool> {
+        let mut refused = refused.iter().peekable();
+        let mut series = vec![true; self.keys.ends.len()];
+        for (place, found) in self.samples.iter().enumerate() {
+            series[found.series as usize] &= refused.next_if_eq(&&place).is_some();
+        }
+        series
     }
 
     pub(crate) fn samples(&self) -> Vec<Sample<'_>> {

@@ -13,6 +13,9 @@ use pitcrew_model::{Target, TargetId, Timestamp};
 use super::{page::Scraped, plan::Endpoint};
 use crate::api::ScrapeStatus;
 
+/// What a page says may be in the error about it.
+const ERROR_BYTES_MAX: usize = 1_000;
+
 type Key = (String, TargetId);
 type Lines = Arc<Mutex<BTreeMap<Key, (u64, ScrapeStatus)>>>;
 
@@ -101,7 +104,8 @@ impl Entry {
                 status.samples = u64::try_from(scraped.samples).ok();
                 status.error = None;
             }
-            Err(error) => {
+            Err(mut error) => {
+                error.truncate(error.floor_char_boundary(ERROR_BYTES_MAX));
                 if status.error.is_none() {
                     tracing::warn!("scrape {scrape} can't read {url}: {error}");
                 }
@@ -120,5 +124,25 @@ impl Drop for Entry {
         if is_own {
             lines.remove(&self.key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{
+        super::plan::{Plan, tests::*},
+        *,
+    };
+
+    #[test]
+    fn an_error_about_a_page_is_short_whatever_the_page_says() {
+        let (board, target) = (Board::default(), target("a:1"));
+        let endpoint = Plan::new(Arc::new(scrape())).unwrap().endpoint(&target);
+        let entry = board.enter("nodes", &target, &endpoint.unwrap().unwrap());
+        entry.note(Err(format!("a{}", "é".repeat(1_000))), 0);
+        let error = board.after("", 1)[0].error.clone().unwrap();
+        assert_eq!(error.len(), 999);
     }
 }

@@ -13,6 +13,7 @@ mod plan;
 mod reader;
 mod reading;
 mod room;
+mod seen;
 
 use std::{
     collections::HashMap,
@@ -23,8 +24,8 @@ use std::{
 use pitcrew_model::{Event, Scrape, Target, TargetId};
 use pitcrew_promql::labels::Labels;
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot, watch},
-    task::{Id, JoinSet},
+    sync::{Semaphore, mpsc, watch},
+    task::{AbortHandle, Id, JoinSet},
 };
 
 pub(crate) use board::Board;
@@ -74,13 +75,13 @@ struct Running {
 
 /// A page that is read.
 struct Task {
-    id: Id,
+    handle: AbortHandle,
     running: Arc<Running>,
     endpoint: Endpoint,
     /// Closed when the task is dropped.
     assign: watch::Sender<Arc<Assignment>>,
     /// Closed when it has ended.
-    ended: oneshot::Receiver<()>,
+    ended: watch::Receiver<()>,
 }
 
 /// What a target is to be read by.
@@ -99,8 +100,10 @@ pub(crate) struct Scrapes {
     /// Of each target, by the name of the scrape.
     tasks: HashMap<TargetId, HashMap<String, Task>>,
     running: JoinSet<()>,
+    /// How many tasks were not told to end, by their labels: one page may be found under two ids.
+    sharing: HashMap<Labels, usize>,
     /// Tasks that were told to end, by the labels that they may still write about.
-    ending: HashMap<Labels, (Id, oneshot::Receiver<()>)>,
+    ending: HashMap<Labels, (Id, watch::Receiver<()>)>,
     labels_of_ending: HashMap<Id, Labels>,
     /// Where in the interval each page comes; of this process, so that several servers differ.
     spread: RandomState,
@@ -121,6 +124,7 @@ impl Scrapes {
             scrapes: Vec::new(),
             tasks: HashMap::new(),
             running: JoinSet::new(),
+            sharing: HashMap::new(),
             ending: HashMap::new(),
             labels_of_ending: HashMap::new(),
             spread: RandomState::new(),
@@ -138,6 +142,7 @@ impl Scrapes {
                 Some(ended) = self.running.join_next_with_id() => {
                     let id = match ended {
                         Ok((id, ())) => id,
+                        Err(error) if error.is_cancelled() => error.id(),
                         Err(error) => {
                             tracing::error!(%error, "the scrape of a target broke off");
                             error.id()
@@ -262,17 +267,15 @@ impl Scrapes {
     fn begin(&mut self, assignment: Arc<Assignment>) -> Task {
         let (running, endpoint) = (&assignment.running, &assignment.endpoint);
         let (running, endpoint) = (Arc::clone(running), endpoint.clone());
-        let before = self.ending.remove(&endpoint.labels);
-        let before = before.map(|(id, ended)| {
-            self.labels_of_ending.remove(&id);
-            ended
-        });
+        *self.sharing.entry(endpoint.labels.clone()).or_default() += 1;
+        let before = self.ending.get(&endpoint.labels);
+        let before = before.map(|(_, ended)| ended.clone());
         let (assign, assigned) = watch::channel(assignment);
-        let (ending, ended) = oneshot::channel();
+        let (ending, ended) = watch::channel(());
         let reader = PageReader::new(self.shared.clone(), assigned, self.page_bytes_max);
-        let id = self.running.spawn(reader.run(before, ending)).id();
+        let handle = self.running.spawn(reader.run(before, ending));
         Task {
-            id,
+            handle,
             running,
             endpoint,
             assign,
@@ -280,14 +283,24 @@ impl Scrapes {
         }
     }
 
-    /// Tells a task that its target is gone, which it hears when it is dropped.
+    /// Tells a task that its target is gone, which it hears when it is dropped. Where another one reads the same series they
+    /// don't end, and the task just stops.
     fn retire(&mut self, task: Task) {
         let Task {
-            id,
+            handle,
             endpoint,
             ended,
             ..
         } = task;
+        let others = self.sharing.get_mut(&endpoint.labels);
+        let others = others.expect("each task was counted when it began");
+        *others -= 1;
+        if *others > 0 {
+            handle.abort();
+            return;
+        }
+        self.sharing.remove(&endpoint.labels);
+        let id = handle.id();
         self.labels_of_ending.insert(id, endpoint.labels.clone());
         self.ending.insert(endpoint.labels, (id, ended));
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pitcrew_ingest::relabel::relabel;
 use pitcrew_promql::labels::{Labels, LabelsBuilder};
-use pitcrew_tsdb::{Accepted, Batch, IncomingExemplar, Metadata, RawLabels, Sample};
+use pitcrew_tsdb::{Accepted, Batch, IncomingExemplar, Limits, Metadata, RawLabels, Sample};
 
 use super::plan::Plan;
 use crate::telemetry::{Form, NotTaken, Telemetry};
@@ -20,6 +20,9 @@ pub(super) const ABOUTS: [&str; 5] = [
     "scrape_samples_post_metric_relabeling",
     "scrape_series_added",
 ];
+
+/// Labels of one series that rules are asked about, as many times as may be stored: rules may drop some.
+const LABELS_TIMES: usize = 4;
 
 /// The key of one of [`ABOUTS`].
 pub(super) fn about(name: &str) -> Vec<u8> {
@@ -61,8 +64,18 @@ impl Naming {
         Self::new(plan, &self.labels)
     }
 
-    /// What a series of a page is called in the end; nothing where a rule drops it.
+    /// What a series of a page is called in the end; nothing where a rule drops it. No more is built of labels that are too
+    /// many or too long.
     pub(super) fn labelled(&self, form: Form, key: &[u8]) -> Result<Option<Labels>, String> {
+        let limits = Limits::default();
+        let (bytes_max, labels_max) = (limits.key_bytes(), LABELS_TIMES * limits.labels);
+        if key.len() > bytes_max {
+            return Err(format!(
+                "they take {} bytes, more than {bytes_max}",
+                key.len()
+            ));
+        }
+        let mut count = 0_usize;
         let mut labels = LabelsBuilder::default();
         let about = key.strip_prefix(&[ABOUT]);
         let series = match about {
@@ -70,9 +83,15 @@ impl Naming {
             None => form.of(key),
         };
         let read = series.each_label(|name, value| {
-            labels.set(name, value);
+            count += 1;
+            if count <= labels_max {
+                labels.set(name, value);
+            }
         });
         read.map_err(|error| error.to_string())?;
+        if count > labels_max {
+            return Err(format!("more than {labels_max} labels"));
+        }
         for own in self.labels.iter() {
             let given = labels.get(&own.name).to_owned();
             if given.is_empty() {

@@ -18,8 +18,16 @@ use super::{
     naming::{ABOUTS, Beside, Naming, about},
     plan::Plan,
     reading::Reading,
+    seen::Seen,
 };
 use crate::telemetry::{Form, Gathered, Keys, NotTaken, Telemetry};
+
+/// What the series of a page may take, as many times as the page itself: the buckets of a histogram repeat its labels. At 50
+/// buckets that is 1,000 bytes of labels on a page of nothing but histograms.
+const KEYS_TIMES: usize = 32;
+
+/// And in any case.
+const KEYS_BYTES_MIN: usize = 1 << 20;
 
 /// What a target's pages have in common.
 pub(super) struct Pages {
@@ -33,23 +41,6 @@ pub(super) struct Pages {
     hasher: RandomState,
     /// What one page may take in memory when it is read.
     bytes_max: usize,
-}
-
-/// What a page had.
-struct Seen {
-    form: Form,
-    keys: Keys,
-    /// Series with times of their own: when they are absent they have not ended.
-    timed: HashSet<u32>,
-}
-
-impl Seen {
-    /// Keys of series that end when they are absent.
-    fn lasting(&self) -> impl Iterator<Item = &[u8]> {
-        let keys = (0..).zip(self.keys.iter());
-        let lasting = keys.filter(|(number, _)| !self.timed.contains(number));
-        lasting.map(|(_, key)| key)
-    }
 }
 
 /// What one scrape came to.
@@ -100,13 +91,17 @@ impl Pages {
             Err(error) => (Gathered::default(), HashSet::new(), Some(error)),
         };
         let stored = self.store(telemetry, form, &page, &scraped, error.is_none());
-        let refused = stored.map_err(|error| error.to_string())?.refused;
+        let accepted = stored.map_err(|error| error.to_string())?;
+        let refused = accepted.refused;
         self.before.clear();
-        self.seen = Some(Seen {
+        let seen = Seen::of(
             form,
-            keys: page.keys,
+            page,
             timed,
-        });
+            &accepted.refused_samples,
+            self.seen.take(),
+        );
+        self.seen = Some(seen);
         match (error, refused.examples.first()) {
             (Some(error), _) => Err(error),
             (None, Some(first)) => Err(format!(
@@ -167,6 +162,15 @@ impl Pages {
             ));
         }
         read?;
+        let (keys_bytes, keys_bytes_max) = (
+            gathered.keys.bytes(),
+            KEYS_BYTES_MIN.max(KEYS_TIMES.saturating_mul(page.len())),
+        );
+        if keys_bytes > keys_bytes_max {
+            return Err(format!(
+                "the labels of its series take {keys_bytes} bytes, more than {KEYS_TIMES} times the page: its histograms repeat long labels too often"
+            ));
+        }
         if let Some(why) = &gathered.why_bad {
             return Err(format!("a histogram contradicts itself: {why}"));
         }

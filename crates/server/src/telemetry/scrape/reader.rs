@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Instant};
 
 use tokio::{
-    sync::{Semaphore, oneshot, watch},
+    sync::{Semaphore, watch},
     time::{Instant as Tick, Interval, MissedTickBehavior},
 };
 
@@ -81,12 +81,11 @@ impl PageReader {
     /// `before`: closed when nobody else has the target's labels. `_ending` is closed when this one has them no more.
     pub(super) async fn run(
         mut self,
-        before: Option<oneshot::Receiver<()>>,
-        _ending: oneshot::Sender<()>,
+        before: Option<watch::Receiver<()>>,
+        _ending: watch::Sender<()>,
     ) {
         if let Some(before) = before {
-            // Nothing is ever sent.
-            before.await.ok();
+            gone(before).await;
         }
         let mut rhythm = self.assignment.rhythm();
         loop {
@@ -109,7 +108,12 @@ impl PageReader {
                 None => return,
             };
         }
+        // When many targets go at once others still find threads.
+        let Ok(turn) = Arc::clone(&self.shared.turns).acquire_owned().await else {
+            return;
+        };
         let ending = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             let now_ms = self.shared.telemetry.now_ms();
             self.pages.end(&self.shared.telemetry, now_ms);
         });
@@ -135,7 +139,8 @@ impl PageReader {
             running, endpoint, ..
         } = &*self.assignment;
         let deadline = Tick::now() + running.plan.scrape.timeout;
-        let place = within(deadline, self.shared.room.place(self.expected)).await;
+        let place = async { Ok(self.shared.room.place(self.expected).await) };
+        let place = within(deadline, place).await;
         let (began, at_ms) = (Instant::now(), self.shared.telemetry.now_ms());
         let fetched = match place {
             Ok(place) => running.fetcher.fetch(&endpoint.url, place, deadline).await,
@@ -175,7 +180,64 @@ impl PageReader {
     }
 }
 
-/// Waits until a target is gone, whatever else changes.
-async fn gone(mut assigned: watch::Receiver<Arc<Assignment>>) {
-    while assigned.changed().await.is_ok() {}
+/// Waits until nobody can tell anything more, a target's assignment for instance.
+async fn gone<T>(mut told: watch::Receiver<T>) {
+    while told.changed().await.is_ok() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use pitcrew_ingest::text;
+
+    use super::*;
+    use crate::telemetry::{
+        scrape::{fetch::Format, plan::tests::*, running},
+        tests::{samples, start},
+    };
+
+    /// One thread may block, so that whatever has begun has ended when another can begin.
+    #[test]
+    fn marking_the_end_of_series_waits_for_its_turn() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(1).build();
+        runtime.unwrap().block_on(async {
+            let data = tempfile::tempdir().unwrap();
+            let telemetry = start(data.path());
+            let turns = Arc::new(Semaphore::new(1));
+            let shared = Shared {
+                telemetry: Arc::clone(&telemetry),
+                room: Arc::new(Room::new(1 << 20)),
+                turns: Arc::clone(&turns),
+            };
+            let target = target("127.0.0.1:1");
+            let running = Arc::new(running(&Arc::new(scrape())).unwrap());
+            let endpoint = running.plan.endpoint(&target).unwrap().unwrap();
+            let (assign, assigned) = watch::channel(Arc::new(Assignment {
+                entry: board::Board::default().enter("nodes", &target, &endpoint),
+                running,
+                endpoint,
+                place: u64::MAX / 2,
+            }));
+            let mut reader = PageReader::new(shared, assigned, 1 << 20);
+            let page = Ok((Format::Text(text::Format::Prometheus), &b"a 1\n"[..]));
+            let scraped = Scraped {
+                at_ms: telemetry.now_ms() - 1_000,
+                ..Scraped::default()
+            };
+            reader.pages.take(&telemetry, page, scraped).unwrap();
+            let others = turns.acquire().await.unwrap();
+            drop(assign);
+            let (ending, _ended) = watch::channel(());
+            let ended = tokio::spawn(reader.run(None, ending));
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+            assert!(samples(&telemetry, "a")[0].ends_with("} 1"));
+            drop(others);
+            ended.await.unwrap();
+            assert!(samples(&telemetry, "a")[0].ends_with("} 1 end"));
+            telemetry.stop();
+        });
+    }
 }

@@ -206,6 +206,31 @@ async fn a_target_that_comes_back_is_read_on_and_nobody_ends_its_series_afterwar
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_targets_with_the_same_labels_only_the_last_to_go_ends_their_series() {
+    let (_, address) = Site::served();
+    let following = Following::begun();
+    let one = tests::target(&address);
+    let mut two = one.clone();
+    two.id = TargetId::new("node-2").unwrap();
+    following.scrape("/page");
+    following.targets(&[&one, &two], &[]);
+    following
+        .wait("both are read", |lines| {
+            lines.len() == 2 && lines.iter().all(|line| line.last_at.is_some())
+        })
+        .await;
+    let ends = || (following.ends("a"), following.ends("up"));
+    // A line is gone when all has been written.
+    following.targets(&[], &[&one]);
+    following.wait("one", |lines| lines.len() == 1).await;
+    assert_eq!(ends(), (0, 0));
+    following.targets(&[], &[&two]);
+    following.wait("none", <[_]>::is_empty).await;
+    assert_eq!(ends(), (1, 1));
+    following.telemetry.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_kept_of_targets_that_came_and_went_is_nothing() {
     let (_, address) = Site::served();
     let following = Following::begun();
@@ -240,5 +265,6 @@ async fn what_is_kept_of_targets_that_came_and_went_is_nothing() {
     assert_eq!(scrapes.board.after("", 10), []);
     assert!(scrapes.tasks.is_empty() && scrapes.targets.is_empty());
     assert!(scrapes.ending.is_empty() && scrapes.labels_of_ending.is_empty());
+    assert!(scrapes.sharing.is_empty());
     following.telemetry.stop();
 }

@@ -206,3 +206,95 @@ fn what_rules_decided_is_forgotten_with_its_series_also_of_pages_that_are_refuse
         [" 1000"; 11].concat()[1..]
     );
 }
+
+impl Target {
+    /// The series that it remembers.
+    fn seen(&self) -> Vec<&str> {
+        let keys = self.pages.seen.iter().flat_map(|seen| seen.keys.iter());
+        keys.map(|key| std::str::from_utf8(key).unwrap()).collect()
+    }
+}
+
+#[test]
+fn a_series_that_was_never_stored_is_not_remembered_and_does_not_end() {
+    let mut target = Target::by(scrape());
+    let long = "x".repeat(20_000);
+    let error = target.says(&format!("a 1\nb{{l=\"{long}\"}} 1\nc 1\n"));
+    assert!(error.unwrap_err().starts_with("1 samples were not stored"));
+    assert_eq!(target.seen(), ["a", "c"]);
+    // An end would be refused, too.
+    target.says("a 2\n").unwrap();
+    assert_eq!(target.samples("a"), "1 2");
+    assert_eq!(target.samples("c"), "1 end");
+}
+
+#[test]
+fn a_series_that_was_stored_before_is_remembered_also_when_a_sample_of_it_is_refused() {
+    let mut target = Target::by(scrape());
+    target.says("a 1\nb 1\n").unwrap();
+    const TOO_OLD_MS: u32 = 1_000;
+    let error = target.says(&format!("a 2\nb 2 {TOO_OLD_MS}\nc 2 {TOO_OLD_MS}\n"));
+    assert!(error.unwrap_err().starts_with("2 samples were not stored"));
+    assert_eq!(target.seen(), ["a", "b"]);
+    assert_eq!(
+        target.pages.seen.as_ref().unwrap().timed,
+        HashSet::from([1])
+    );
+}
+
+#[test]
+fn labels_are_not_built_for_rules_when_they_are_too_many_or_too_long_to_be_stored() {
+    let target = Target::by(dropping("b"));
+    let labels: String = (0..600).map(|number| format!("l{number}=\"v\",")).collect();
+    let value = "v".repeat(5 << 20);
+    for (labels, expected) in [
+        (labels, "more than 512 labels"),
+        (format!("l=\"{value}\""), "more than 4458496"),
+    ] {
+        let key = format!("b{{{labels}}}");
+        let told = target.pages.naming.labelled(Form::Text, key.as_bytes());
+        assert!(told.unwrap_err().contains(expected));
+    }
+}
+
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2];
+    pitcrew_ingest::put_counted(&mut field, bytes);
+    field
+}
+
+/// `h` with one label and so many buckets.
+fn histogram(label_bytes: usize, buckets: u32) -> Vec<u8> {
+    let value = "v".repeat(label_bytes);
+    let label = [field(1, b"l"), field(2, value.as_bytes())].concat();
+    let buckets = (0..buckets).flat_map(|number| {
+        let bound = f64::from(number).to_le_bytes();
+        field(3, &[&[1 << 3, 1, 2 << 3 | 1], &bound[..]].concat())
+    });
+    let histogram: Vec<u8> = [1 << 3, 1].into_iter().chain(buckets).collect();
+    const HISTOGRAM: u8 = 4;
+    let metric = [field(1, &label), field(7, &histogram)].concat();
+    let family = [field(1, b"h"), vec![3 << 3, HISTOGRAM], field(4, &metric)].concat();
+    let mut page = Vec::new();
+    pitcrew_ingest::put_counted(&mut page, &family);
+    page
+}
+
+#[test]
+fn a_page_that_says_long_labels_once_for_a_great_many_series_is_refused() {
+    let mut target = Target::by(scrape());
+    for (label_bytes, buckets, is_refused) in [(10_000, 500, true), (500, 500, false)] {
+        target.at_ms += 1_000;
+        let scraped = Scraped {
+            at_ms: target.at_ms,
+            ..Scraped::default()
+        };
+        let page = histogram(label_bytes, buckets);
+        let page = Ok((Format::Families, &page[..]));
+        let taken = target.pages.take(&target.telemetry, page, scraped);
+        assert_eq!(taken.is_err(), is_refused, "{taken:?}");
+        if let Err(error) = taken {
+            assert!(error.contains("more than 32 times the page"), "{error}");
+        }
+    }
+}
