@@ -25,7 +25,7 @@ pub(crate) struct Writer {
     /// Since when the head fills.
     pub(crate) filling_since_ms: i64,
     /// Records of the catalogue that couldn't be written yet.
-    unwritten: Vec<u8>,
+    pub(crate) unwritten: Vec<u8>,
     segment: Vec<u8>,
     samples: Vec<LoggedSample>,
     exemplars: Vec<LoggedExemplar>,
@@ -33,7 +33,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(wal: Wal, now_ms: i64) -> Self {
+    pub(crate) fn new(wal: Wal, labels_max: usize, now_ms: i64) -> Self {
         Writer {
             wal,
             filling_since_ms: now_ms,
@@ -41,7 +41,7 @@ impl Writer {
             segment: Vec::new(),
             samples: Vec::new(),
             exemplars: Vec::new(),
-            raw: RawLabels::default(),
+            raw: RawLabels::within(labels_max),
         }
     }
 
@@ -131,7 +131,7 @@ impl Store {
             newest_ms: now_ms.saturating_add(self.options.future_ms),
         };
         let kept_by_all_ms = now_ms.saturating_sub(self.options.shortest_ms());
-        for sample in batch.samples {
+        for (place, sample) in batch.samples.iter().enumerate() {
             let logged = judge.cell(sample).and_then(|(cell, start_ms)| {
                 let series = finder.find(sample.key)?;
                 if sample.timestamp_ms < kept_by_all_ms {
@@ -154,6 +154,7 @@ impl Store {
                     self.note_refusal(batch.source, &reason, sample.timestamp_ms);
                     let refused = &mut accepted.refused;
                     refused.add(reason, || finder.describe(sample.key));
+                    accepted.refused_samples.push(place);
                 }
             }
         }

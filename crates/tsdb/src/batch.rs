@@ -95,11 +95,23 @@ pub struct RawLabels {
     text: String,
     /// Ends of name and value within the text.
     ends: Vec<(usize, usize)>,
+    /// How many may be stored: of more only the next is kept, which tells that they are too many.
+    labels_max: Option<usize>,
 }
 
 impl RawLabels {
+    pub(crate) fn within(labels_max: usize) -> Self {
+        RawLabels {
+            labels_max: Some(labels_max),
+            ..RawLabels::default()
+        }
+    }
+
     /// Adds a label.
     pub fn push(&mut self, name: &str, value: &str) {
+        if self.labels_max.is_some_and(|max| self.ends.len() > max) {
+            return;
+        }
         self.text.push_str(name);
         let name_end = self.text.len();
         self.text.push_str(value);
@@ -163,6 +175,8 @@ pub struct Accepted {
     pub exemplars: u64,
     /// Samples that weren't taken.
     pub refused: Refused,
+    /// Which they are, by their places in [`Batch::samples`], ascending.
+    pub refused_samples: Vec<usize>,
     /// Exemplars that weren't: no sample is worse for it.
     pub refused_exemplars: Refused,
 }

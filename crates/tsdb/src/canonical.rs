@@ -18,8 +18,8 @@ impl Canonical {
     /// Sorts and checks; says for whoever sent them what is wrong.
     pub(crate) fn of(raw: &RawLabels, limits: &Limits) -> Result<Self, String> {
         if raw.len() > limits.labels {
-            let (found, most) = (raw.len(), limits.labels);
-            return Err(format!("{found} labels, more than {most} (limits.labels)"));
+            let most = limits.labels;
+            return Err(format!("more than {most} labels (limits.labels)"));
         }
         let mut pairs: Vec<(&str, &str)> =
             raw.iter().filter(|(_, value)| !value.is_empty()).collect();

@@ -34,7 +34,12 @@ impl Store {
                 gone.iter().partition(|series| head.has_samples(*series));
             (head.definitions(back.iter().copied()), gone)
         };
-        writer.wal.replace_catalogue(catalogue, &back)?;
+        if let Err(error) = writer.wal.replace_catalogue(catalogue, &back) {
+            // They stay in the head, and it may be in place already, without them.
+            let again = read(&self.head).definitions(gone.into_iter());
+            writer.unwritten.extend(again);
+            return Err(error);
+        }
         let gone = gone.into_iter().collect();
         {
             let mut head = write(&self.head);

@@ -22,6 +22,8 @@ pub(crate) struct Finder<'a> {
     unwritten: &'a mut Vec<u8>,
     /// The key before and its series: formats that list samples by series repeat it.
     last: Option<(&'a [u8], u32)>,
+    /// The last key that stands for none, and why: a hostile one may be long, and have many samples.
+    refused: Option<(&'a [u8], Reason)>,
     pub(crate) new_series: u64,
     /// A series and how long it is kept.
     kept_ms: Option<(u32, i64)>,
@@ -45,6 +47,7 @@ impl<'a> Finder<'a> {
             raw,
             unwritten,
             last: None,
+            refused: None,
             new_series: 0,
             kept_ms: None,
         }
@@ -56,17 +59,33 @@ impl<'a> Finder<'a> {
         {
             return Ok(series);
         }
+        if let Some((refused, reason)) = &self.refused
+            && std::ptr::eq(*refused, key)
+        {
+            return Err(reason.clone());
+        }
+        let found = self.by_key(key);
+        match &found {
+            Ok(series) => self.last = Some((key, *series)),
+            Err(reason) => self.refused = Some((key, reason.clone())),
+        }
+        found
+    }
+
+    /// Everybody waits meanwhile: what is longer than can be stored is not even hashed.
+    fn by_key(&mut self, key: &[u8]) -> Result<u32, Reason> {
+        let most = self.store.options.limits.key_bytes();
+        if key.len() > most {
+            let problem = format!("they take {} bytes, more than {most}", key.len());
+            return Err(Reason::BadLabels(problem));
+        }
         let hash = XxHash3_128::oneshot_with_seed(self.seed, key);
         let likely = self.last.map_or(0, |(_, series)| series.saturating_add(1));
-        let series = match self.head.table.of_key(hash, likely) {
-            Some(series) => series,
-            None => {
-                let series = self.by_labels(key)?;
-                self.head.table.remember_key(hash, series);
-                series
-            }
-        };
-        self.last = Some((key, series));
+        if let Some(series) = self.head.table.of_key(hash, likely) {
+            return Ok(series);
+        }
+        let series = self.by_labels(key)?;
+        self.head.table.remember_key(hash, series);
         Ok(series)
     }
 
@@ -119,10 +138,11 @@ impl<'a> Finder<'a> {
     pub(crate) fn describe(&mut self, key: &[u8]) -> String {
         const LENGTH_MAX: usize = 300;
         self.raw.clear();
-        let read = (self.batch.labels_of)(key, self.raw);
-        let mut text = match read {
-            Ok(()) => Labels::from_pairs(self.raw.iter()).to_string(),
-            Err(_) => String::from_utf8_lossy(&key[..key.len().min(LENGTH_MAX)]).into_owned(),
+        let is_read = key.len() <= self.store.options.limits.key_bytes()
+            && (self.batch.labels_of)(key, self.raw).is_ok();
+        let mut text = match is_read {
+            true => Labels::from_pairs(self.raw.iter()).to_string(),
+            false => String::from_utf8_lossy(&key[..key.len().min(LENGTH_MAX)]).into_owned(),
         };
         if text.len() > LENGTH_MAX {
             let end = (0..=LENGTH_MAX)

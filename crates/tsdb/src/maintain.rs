@@ -1,7 +1,8 @@
 //! Upkeep: sealing, merging, expiring, what goes with age.
 //!
 //! One step at a time, each of bounded work, so that whoever calls can end soon. A step that fails (a full disk)
-//! changes nothing and is tried again with the next call; what was frozen stays readable meanwhile.
+//! changes nothing and is tried again with the next call; what was frozen stays readable meanwhile. Only a merge is
+//! given up whatever failed, since the room it takes may be what a seal lacks.
 
 use std::{collections::HashMap, fs, sync::Arc};
 
@@ -18,12 +19,17 @@ use crate::{
     wal::{self, record, record::LoggedExemplar},
 };
 
+/// No merge begins so soon after a failure.
+const MERGE_PAUSE_MS: u64 = 5 * 60_000;
+
 /// What is under way.
 #[derive(Debug)]
 pub(crate) struct Upkeep {
     /// Rows whose part isn't written yet, and the last segment that holds them.
     unsealed: Option<(Arc<Frozen>, u64)>,
     merge: Option<Merge>,
+    /// When something failed last.
+    failed_at_ms: Option<i64>,
     /// Parts in which the rules of this fingerprint change nothing, though they were written under others.
     settled: HashMap<u64, u64>,
     /// Series that had no samples at the last seal.
@@ -39,6 +45,7 @@ impl Upkeep {
         Upkeep {
             unsealed: None,
             merge: None,
+            failed_at_ms: None,
             settled: HashMap::new(),
             idle: RoaringBitmap::new(),
             gone: RoaringBitmap::new(),
@@ -50,6 +57,21 @@ impl Upkeep {
     fn take_number(&mut self) -> u64 {
         self.next_part += 1;
         self.next_part - 1
+    }
+
+    /// After a failure, leaves the room of a merge to all else.
+    fn note_failure<T>(&mut self, result: Result<T, Error>, now_ms: i64) -> Result<T, Error> {
+        if result.is_err() {
+            self.merge = None;
+            self.failed_at_ms = Some(now_ms);
+        }
+        result
+    }
+
+    /// Not just after a failure: it would fill the disk again, and fail there.
+    fn may_merge(&self, now_ms: i64) -> bool {
+        let pauses = |failed_at_ms: i64| now_ms.abs_diff(failed_at_ms) < MERGE_PAUSE_MS;
+        !self.failed_at_ms.is_some_and(pauses)
     }
 }
 
@@ -74,35 +96,44 @@ impl Store {
     /// Does what is due, but a bounded part of it: call it again at once while it says that there is more.
     pub fn maintain(&self, now_ms: i64) -> Result<Maintained, Error> {
         let mut upkeep = lock(&self.upkeep);
+        let done = self.maintain_with(&mut upkeep, now_ms);
+        upkeep.note_failure(done, now_ms)
+    }
+
+    fn maintain_with(&self, upkeep: &mut Upkeep, now_ms: i64) -> Result<Maintained, Error> {
         let mut done = Maintained::default();
         lock(&self.losses).forget_before(now_ms.saturating_sub(self.options.longest_ms()));
         // First, since on a full disk all else may wait for the room.
-        done.expired_parts = self.expire(&mut upkeep, now_ms)?;
-        if self.seal_is_due(&upkeep, now_ms) {
-            done.sealed_samples = self.seal_now(&mut upkeep, now_ms)?;
-            done.forgotten_series = self.forget(&mut upkeep)?;
+        done.expired_parts = self.expire(upkeep, now_ms)?;
+        if self.seal_is_due(upkeep, now_ms) {
+            done.sealed_samples = self.seal_now(upkeep, now_ms)?;
+            done.forgotten_series = self.forget(upkeep)?;
             done.more = true;
             return Ok(done);
         }
         self.settle_doubts()?;
         done.more = true;
         if upkeep.merge.is_some() {
-            let parts = self.merge_step(&mut upkeep)?;
+            let parts = self.merge_step(upkeep)?;
             // One alone only grew old.
             let count = match parts {
                 1 => &mut done.aged_parts,
                 _ => &mut done.merged_parts,
             };
             *count = parts;
-        } else if !self.begin_merge(&mut upkeep, now_ms)? {
-            done.more = self.begin_aging(&mut upkeep, now_ms)?;
+        } else if !upkeep.may_merge(now_ms) {
+            done.more = false;
+        } else if !self.begin_merge(upkeep, now_ms)? {
+            done.more = self.begin_aging(upkeep, now_ms)?;
         }
         Ok(done)
     }
 
     /// Seals the head, however full it is. The number of samples that went into a part.
     pub fn seal(&self, now_ms: i64) -> Result<u64, Error> {
-        self.seal_now(&mut lock(&self.upkeep), now_ms)
+        let mut upkeep = lock(&self.upkeep);
+        let sealed = self.seal_now(&mut upkeep, now_ms);
+        upkeep.note_failure(sealed, now_ms)
     }
 
     fn seal_is_due(&self, upkeep: &Upkeep, now_ms: i64) -> bool {
@@ -128,7 +159,7 @@ impl Store {
 
     fn seal_now(&self, upkeep: &mut Upkeep, now_ms: i64) -> Result<u64, Error> {
         if upkeep.unsealed.is_none() {
-            upkeep.unsealed = self.freeze(now_ms)?;
+            upkeep.unsealed = self.freeze(&upkeep.idle, now_ms)?;
         }
         let Some((frozen, segment)) = upkeep.unsealed.clone() else {
             return Ok(0);
@@ -148,7 +179,8 @@ impl Store {
         }
         let part = writer.finish(directory, number)?;
         self.publish(vec![Arc::new(part)], &[]);
-        let idle = read(&self.head).table.postings.all() - frozen.reporting();
+        let reporting = frozen.reporting();
+        let idle = read(&self.head).table.postings.all() - reporting;
         upkeep.gone = &idle & &upkeep.idle;
         upkeep.idle = idle;
         write(&self.head).frozen = None;
@@ -159,21 +191,29 @@ impl Store {
     }
 
     /// Begins a new segment and takes the rows that the ones before it hold. Appends wait for no disk meanwhile.
-    fn freeze(&self, now_ms: i64) -> Result<Option<(Arc<Frozen>, u64)>, Error> {
+    /// `idle`: series that may be forgotten before the next segment begins.
+    fn freeze(
+        &self,
+        idle: &RoaringBitmap,
+        now_ms: i64,
+    ) -> Result<Option<(Arc<Frozen>, u64)>, Error> {
         if read(&self.head).filling.samples == 0 {
             return Ok(None);
         }
         let next = lock(&self.writer).wal.next_segment();
-        // Exemplars live in no part: the new segment keeps them for a restart.
+        // Exemplars live in no part: the new segment keeps them for a restart. Not those of series whose numbers may mean
+        // other series by then.
+        let is_kept = |exemplar: &&LoggedExemplar| !idle.contains(exemplar.series);
         let (mut records, known) = {
             let exemplars = lock(&self.exemplars);
-            (exemplar_records(exemplars.iter()), exemplars.added)
+            let kept = exemplars.iter().filter(is_kept);
+            (exemplar_records(kept), exemplars.added)
         };
         let next = next.create(&records)?;
         let mut writer = lock(&self.writer);
         let segment = writer.wal.rotate(next);
         writer.filling_since_ms = now_ms;
-        records = exemplar_records(lock(&self.exemplars).since(known));
+        records = exemplar_records(lock(&self.exemplars).since(known).filter(is_kept));
         let frozen = write(&self.head).freeze();
         // What was taken out of the head has to become a part, whatever the disk says now: the log before it goes
         // away with the next one. A failure here costs a few exemplars, and that only with the next restart.

@@ -79,6 +79,18 @@ pub struct Limits {
     pub families: usize,
 }
 
+impl Limits {
+    /// Bytes of a key whose labels can be stored, in any form: text may have each byte escaped.
+    pub fn key_bytes(&self) -> usize {
+        const SIGNS: usize = 8;
+        let label = self
+            .label_name_bytes
+            .saturating_add(self.label_value_bytes)
+            .saturating_add(SIGNS);
+        self.labels.saturating_mul(label).saturating_mul(2)
+    }
+}
+
 impl Options {
     /// The defaults, in a directory.
     pub fn new(directory: impl Into<PathBuf>) -> Self {

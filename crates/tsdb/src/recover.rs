@@ -86,6 +86,8 @@ impl Recovery<'_> {
     /// Opens all parts, ascending by order. What can't be one is put aside.
     fn parts(&mut self) -> Result<Vec<Arc<Part>>, Error> {
         let folder = self.options.directory.join("parts");
+        // What parts hold is deleted from the log below. Whoever named them may have died before the names were flushed.
+        wal::sync_directory(&folder)?;
         let mut parts = Vec::new();
         for entry in fs::read_dir(&folder).at("read", &folder)? {
             let path = entry.at("read", &folder)?.path();

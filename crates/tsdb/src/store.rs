@@ -64,7 +64,7 @@ impl Store {
         let recovered = recover::recover(&options, random(), now_ms)?;
         Ok(Store {
             key_seed: random(),
-            writer: Mutex::new(Writer::new(recovered.wal, now_ms)),
+            writer: Mutex::new(Writer::new(recovered.wal, options.limits.labels, now_ms)),
             head: RwLock::new(recovered.head),
             exemplars: Mutex::new(recovered.exemplars),
             families: Mutex::new(recovered.families),
@@ -168,12 +168,12 @@ fn random() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::ops::ControlFlow;
+    use std::{ops::ControlFlow, path::PathBuf};
 
     use pitcrew_promql::{labels::Labels, storage::Selection};
 
     use super::*;
-    use crate::{Batch, Sample, Value, key_of, labels_of_key};
+    use crate::{Batch, Sample, Value, key_of, labels_of_key, wal};
 
     const NOW_MS: i64 = 1_700_000_000_000;
 
@@ -239,5 +239,83 @@ mod tests {
             let mut go_on = |_| ControlFlow::Continue(());
             assert_eq!(store.series(&all, 10, &mut go_on).unwrap().items.len(), 3);
         }
+    }
+
+    /// What a sync would flush.
+    fn unsynced(store: &Store) -> Vec<PathBuf> {
+        let files = lock(&store.writer).wal.take_unsynced();
+        files.into_iter().map(|(path, _)| path).collect()
+    }
+
+    #[test]
+    fn what_a_dead_process_wrote_is_flushed_by_the_first_sync() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
+        let log = |number| wal::segment_path(directory, number);
+        for runs in 1..3 {
+            let store = Store::open(Options::new(directory), NOW_MS).unwrap();
+            append(&store, "x");
+            drop(store);
+            let store = Store::open(Options::new(directory), NOW_MS).unwrap();
+            let mut written = vec![wal::catalogue_path(directory)];
+            written.extend((1..=runs * 2 - 1).map(log));
+            let unsynced = unsynced(&store);
+            assert!(unsynced.starts_with(&written), "{unsynced:?}");
+        }
+    }
+
+    #[test]
+    fn the_log_stays_until_the_names_of_parts_are_flushed() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(Options::new(directory.path()), NOW_MS).unwrap();
+        append(&store, "x");
+        let segments = || wal::segments(directory.path()).unwrap();
+        let (parts, before) = (directory.path().join("parts"), segments());
+        let names = || std::fs::read_dir(&parts).unwrap().count();
+        wal::testing::while_sick(&parts, || store.seal(NOW_MS)).unwrap_err();
+        assert_eq!(names(), 0, "the next try makes another part");
+        assert!(segments().starts_with(&before));
+        store.seal(NOW_MS).unwrap();
+        assert_eq!(names(), 1);
+        drop(store);
+        let before = segments();
+        let open = || Store::open(Options::new(directory.path()), NOW_MS);
+        wal::testing::while_sick(&parts, open).unwrap_err();
+        assert_eq!(segments(), before);
+        open().unwrap();
+    }
+
+    #[test]
+    fn a_catalogue_whose_name_could_not_be_flushed_is_in_doubt() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(Options::new(directory.path()), NOW_MS).unwrap();
+        let names: Vec<String> = (0..1_000).map(|number| format!("x{number}")).collect();
+        names.iter().for_each(|name| append(&store, name));
+        for _ in 0..2 {
+            store.seal(NOW_MS).unwrap();
+            append(&store, "stays");
+        }
+        let maintained =
+            wal::testing::while_sick(directory.path(), || store.maintain(NOW_MS + 10_000_000));
+        maintained.unwrap_err();
+        assert_eq!(store.statistics().series, 1_001, "none is forgotten");
+        store.sync().unwrap_err();
+        // Whoever is killed now has lost nothing either.
+        append(&store, "x7");
+        drop(store);
+        let store = Store::open(Options::new(directory.path()), NOW_MS).unwrap();
+        assert_eq!(store.notices(), Vec::<String>::new());
+        assert_eq!(store.statistics().series, 1_001);
+    }
+
+    #[test]
+    fn a_catalogue_that_was_not_put_in_place_leaves_no_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(Options::new(directory.path()), NOW_MS).unwrap();
+        let aside = directory.path().join("catalogue.tmp");
+        let new = lock(&store.writer).wal.begin_catalogue().unwrap();
+        assert!(aside.exists());
+        drop(new);
+        assert!(!aside.exists());
     }
 }

@@ -36,7 +36,15 @@ pub(crate) struct BlockWriter {
     offset: u64,
 }
 
-struct Unfinished(PathBuf);
+/// A file that is deleted unless it got another name.
+#[derive(Debug)]
+pub(crate) struct Unfinished(pub(crate) PathBuf);
+
+impl Unfinished {
+    pub(crate) fn keep(mut self) {
+        self.0 = PathBuf::new();
+    }
+}
 
 impl Drop for Unfinished {
     fn drop(&mut self) {

@@ -9,7 +9,7 @@ use pitcrew_promql::labels::Labels;
 
 use super::{
     Part, PartName,
-    block::BlockWriter,
+    block::{BlockWriter, Unfinished},
     chunk,
     footer::{self, Cluster, Clusters, Footer, Kind},
     numbers, packed,
@@ -254,8 +254,11 @@ impl PartWriter {
         };
         let path = name.path(directory);
         self.out.finish(&path)?;
+        let named = Unfinished(path);
         sync_directory(&directory.join("parts"))?;
-        Part::open(&path, name)
+        let part = Part::open(&named.0, name)?;
+        named.keep();
+        Ok(part)
     }
 }
 

@@ -39,14 +39,14 @@ impl Log {
         Ok(log)
     }
 
-    /// Goes on after the last whole record.
+    /// Goes on after the last whole record. Whether whoever wrote it flushed it, nobody knows.
     pub(crate) fn go_on(path: &Path, length: u64) -> Result<Self, Error> {
         let file = OpenOptions::new().write(true).open(path).at("open", path)?;
         Ok(Log {
             path: path.to_owned(),
             file: Arc::new(file),
             length,
-            unsynced: false,
+            unsynced: true,
         })
     }
 

@@ -15,7 +15,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::error::{At, Error};
+use crate::{
+    error::{At, Error},
+    part::block::Unfinished,
+};
 pub(crate) use log::Log;
 
 const SEGMENT_MAGIC: [u8; 8] = *b"PitcrewW";
@@ -64,34 +67,44 @@ pub(crate) fn segments(directory: &Path) -> Result<Vec<u64>, Error> {
 }
 
 impl Wal {
-    /// Begins a new segment beside what is there. `catalogue`: the one that was read, with its whole length.
+    /// Begins a new segment beside what is there, which the next sync flushes: whoever wrote it may have died before
+    /// that. `catalogue`: the one that was read, with its whole length.
     pub(crate) fn begin(
         directory: &Path,
         catalogue: Option<u64>,
         number: u64,
         secret: u64,
     ) -> Result<Self, Error> {
+        let mut unflushed = Vec::new();
+        for before in segments(directory)? {
+            let path = segment_path(directory, before);
+            let file = File::open(&path).at("open", &path)?;
+            unflushed.push((path, Arc::new(file)));
+        }
         let path = catalogue_path(directory);
         let catalogue = match catalogue {
             Some(length) => Log::go_on(&path, length)?,
-            None => Log::create(&path, CATALOGUE_MAGIC, secret)?,
+            None => {
+                let mut new = Log::create(&path, CATALOGUE_MAGIC, secret)?;
+                new.flush()?;
+                new
+            }
         };
-        let segment = Log::create(&segment_path(directory, number), SEGMENT_MAGIC, number)?;
-        let mut wal = Wal {
+        let next = NextSegment {
+            directory: directory.to_owned(),
+            number,
+        };
+        let segment = next.create(&[])?;
+        sync_directory(directory)?;
+        Ok(Wal {
             directory: directory.to_owned(),
             catalogue,
             segment,
-            unflushed: Vec::new(),
+            unflushed,
             number,
             secret,
             doubts: Doubts::default(),
-        };
-        for (path, file) in wal.take_unsynced() {
-            file.sync_data().at("flush", &path)?;
-        }
-        sync_directory(&directory.join("log"))?;
-        sync_directory(directory)?;
-        Ok(wal)
+        })
     }
 
     /// Writes what defines series before the samples that use them.
@@ -128,10 +141,11 @@ impl Wal {
 
     /// A catalogue beside the one there is, to be filled and put in its place.
     pub(crate) fn begin_catalogue(&self) -> Result<NewCatalogue, Error> {
-        let path = catalogue_path(&self.directory);
+        let aside = Unfinished(catalogue_path(&self.directory).with_extension("tmp"));
         Ok(NewCatalogue {
-            log: Log::create(&path.with_extension("tmp"), CATALOGUE_MAGIC, self.secret)?,
+            log: Log::create(&aside.0, CATALOGUE_MAGIC, self.secret)?,
             taken: self.catalogue.length(),
+            aside,
         })
     }
 
@@ -141,16 +155,21 @@ impl Wal {
         new: NewCatalogue,
         more: &[u8],
     ) -> Result<(), Error> {
-        let NewCatalogue { mut log, taken } = new;
+        let NewCatalogue {
+            mut log,
+            taken,
+            aside,
+        } = new;
         let meanwhile = self.catalogue.read_from(taken)?;
         log.add(&meanwhile)?;
         log.add(more)?;
         log.flush()?;
         let path = catalogue_path(&self.directory);
-        fs::rename(&log.path, &path).at("rename", &log.path)?;
+        fs::rename(&aside.0, &path).at("rename", &aside.0)?;
         log.path = path;
         // The old one has no name any more: whatever follows belongs into this one.
         self.catalogue = log;
+        self.doubts.catalogue = true;
         sync_directory(&self.directory)?;
         self.doubts.catalogue = false;
         Ok(())
@@ -222,6 +241,7 @@ pub(crate) struct NewCatalogue {
     pub(crate) log: Log,
     /// How much of the old one it knows.
     taken: u64,
+    aside: Unfinished,
 }
 
 /// Deletes the segments up to a number: a part holds what they say.
@@ -237,6 +257,38 @@ pub(crate) fn remove_through(directory: &Path, last: u64) -> Result<(), Error> {
 
 /// Makes names in a directory survive a power cut.
 pub(crate) fn sync_directory(path: &Path) -> Result<(), Error> {
+    #[cfg(test)]
+    testing::may_sync(path)?;
     let directory = File::open(path).at("open", path)?;
     directory.sync_all().at("flush", path)
+}
+
+/// Directories that can't be flushed.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::{cell::RefCell, io, path::Path};
+
+    use super::{At, Error};
+
+    thread_local! {
+        static SICK: RefCell<Option<std::path::PathBuf>> = const { RefCell::new(None) };
+    }
+
+    pub(super) fn may_sync(path: &Path) -> Result<(), Error> {
+        let is_sick = SICK.with_borrow(|sick| sick.as_deref() == Some(path));
+        let result = if is_sick {
+            Err(io::Error::other("a sick disk"))
+        } else {
+            Ok(())
+        };
+        result.at("flush", path)
+    }
+
+    /// Does something while a directory can't be flushed.
+    pub(crate) fn while_sick<T>(path: &Path, run: impl FnOnce() -> T) -> T {
+        SICK.set(Some(path.to_owned()));
+        let done = run();
+        SICK.set(None);
+        done
+    }
 }

@@ -1,21 +1,27 @@
 //! A full disk: nothing is taken, queries go on, and it resumes by itself.
 
-use std::{env, fs, path::Path, process::Command};
+use std::{
+    env,
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use pitcrew_promql::labels::Labels;
 use pitcrew_tsdb::{Error, Sample, Store, Value, key_of};
 use tempfile::{TempDir, tempdir};
 
-use crate::world::{NOW_MS, append_samples, everything, options};
+use crate::world::{NOW_MS, append_samples, everything, files, maintain, options};
 
 /// A disk of a few megabytes, as long as it is held.
 struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    fn mount() -> Option<Self> {
+    fn mount(megabytes: u32) -> Option<Self> {
         let directory = tempdir().expect("a directory");
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=4m", "none"])
+            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "none"])
             .arg(directory.path())
             .output();
         if mounted.is_ok_and(|output| output.status.success()) {
@@ -32,6 +38,14 @@ impl SmallDisk {
     fn path(&self) -> &Path {
         self.0.path()
     }
+
+    /// Takes all room there is, until the file is removed.
+    fn fill(&self) -> PathBuf {
+        let rest = self.path().join("rest");
+        let mut file = File::create(&rest).unwrap();
+        while file.write_all(&[1; 4096]).is_ok() {}
+        rest
+    }
 }
 
 impl Drop for SmallDisk {
@@ -46,7 +60,7 @@ impl Drop for SmallDisk {
     }
 }
 
-fn append_round(store: &Store, round: i64, series: usize) -> Result<u64, Error> {
+fn keys(series: usize) -> Vec<Vec<u8>> {
     let key = |series: usize| {
         let number = series.to_string();
         key_of(&Labels::from_pairs([
@@ -54,7 +68,10 @@ fn append_round(store: &Store, round: i64, series: usize) -> Result<u64, Error> 
             ("number", &number),
         ]))
     };
-    let keys: Vec<Vec<u8>> = (0..series).map(key).collect();
+    (0..series).map(key).collect()
+}
+
+fn append_round(store: &Store, round: i64, keys: &[Vec<u8>]) -> Result<u64, Error> {
     let samples: Vec<Sample<'_>> = keys
         .iter()
         .map(|key| Sample {
@@ -69,17 +86,18 @@ fn append_round(store: &Store, round: i64, series: usize) -> Result<u64, Error> 
 
 #[test]
 fn a_full_disk_stops_appending_only_and_room_resumes_it() {
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = SmallDisk::mount(4) else {
         return;
     };
     let ballast = disk.path().join("ballast");
     fs::write(&ballast, vec![1; 2 << 20]).unwrap();
     let directory = disk.path().join("store");
     let store = Store::open(options(&directory), NOW_MS).unwrap();
+    let keys = keys(600);
     let mut taken: u64 = 0;
     let mut round = 0;
     let error = loop {
-        match append_round(&store, round, 500) {
+        match append_round(&store, round, &keys[..500]) {
             Ok(samples) => taken += samples,
             Err(error) => break error,
         }
@@ -93,10 +111,10 @@ fn a_full_disk_stops_appending_only_and_room_resumes_it() {
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("No space left"), "{source}");
     // New series that couldn't be written are written later, with their samples.
-    append_round(&store, round, 600).unwrap_err();
+    append_round(&store, round, &keys).unwrap_err();
     assert_eq!(everything(&store, &[]).0.len() as u64, taken);
     // A seal finds no room either. What it froze stays readable, and no half of a file is left.
-    fs::write(disk.path().join("rest"), vec![1; 1 << 20]).unwrap_err();
+    let rest = disk.fill();
     store.seal(NOW_MS).unwrap_err();
     assert_eq!(everything(&store, &[]).0.len() as u64, taken);
     assert!(
@@ -106,12 +124,59 @@ fn a_full_disk_stops_appending_only_and_room_resumes_it() {
             .is_none()
     );
     fs::remove_file(&ballast).unwrap();
-    fs::remove_file(disk.path().join("rest")).unwrap();
-    taken += append_round(&store, round, 600).unwrap();
+    fs::remove_file(rest).unwrap();
+    taken += append_round(&store, round, &keys).unwrap();
     store.seal(NOW_MS).unwrap();
     assert_eq!(everything(&store, &[]).0.len() as u64, taken);
     drop(store);
     let store = Store::open(options(&directory), NOW_MS).unwrap();
     assert_eq!(store.notices(), Vec::<String>::new());
     assert_eq!(everything(&store, &[]).0.len() as u64, taken);
+}
+
+/// Files of parts that are not whole yet.
+fn unfinished(directory: &Path) -> usize {
+    let files = files(directory).into_iter();
+    files
+        .filter(|file| file.extension().is_some_and(|extension| extension == "tmp"))
+        .count()
+}
+
+#[test]
+fn a_seal_that_finds_no_room_gets_that_of_a_merge() {
+    let Some(disk) = SmallDisk::mount(48) else {
+        return;
+    };
+    let directory = disk.path().join("store");
+    let store = Store::open(options(&directory), NOW_MS).unwrap();
+    let keys = keys(1_000);
+    // More samples than one step merges.
+    let mut taken: u64 = 0;
+    for round in 0..2_200 {
+        taken += append_round(&store, round, &keys).unwrap();
+        if round % 275 == 274 {
+            store.seal(NOW_MS).unwrap();
+        }
+    }
+    store.maintain(NOW_MS).unwrap();
+    store.maintain(NOW_MS).unwrap();
+    assert_eq!(unfinished(&directory), 1, "a merge is under way");
+    taken += append_round(&store, 2_200, &keys).unwrap();
+    let rest = disk.fill();
+    let mut now_ms = NOW_MS + 10_000_000;
+    store.maintain(now_ms).unwrap_err();
+    assert_eq!(unfinished(&directory), 0);
+    let sealed = store.maintain(now_ms).unwrap().sealed_samples;
+    assert_eq!(sealed, 1_000, "nobody else made room");
+    // The merge would take that room again at once.
+    assert!(!store.maintain(now_ms).unwrap().more);
+    now_ms += 600_000;
+    let error = maintain(&store, now_ms).unwrap_err();
+    assert!(error.to_string().contains("write"), "{error}");
+    assert_eq!(unfinished(&directory), 0);
+    assert!(!store.maintain(now_ms).unwrap().more);
+    fs::remove_file(rest).unwrap();
+    maintain(&store, now_ms + 600_000).unwrap();
+    let statistics = store.statistics();
+    assert_eq!((statistics.parts, statistics.part_samples), (1, taken));
 }

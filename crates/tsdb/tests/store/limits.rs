@@ -1,5 +1,7 @@
 //! What is refused, forgotten, expired and listed.
 
+use std::cell::Cell;
+
 use pitcrew_promql::{
     histogram::FloatHistogram,
     labels::{Labels, Matcher},
@@ -59,6 +61,59 @@ fn append(
         metadata: &[],
     };
     store.append(&batch, now_ms)
+}
+
+/// Everybody waits while labels are read: neither one long key nor its many samples, nor its many labels, may take that time.
+#[test]
+fn of_what_can_never_be_stored_no_more_is_read_than_it_takes_to_know() {
+    let (_directory, store) = store(|options| {
+        options.limits.labels = 4;
+        options.limits.label_name_bytes = 10;
+        options.limits.label_value_bytes = 10;
+    });
+    let (reads, most) = (Cell::new(0), 2 * 4 * (10 + 10 + 8));
+    let refused = |key: &[u8]| {
+        reads.set(0);
+        let sample = |timestamp_ms| Sample {
+            key,
+            timestamp_ms,
+            start_ms: 0,
+            value: Value::Float(1.0),
+        };
+        let samples: Vec<Sample<'_>> = (0..1_000).map(|age_ms| sample(NOW_MS - age_ms)).collect();
+        let accepted = store.append(
+            &Batch {
+                source: "a",
+                scope: b"",
+                labels_of: &|key, out| {
+                    reads.set(reads.get() + 1);
+                    labels_of_text(key, out)
+                },
+                samples: &samples,
+                exemplars: &[],
+                metadata: &[],
+            },
+            NOW_MS,
+        );
+        let accepted = accepted.unwrap();
+        assert_eq!(accepted.refused_samples, Vec::from_iter(0..1_000));
+        accepted.refused.examples[0].to_string()
+    };
+    let told = refused("x".repeat(most + 1).as_bytes());
+    assert!(
+        told.ends_with("they take 225 bytes, more than 224"),
+        "{told}"
+    );
+    assert_eq!(reads.get(), 0);
+    let many: String = (0..20).map(|number| format!(",l{number}=v")).collect();
+    let told = refused(format!("x{many}").as_bytes());
+    assert!(
+        told.ends_with("more than 4 labels (limits.labels)"),
+        "{told}"
+    );
+    assert!(told.contains("l3=") && !told.contains("l4="), "{told}");
+    // Once to refuse it, and for ten examples.
+    assert_eq!(reads.get(), 1 + 10);
 }
 
 #[test]
@@ -404,6 +459,56 @@ fn exemplars_and_metadata_survive_seals_and_restarts() {
     let found = store.exemplars(&all);
     assert_eq!((found.len(), &found[0].1[0].labels), (1, &trace));
     assert_eq!(store.metadata(Some("x"), 10), [help]);
+}
+
+#[test]
+fn an_exemplar_is_never_anothers_after_a_restart() {
+    let (directory, store) = store(|_| {});
+    let gone: Vec<String> = (0..1_000).map(|number| format!("x,pod={number}")).collect();
+    let samples: Vec<(&str, i64)> = gone.iter().map(|key| (key.as_str(), NOW_MS)).collect();
+    append(&store, "a", &samples, NOW_MS).unwrap();
+    let trace = Labels::from_pairs([("trace_id", "abc")]);
+    let exemplars: Vec<IncomingExemplar<'_>> = gone
+        .iter()
+        .map(|key| IncomingExemplar {
+            key: key.as_bytes(),
+            labels: &trace,
+            value: 0.5,
+            timestamp_ms: NOW_MS,
+        })
+        .collect();
+    let batch = Batch {
+        source: "a",
+        scope: b"",
+        labels_of: &labels_of_text,
+        samples: &[],
+        exemplars: &exemplars,
+        metadata: &[],
+    };
+    assert_eq!(store.append(&batch, NOW_MS).unwrap().exemplars, 1_000);
+    let mut now_ms = NOW_MS;
+    let mut forgotten = 0;
+    for _ in 0..4 {
+        append(&store, "a", &[("stays", now_ms)], now_ms).unwrap();
+        now_ms += 300_000;
+        forgotten += store.maintain(now_ms).unwrap().forgotten_series;
+        if forgotten > 0 {
+            break;
+        }
+    }
+    assert_eq!(forgotten, 1_000);
+    let new: Vec<String> = (0..1_000).map(|number| format!("new,n={number}")).collect();
+    let samples: Vec<(&str, i64)> = new.iter().map(|key| (key.as_str(), now_ms)).collect();
+    append(&store, "a", &samples, now_ms).unwrap();
+    drop(store);
+    let store = Store::open(Options::new(directory.path()), now_ms).unwrap();
+    let all = Selection {
+        matchers: &[],
+        start_ms: 0,
+        end_ms: now_ms,
+    };
+    assert_eq!(store.statistics().series, 1_001);
+    assert_eq!(store.exemplars(&all), []);
 }
 
 #[test]

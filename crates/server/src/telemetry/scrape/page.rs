@@ -150,12 +150,17 @@ impl Pages {
         };
         let read = format.read(page, &mut reading);
         scraped.samples = reading.samples;
-        if let Some(limit) = reading.exceeded() {
-            return Err(format!("there are more samples than `sample_max` {limit}"));
-        }
+        let exceeded = reading.exceeded();
         let Reading {
             gathered, timed, ..
         } = reading;
+        // Series that are no more must not be remembered for ever, also of a page that is always refused.
+        if self.decided.len() > self.decided_max().min(2 * scraped.samples + 1_000) {
+            self.decided = HashMap::new();
+        }
+        if let Some(limit) = exceeded {
+            return Err(format!("there are more samples than `sample_max` {limit}"));
+        }
         if gathered.is_too_much {
             return Err(format!(
                 "in memory the page takes more than a page may, {bytes_max} bytes: raise `metrics: {{ memory: … }}`"
@@ -164,10 +169,6 @@ impl Pages {
         read?;
         if let Some(why) = &gathered.why_bad {
             return Err(format!("a histogram contradicts itself: {why}"));
-        }
-        // Series that are no more must not be remembered for ever.
-        if self.decided.len() > 2 * scraped.samples + 1_000 {
-            self.decided.clear();
         }
         let new = self.new_series(format.form(), &gathered.keys);
         if self.naming.plan.limits_labels() {
@@ -203,8 +204,15 @@ impl Pages {
         }
         // What can't be read is kept: the store says what is wrong with it.
         let is_kept = !matches!(self.naming.labelled(form, key), Ok(None));
-        self.decided.insert(hash, is_kept);
+        if self.decided.len() <= self.decided_max() {
+            self.decided.insert(hash, is_kept);
+        }
         is_kept
+    }
+
+    /// Rules are asked again about what is beyond a sixteenth of a page's memory.
+    fn decided_max(&self) -> usize {
+        self.bytes_max / 16 / size_of::<(u64, bool)>()
     }
 
     fn store(

@@ -181,3 +181,28 @@ fn targets_that_describe_a_family_differently_do_not_write_it_down_again_and_aga
     let known = target.telemetry.store().unwrap().metadata(Some("a"), 1);
     assert_eq!(known[0].help, "What one says.");
 }
+
+#[test]
+fn what_rules_decided_is_forgotten_with_its_series_also_of_pages_that_are_refused() {
+    let mut target = Target::by(dropping("b"));
+    let mut round = 0;
+    let mut decided = |target: &mut Target, series: usize| {
+        round += 1;
+        let dropped = (0..series).map(|number| format!("b{{n=\"{round} {number}\"}} 1\n"));
+        let page: String = dropped.chain(["no page\n".to_owned()]).collect();
+        target.says(&page).unwrap_err();
+        target.pages.decided.len()
+    };
+    assert_eq!(decided(&mut target, 1_000), 1_000);
+    for _ in 0..5 {
+        assert!(decided(&mut target, 1_000) <= 2 * 1_000 + 1_000);
+    }
+    target.pages.bytes_max = 64 << 10;
+    for _ in 0..5 {
+        assert!(decided(&mut target, 1_000) <= 256);
+    }
+    assert_eq!(
+        target.samples("scrape_samples_scraped"),
+        [" 1000"; 11].concat()[1..]
+    );
+}
