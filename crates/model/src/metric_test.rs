@@ -170,6 +170,8 @@ struct Literal {
     /// The character before, and whether a backslash takes its usual meaning from it; as the string means them.
     last: char,
     is_escaped: bool,
+    /// In a replacement, after a dollar that is not one itself: the bytes so far of the group's name.
+    group: Option<usize>,
 }
 
 impl Literal {
@@ -179,25 +181,39 @@ impl Literal {
             role,
             last: ' ',
             is_escaped: false,
+            group: None,
         }
     }
 
     fn pass(&mut self, character: char) {
         self.is_escaped = self.last == '\\' && !self.is_escaped;
         self.last = character;
+        self.group = match (self.group, character) {
+            (Some(0), '$') => None,
+            (_, '$') => Some(0),
+            (Some(bytes), 'a'..='z' | 'A'..='Z' | '0'..='9' | '_') => Some(bytes + 1),
+            _ => None,
+        };
     }
 
     /// Whether a brace that comes now is not the string's own.
     fn may_have_a_name(&self) -> bool {
         match self.role {
             Role::Text => true,
-            Role::Replacement => self.last != '$',
+            Role::Replacement => self.group != Some(0),
             Role::Pattern if self.is_escaped => !"pPxuUb".contains(self.last),
             Role::Pattern => self.last != '\\',
         }
     }
 
     fn put(&mut self, value: &str, out: &mut String) -> Result<(), Unquotable> {
+        if self.role == Role::Replacement
+            && let Some(bytes @ 1..) = self.group
+        {
+            // Or the value would be a part of the group's name.
+            out.insert(out.len() - bytes, '{');
+            out.push('}');
+        }
         self.pass(' ');
         let value = match self.role {
             Role::Pattern => pattern_of(value),
@@ -286,6 +302,17 @@ mod tests {
                 "label_join(up, 'x', '{t}', 'y', '{t}')",
                 ".",
                 "label_join(up, 'x', 't:.', 'y', 't:.')",
+            ),
+            // A group's name ends where the value begins; two dollars are one.
+            (
+                "label_replace(up, 'x', '$1{t}-$a_b{t}{u}', 'y', '(.*)')",
+                "x",
+                "label_replace(up, 'x', '${1}t:x-${a_b}t:xu:x', 'y', '(.*)')",
+            ),
+            (
+                "label_replace(up, 'x', '$1.{t} $${t} $$1{t} $$${t}', 'y', '(.*)')",
+                "x",
+                "label_replace(up, 'x', '$1.t:x $$t:x $$1t:x $$${t}', 'y', '(.*)')",
             ),
             // Braces of the pattern's own language.
             (r"up{a=~`\p{L}\.{t}`}", "x", r"up{a=~`\p{L}\.t:x`}"),
