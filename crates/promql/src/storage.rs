@@ -76,8 +76,8 @@ pub enum Found<'a> {
     Series(&'a mut Series),
     /// What the reader must know: data that was dropped, parts that can't be read.
     Warning(String),
-    /// None yet: so many bytes are held by the storage meanwhile, in all. Said every few hundred series while it looks for
-    /// them, so that a query over its budget or cancelled ends before everything was found.
+    /// No series: so many bytes are held by the storage meanwhile, in all. Said every few hundred series, while it looks for
+    /// them and while it reads them, so that a query over its budget or cancelled ends before everything was found or read.
     Holding(usize),
 }
 

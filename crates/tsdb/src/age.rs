@@ -5,6 +5,8 @@
 //! sample is the sample itself, never a value made of several, so that whatever can be asked of samples can be
 //! asked of those that are left.
 
+use std::collections::HashSet;
+
 use pitcrew_promql::labels::{Labels, Matcher};
 use roaring::RoaringBitmap;
 use twox_hash::XxHash3_64;
@@ -160,11 +162,14 @@ impl Fates {
         }
         let mut reader = PartReader::new(part.clone(), cache)?;
         let clusters = reader.clusters.clone();
-        let (mut blobs, mut floats) = (false, false);
+        let (mut blobs, mut floats) = (RoaringBitmap::new(), RoaringBitmap::new());
         for (number, cluster) in clusters.0.iter().enumerate() {
             let end = cluster.first_series.saturating_add(cluster.series);
             for (every_ms, series) in &self.sparse {
-                if series.range_cardinality(cluster.first_series..end) == 0 {
+                let mut selected = RoaringBitmap::new();
+                selected.insert_range(cluster.first_series..end);
+                selected &= series;
+                if selected.is_empty() {
                     continue;
                 }
                 let index = reader.index(number, cluster)?;
@@ -172,12 +177,24 @@ impl Fates {
                 if index.times.windows(2).any(same) {
                     return Ok(true);
                 }
-                blobs |= cluster.kind == Kind::Blobs;
-                floats |= cluster.kind != Kind::Blobs;
+                match cluster.kind {
+                    Kind::Blobs => blobs |= selected,
+                    Kind::Floats | Kind::FloatsWithStarts => floats |= selected,
+                }
             }
         }
-        // A series that has both is in two clusters.
-        Ok(blobs && floats)
+        if blobs.is_empty() {
+            return Ok(false);
+        }
+        // A series that has both is there twice, and what it has of one interval may be of both kinds.
+        let blobs = blobs.iter().map(|series| reader.fingerprint(series));
+        let blobs: HashSet<u128> = blobs.collect::<Result<_, _>>()?;
+        for series in floats {
+            if blobs.contains(&reader.fingerprint(series)?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -133,14 +133,20 @@ impl Store {
         let kept_by_all_ms = now_ms.saturating_sub(self.options.shortest_ms());
         for (place, sample) in batch.samples.iter().enumerate() {
             let logged = judge.cell(sample).and_then(|(cell, start_ms)| {
-                let series = finder.find(sample.key)?;
-                if sample.timestamp_ms < kept_by_all_ms {
-                    let oldest_ms = now_ms.saturating_sub(finder.kept_ms(series));
-                    judge::not_before(oldest_ms, sample.timestamp_ms)?;
+                let timestamp_ms = sample.timestamp_ms;
+                let kept_by_all = timestamp_ms >= kept_by_all_ms;
+                let is_kept =
+                    |for_ms: i64| judge::not_before(now_ms.saturating_sub(for_ms), timestamp_ms);
+                let series = finder.find(sample.key, |labels| match kept_by_all {
+                    true => Ok(()),
+                    false => is_kept(self.options.kept_ms(&Labels::from_pairs(labels.iter()))),
+                })?;
+                if !kept_by_all {
+                    is_kept(finder.kept_ms(series))?;
                 }
                 Ok(LoggedSample {
                     series,
-                    timestamp_ms: sample.timestamp_ms,
+                    timestamp_ms,
                     start_ms,
                     cell,
                 })
@@ -161,7 +167,7 @@ impl Store {
         for exemplar in batch.exemplars {
             let series = judge
                 .exemplar(exemplar)
-                .and_then(|()| finder.find(exemplar.key));
+                .and_then(|()| finder.find(exemplar.key, |_| Ok(())));
             match series {
                 Ok(series) => self.prepare_exemplar(series, exemplar, &mut writer.exemplars),
                 Err(reason) => {

@@ -53,7 +53,12 @@ impl<'a> Finder<'a> {
         }
     }
 
-    pub(crate) fn find(&mut self, key: &'a [u8]) -> Result<u32, Reason> {
+    /// `may_define`: why a series of such labels, if it isn't known, isn't to be defined.
+    pub(crate) fn find(
+        &mut self,
+        key: &'a [u8],
+        may_define: impl FnOnce(&RawLabels) -> Result<(), Reason>,
+    ) -> Result<u32, Reason> {
         if let Some((last, series)) = self.last
             && std::ptr::eq(last, key)
         {
@@ -64,16 +69,22 @@ impl<'a> Finder<'a> {
         {
             return Err(reason.clone());
         }
-        let found = self.by_key(key);
+        let found = self.by_key(key, may_define);
         match &found {
             Ok(series) => self.last = Some((key, *series)),
+            // Its next sample may be young enough.
+            Err(Reason::TooOld { .. }) => {}
             Err(reason) => self.refused = Some((key, reason.clone())),
         }
         found
     }
 
     /// Everybody waits meanwhile: what is longer than can be stored is not even hashed.
-    fn by_key(&mut self, key: &[u8]) -> Result<u32, Reason> {
+    fn by_key(
+        &mut self,
+        key: &[u8],
+        may_define: impl FnOnce(&RawLabels) -> Result<(), Reason>,
+    ) -> Result<u32, Reason> {
         let most = self.store.options.limits.key_bytes();
         if key.len() > most {
             let problem = format!("they take {} bytes, more than {most}", key.len());
@@ -84,12 +95,16 @@ impl<'a> Finder<'a> {
         if let Some(series) = self.head.table.of_key(hash, likely) {
             return Ok(series);
         }
-        let series = self.by_labels(key)?;
+        let series = self.by_labels(key, may_define)?;
         self.head.table.remember_key(hash, series);
         Ok(series)
     }
 
-    fn by_labels(&mut self, key: &[u8]) -> Result<u32, Reason> {
+    fn by_labels(
+        &mut self,
+        key: &[u8],
+        may_define: impl FnOnce(&RawLabels) -> Result<(), Reason>,
+    ) -> Result<u32, Reason> {
         let limits = &self.store.options.limits;
         self.raw.clear();
         (self.batch.labels_of)(key, self.raw).map_err(Reason::BadLabels)?;
@@ -98,6 +113,7 @@ impl<'a> Finder<'a> {
         if let Some(series) = self.head.table.of_labels(&canonical, fingerprint) {
             return Ok(series);
         }
+        may_define(&canonical.labels)?;
         if self.head.table.len() >= limits.series {
             return Err(Reason::SeriesLimit {
                 limit: limits.series,

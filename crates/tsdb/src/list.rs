@@ -1,6 +1,6 @@
 //! Lists: names and values of labels, series, exemplars, metadata.
 
-use std::{collections::BTreeSet, ops::ControlFlow};
+use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
 use pitcrew_promql::{labels::Labels, storage::Selection};
 
@@ -9,10 +9,12 @@ use crate::{
     exemplars::Exemplar,
     part::terms::PartTerms,
     postings,
-    ready::SERIES_AT_ONCE,
     select::{Finding, GoOn},
     store::{Store, lock, read},
 };
+
+/// Values that are listed before it is asked whether to go on.
+const TERMS_AT_ONCE: usize = 256;
 
 /// Some of what there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,23 +46,31 @@ impl<T> Listing<T> {
 pub struct Stopped;
 
 /// The least of what there is, one more than were asked for.
-struct Least<T> {
-    items: BTreeSet<T>,
+struct Least {
+    items: BTreeSet<String>,
     limit: usize,
+    /// What the texts of the items take.
+    bytes: usize,
 }
 
-impl<T: Ord> Least<T> {
+impl Least {
     fn new(limit: usize) -> Self {
         Least {
             items: BTreeSet::new(),
             limit,
+            bytes: 0,
         }
     }
 
-    fn add(&mut self, item: T) {
-        self.items.insert(item);
+    fn add(&mut self, item: &str) {
+        if self.items.contains(item) {
+            return;
+        }
+        self.bytes += size_of::<String>() + item.len();
+        self.items.insert(item.to_owned());
         if self.items.len() > self.limit.saturating_add(1) {
-            self.items.pop_last();
+            let most = self.items.pop_last().map_or(0, |most| most.len());
+            self.bytes -= size_of::<String>() + most;
         }
     }
 }
@@ -77,9 +87,7 @@ impl Store {
         let mut names = Least::new(limit);
         if !selection.matchers.is_empty() {
             let warnings = self.each_series(selection, go_on, &mut |labels| {
-                labels
-                    .iter()
-                    .for_each(|label| names.add(label.name.to_string()));
+                labels.iter().for_each(|label| names.add(&label.name));
                 ControlFlow::Continue(())
             })?;
             return Ok(Listing::of(names.items, limit, warnings));
@@ -89,7 +97,7 @@ impl Store {
             let head = read(&self.head);
             let table = &head.table;
             let found = table.postings.names();
-            found.for_each(|name| names.add(table.symbols.text(name).to_string()));
+            found.for_each(|name| names.add(table.symbols.text(name)));
         }
         for part in self.parts_of(selection) {
             wanted(go_on(0))?;
@@ -99,7 +107,7 @@ impl Store {
             })
             .names()
             {
-                Ok(found) => found.into_iter().for_each(|name| names.add(name)),
+                Ok(found) => found.into_iter().for_each(|name| names.add(&name)),
                 Err(error) => warnings.push(error.to_string()),
             }
         }
@@ -118,34 +126,51 @@ impl Store {
         if !selection.matchers.is_empty() {
             let warnings = self.each_series(selection, go_on, &mut |labels| {
                 if labels.has(name) {
-                    values.add(labels.get(name).to_owned());
+                    values.add(labels.get(name));
                 }
                 ControlFlow::Continue(())
             })?;
             return Ok(Listing::of(values.items, limit, warnings));
         }
         let mut warnings = self.lost(selection);
-        {
-            let head = read(&self.head);
-            let table = &head.table;
-            if let Some(name) = table.symbols.find(name) {
-                let found = table.postings.values(name);
-                found.for_each(|value| values.add(table.symbols.text(value).to_string()));
+        let found = self.values_in_head(name);
+        for (count, value) in found.iter().enumerate() {
+            if count % TERMS_AT_ONCE == 0 {
+                wanted(go_on(values.bytes + size_of_val(&*found)))?;
             }
+            values.add(value);
         }
+        drop(found);
         for part in self.parts_of(selection) {
-            wanted(go_on(0))?;
+            wanted(go_on(values.bytes))?;
             let terms = PartTerms {
                 part: &part,
                 cache: &self.cache,
             };
+            let (mut count, mut stopped) = (0, Ok(()));
             let found = terms.values(name, None, &mut |value, _| {
-                values.add(value.to_owned());
-                Ok(true)
+                values.add(value);
+                count += 1;
+                if count % TERMS_AT_ONCE == 0 {
+                    stopped = wanted(go_on(values.bytes));
+                }
+                Ok(stopped.is_ok())
             });
+            stopped?;
             warnings.extend(found.err().map(|error| error.to_string()));
         }
         Ok(Listing::of(values.items, limit, warnings))
+    }
+
+    /// Values of a label that the head has, in no order.
+    fn values_in_head(&self, name: &str) -> Vec<Arc<str>> {
+        let head = read(&self.head);
+        let table = &head.table;
+        let name = table.symbols.find(name).into_iter();
+        let values = name.flat_map(|name| table.postings.values(name));
+        values
+            .map(|value| table.symbols.text(value).clone())
+            .collect()
     }
 
     /// Labels of the series that fulfil all matchers, as [`Store::label_names`]. Not in order when truncated.
@@ -181,12 +206,11 @@ impl Store {
         else {
             return Err(Stopped);
         };
-        for count in 0.. {
-            if count % SERIES_AT_ONCE == 0 {
-                wanted(go_on(finding.bytes()))?;
-            }
-            let Some(labels) = finding.next_labels() else {
-                break;
+        loop {
+            let labels = match finding.next_labels(go_on) {
+                ControlFlow::Continue(Some(labels)) => labels,
+                ControlFlow::Continue(None) => break,
+                ControlFlow::Break(()) => return Err(Stopped),
             };
             if each(&labels).is_break() {
                 break;

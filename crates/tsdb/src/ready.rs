@@ -1,26 +1,23 @@
 //! What the head has of the series that a selection found: looked up some hundred series at a time, so that appends
 //! never wait for a whole query, and a query never holds more than a little of the head.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::ControlFlow};
 
 use pitcrew_promql::labels::Labels;
 
 use crate::{
     column::{Piece, Spare},
     entries::{Entries, Entry},
-    head::{
-        Head,
-        pin::Pin,
-        read::{RowReader, has_samples},
-    },
+    head::{Head, pin::Pin, read::RowReader},
+    select::GoOn,
     series::Series,
     store::{Store, read},
 };
 
 /// Series that are looked up before anybody else gets a turn.
 pub(crate) const SERIES_AT_ONCE: usize = 256;
-/// Samples that are copied before then.
-const SAMPLES_AT_ONCE: usize = 1 << 18;
+/// Rows that are looked at before then, but all that one series needs.
+const ROWS_AT_ONCE: usize = 1 << 18;
 
 const FORGOTTEN: &str = "series stopped reporting and were forgotten while they were read; what they had last is missing from the answer";
 
@@ -68,17 +65,20 @@ impl<'a> LookUp<'a> {
         }
     }
 
+    /// `go_on` is asked before the head is.
     pub(crate) fn next(
         &mut self,
         entries: &Entries,
         wanted: Wanted,
         spare: &mut Spare,
         warnings: &mut BTreeSet<String>,
-    ) -> Option<Ready> {
-        if self.ready.len() == 0 {
+        go_on: &mut GoOn<'_>,
+    ) -> ControlFlow<(), Option<Ready>> {
+        if self.ready.len() == 0 && self.done < entries.len() {
+            go_on(entries.bytes())?;
             self.ready = self.some(entries, wanted, spare, warnings).into_iter();
         }
-        self.ready.next()
+        ControlFlow::Continue(self.ready.next())
     }
 
     fn some(
@@ -94,8 +94,9 @@ impl<'a> LookUp<'a> {
         self.readers.iter_mut().for_each(RowReader::look_again);
         let names = self.labels.map(|names| head.table.symbols_of(names));
         let mut last = LastLabels::default();
-        let mut samples = 0;
-        while ready.len() < SERIES_AT_ONCE && samples < SAMPLES_AT_ONCE {
+        let looked_at =
+            |readers: &[RowReader]| readers.iter().map(|it| it.looked_at).sum::<usize>();
+        while ready.len() < SERIES_AT_ONCE && looked_at(&self.readers) < ROWS_AT_ONCE {
             let Some(entry) = entries.get(self.done) else {
                 break;
             };
@@ -104,7 +105,6 @@ impl<'a> LookUp<'a> {
             let series = self.series(&head, &entry, warnings);
             let series = series
                 .filter(|series| self.read(&head, &entry, series, wanted, spare, &mut pieces));
-            samples += pieces.iter().map(|piece| piece.times.len()).sum::<usize>();
             let labels = series.map(|series| match &names {
                 None => head.table.labels(&series.labels),
                 Some(names) => last.chosen(&head, series, names),
@@ -148,17 +148,13 @@ impl<'a> LookUp<'a> {
             return false;
         };
         let (group, column, within) = (series.group, series.column, self.within);
-        let rows = pin.rows(head, number, series);
+        let rows = self.readers.iter_mut().zip(pin.rows(head, number, series));
+        let mut rows = rows.filter_map(|(reader, rows)| Some((reader, rows?)));
         if wanted == Wanted::Labels {
-            return rows
-                .into_iter()
-                .flatten()
-                .any(|rows| has_samples(rows, column, within));
+            return rows.any(|(reader, rows)| reader.has_samples(rows, column, within));
         }
-        for (reader, rows) in self.readers.iter_mut().zip(rows) {
-            if let Some(rows) = rows {
-                reader.read(group, rows, column, within, spare, pieces);
-            }
+        for (reader, rows) in rows {
+            reader.read(group, rows, column, within, spare, pieces);
         }
         !pieces.is_empty()
     }

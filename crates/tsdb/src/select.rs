@@ -191,7 +191,7 @@ impl<'a> Finding<'a> {
         let mut all = || {
             self.warn(take)?;
             let mut series = Series::default();
-            while self.next_series(&mut series) {
+            while self.next_series(&mut series, &mut |bytes| take(Found::Holding(bytes)))? {
                 take(Found::Series(&mut series))?;
             }
             self.warn(take)
@@ -218,7 +218,7 @@ impl<'a> Finding<'a> {
     }
 
     /// What the series take that were found.
-    pub(crate) fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         self.entries.bytes()
     }
 
@@ -226,16 +226,20 @@ impl<'a> Finding<'a> {
         self.warnings.into_iter().collect()
     }
 
-    fn next_ready(&mut self, wanted: Wanted) -> Option<Ready> {
-        let warnings = &mut self.warnings;
+    fn next_ready(
+        &mut self,
+        wanted: Wanted,
+        go_on: &mut GoOn<'_>,
+    ) -> ControlFlow<(), Option<Ready>> {
+        let (spare, warnings) = (&mut self.spare, &mut self.warnings);
         self.head
-            .next(&self.entries, wanted, &mut self.spare, warnings)
+            .next(&self.entries, wanted, spare, warnings, go_on)
     }
 
     /// Puts the next series in the place of the one before; false when there is none.
-    fn next_series(&mut self, series: &mut Series) -> bool {
+    fn next_series(&mut self, series: &mut Series, go_on: &mut GoOn<'_>) -> ControlFlow<(), bool> {
         self.spare.give(std::mem::take(&mut series.floats.values));
-        while let Some(ready) = self.next_ready(Wanted::Samples) {
+        while let Some(ready) = self.next_ready(Wanted::Samples, go_on)? {
             let places = self.places_of(&ready.entry);
             let mut pieces = Vec::with_capacity(places.len() + ready.pieces.len());
             for place in &places {
@@ -254,33 +258,33 @@ impl<'a> Finding<'a> {
             self.places = places;
             if let Some(labels) = labels {
                 *series = column::series(labels, pieces, &mut self.joined, &mut self.spare);
-                return true;
+                return ControlFlow::Continue(true);
             }
         }
-        false
+        ControlFlow::Continue(false)
     }
 
     /// Labels of the next series that has samples about that time.
-    pub(crate) fn next_labels(&mut self) -> Option<Labels> {
-        loop {
-            let Ready { entry, labels, .. } = self.next_ready(Wanted::Labels)?;
+    pub(crate) fn next_labels(&mut self, go_on: &mut GoOn<'_>) -> ControlFlow<(), Option<Labels>> {
+        while let Some(ready) = self.next_ready(Wanted::Labels, go_on)? {
+            let labels = ready.labels.or_else(|| self.labels_in_parts(&ready.entry));
             if labels.is_some() {
-                return labels;
-            }
-            let (start_ms, end_ms) = (self.start_ms, self.end_ms);
-            let places = self.places_of(&entry);
-            let in_part = places.iter().any(|place| {
-                let cluster = self.readers[place.reader as usize].cluster_of(place.series);
-                cluster.is_ok_and(|(_, cluster)| {
-                    cluster.min_ms <= end_ms && cluster.max_ms >= start_ms
-                })
-            });
-            let labels = in_part.then(|| self.labels_of(&places)).flatten();
-            self.places = places;
-            if labels.is_some() {
-                return labels;
+                return ControlFlow::Continue(labels);
             }
         }
+        ControlFlow::Continue(None)
+    }
+
+    fn labels_in_parts(&mut self, entry: &Entry) -> Option<Labels> {
+        let (start_ms, end_ms) = (self.start_ms, self.end_ms);
+        let places = self.places_of(entry);
+        let in_part = places.iter().any(|place| {
+            let cluster = self.readers[place.reader as usize].cluster_of(place.series);
+            cluster.is_ok_and(|(_, cluster)| cluster.min_ms <= end_ms && cluster.max_ms >= start_ms)
+        });
+        let labels = in_part.then(|| self.labels_of(&places)).flatten();
+        self.places = places;
+        labels
     }
 
     /// In a list that is to be given back, since each series needs one.

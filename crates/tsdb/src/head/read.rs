@@ -17,6 +17,8 @@ pub(crate) struct RowReader {
     times: Vec<Arc<[i64]>>,
     /// The last rows of a group that a column filled, and their timestamps: mostly its siblings fill them, too.
     last: Option<Filled>,
+    /// Rows that were looked at since anybody else got a turn. A column may be empty in most of them.
+    pub(crate) looked_at: usize,
 }
 
 /// Rows of a group that a column filled.
@@ -39,6 +41,7 @@ impl RowReader {
     /// Rows may have changed since they were read.
     pub(crate) fn look_again(&mut self) {
         self.last = None;
+        self.looked_at = 0;
     }
 
     /// `group`: a number for these rows, never for others.
@@ -54,7 +57,9 @@ impl RowReader {
         let within = rows.within(within);
         let slices = || rows.slices(within.clone());
         let mut values = spare.take();
-        values.reserve(slices().map(<[_]>::len).sum());
+        let count = slices().map(<[_]>::len).sum();
+        self.looked_at += count;
+        values.reserve(count);
         for row in slices().flatten() {
             match row.plain(column) {
                 Some(bits) => values.push(f64::from_bits(bits)),
@@ -122,7 +127,7 @@ impl RowReader {
             });
         }
         if !rare.blobs.is_empty() {
-            if let Some((time_ms, before)) = histogram_before(rows, within.start, column) {
+            if let Some((time_ms, before)) = self.histogram_before(rows, within.start, column) {
                 rare.blob_times.insert(0, time_ms);
                 rare.blobs.insert(0, before);
             }
@@ -147,18 +152,24 @@ impl RowReader {
         self.times.push(times.clone());
         times
     }
-}
 
-/// Whether a column has a sample of some time.
-pub(crate) fn has_samples(rows: &Rows, column: u32, within: (i64, i64)) -> bool {
-    let mut rows = rows.slices(rows.within(within)).flatten();
-    rows.any(|row| row.bits(column).is_some())
-}
+    /// Whether a column has a sample of some time.
+    pub(crate) fn has_samples(&mut self, rows: &Rows, column: u32, within: (i64, i64)) -> bool {
+        let rows = rows.slices(rows.within(within)).flatten();
+        let mut rows = rows.inspect(|_| self.looked_at += 1);
+        rows.any(|row| row.bits(column).is_some())
+    }
 
-/// The sample just before the selection's time: what is known of a reset depends on it.
-fn histogram_before(rows: &Rows, place: Place, column: u32) -> Option<(i64, (Blob, i64))> {
-    let mut before = rows.before(place);
-    let row = before.find(|row| row.bits(column).is_some())?;
-    let sample = blob::decode(row.blob(column)?).ok()?;
-    Some((row.timestamp_ms, sample))
+    /// The sample just before the selection's time: what is known of a reset depends on it.
+    fn histogram_before(
+        &mut self,
+        rows: &Rows,
+        place: Place,
+        column: u32,
+    ) -> Option<(i64, (Blob, i64))> {
+        let mut before = rows.before(place).inspect(|_| self.looked_at += 1);
+        let row = before.find(|row| row.bits(column).is_some())?;
+        let sample = blob::decode(row.blob(column)?).ok()?;
+        Some((row.timestamp_ms, sample))
+    }
 }

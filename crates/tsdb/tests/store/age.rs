@@ -297,6 +297,56 @@ fn a_float_and_a_histogram_of_one_interval_are_of_one_series() {
 }
 
 #[test]
+fn a_part_in_which_some_series_are_floats_and_others_histograms_stays_if_nothing_would_go() {
+    let directory = scratch();
+    let mut options = Options::new(directory.path());
+    options.downsample = vec![every(vec![], HOUR_MS, 50_000)];
+    let store = Store::open(options, NOW_MS).unwrap();
+    let written = |series, value| Written {
+        series,
+        timestamp_ms: NOW_MS,
+        start_ms: 0,
+        value,
+    };
+    let histogram = Kept::Histogram(std::sync::Arc::default());
+    let samples = [written(0, Kept::Float(1)), written(1, histogram)];
+    append(&store, &samples, &mut Truth::new()).unwrap();
+    store.seal(NOW_MS).unwrap();
+    let before = parts(directory.path());
+    maintain(&store, NOW_MS + DAY_MS).unwrap();
+    assert_eq!(parts(directory.path()), before);
+}
+
+#[test]
+fn history_that_is_too_old_to_be_kept_defines_no_series() {
+    let directory = scratch();
+    let mut options = Options::new(directory.path());
+    options.retention_ms = DAY_MS;
+    options.keep = vec![keep("__name__", "b", HOUR_MS)];
+    let store = Store::open(options, NOW_MS).unwrap();
+    let [gone, kept, both] = [1u8, 2, 4].map(|series| key_of(&labels(series)));
+    let aged = [(&gone, 2), (&kept, 2), (&both, 2), (&both, 1)];
+    let samples = aged.map(|(key, hours)| Sample {
+        key,
+        timestamp_ms: NOW_MS - hours * HOUR_MS,
+        start_ms: 0,
+        value: Value::Float(1.0),
+    });
+    let batch = pitcrew_tsdb::Batch {
+        source: "import",
+        scope: b"",
+        labels_of: &pitcrew_tsdb::labels_of_key,
+        samples: &samples,
+        exemplars: &[],
+        metadata: &[],
+    };
+    let accepted = store.backfill(&batch, NOW_MS).unwrap();
+    assert_eq!(accepted.refused.by_reason["too_old"], 2);
+    assert_eq!((accepted.samples, accepted.new_series), (2, 2));
+    assert_eq!(store.statistics().series, 2);
+}
+
+#[test]
 fn history_is_taken_of_any_age_at_which_its_series_is_kept() {
     let directory = scratch();
     let mut options = Options::new(directory.path());

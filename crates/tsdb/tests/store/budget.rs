@@ -239,3 +239,83 @@ fn a_selection_whose_series_are_forgotten_while_it_is_read_mixes_nothing_up_and_
     );
     assert_eq!(read_while(&store, || {}).0.len(), SERIES);
 }
+
+/// How often a selection asks whether to go on, and how often a list of its series does.
+fn asked(store: &Store, selection: &Selection<'_>) -> [usize; 2] {
+    let (mut of_select, mut of_list) = (0, 0);
+    let mut take = |found: Found<'_>| {
+        of_select += usize::from(matches!(found, Found::Holding(_)));
+        ControlFlow::Continue(())
+    };
+    store.select(selection, &mut take).expect("an answer");
+    let mut go_on = |_| {
+        of_list += 1;
+        ControlFlow::Continue(())
+    };
+    let listed = store.series(selection, usize::MAX, &mut go_on);
+    listed.expect("a list");
+    [of_select, of_list]
+}
+
+#[test]
+fn whoever_reads_is_asked_while_series_without_samples_are_passed_over() {
+    let (_directory, store) = store();
+    append(&store, "x", SERIES, NOW_MS);
+    append(&store, "y", 1, NOW_MS + 10);
+    let selection = Selection {
+        start_ms: NOW_MS + 5,
+        ..ALL
+    };
+    let times = (SERIES + 1).div_ceil(256);
+    assert_eq!(asked(&store, &selection), [2 * times; 2]);
+}
+
+#[test]
+fn rows_count_against_one_turn_with_the_head_even_where_a_series_has_nothing_in_them() {
+    // Each series has moments of its own, so that its siblings have nothing in its rows.
+    let (_directory, store) = store();
+    let (series, moments) = (256, 64);
+    let keys: Vec<Vec<u8>> = (0..series).map(|it| key_of(&labels("x", it))).collect();
+    let samples = keys.iter().zip(0..).flat_map(|(key, number)| {
+        (0..moments).map(move |moment| Sample {
+            key,
+            timestamp_ms: NOW_MS + number * moments + moment,
+            start_ms: 0,
+            value: Value::Float(1.0),
+        })
+    });
+    let samples: Vec<Sample<'_>> = samples.collect();
+    append_samples(&store, &samples).expect("samples are taken");
+    // 256 series share rows by 64; a list looks at half of a group's rows on average to find one with a sample.
+    let rows = 256 * 64 * 64;
+    let [of_select, of_list] = asked(&store, &ALL);
+    assert_eq!(of_select, 1 + rows / (1 << 18));
+    assert_eq!(of_list, 1 + (rows / 2).div_ceil(1 << 18));
+}
+
+#[test]
+fn a_list_of_all_values_is_asked_whether_to_go_on_with_what_it_holds() {
+    for (_directory, store) in stores() {
+        let mut held = Vec::new();
+        let mut go_on = |bytes| {
+            held.push(bytes);
+            ControlFlow::Continue(())
+        };
+        let listed = store.label_values("number", &ALL, usize::MAX, &mut go_on);
+        assert_eq!(listed.unwrap().items.len(), SERIES);
+        assert!(held.len() > SERIES / 256, "{held:?}");
+        assert!(held.iter().any(|bytes| *bytes > 20 * SERIES), "{held:?}");
+        for most in 0..held.len() {
+            let mut asked = 0;
+            let mut go_on = |_| {
+                asked += 1;
+                match asked > most {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            };
+            let listed = store.label_values("number", &ALL, usize::MAX, &mut go_on);
+            assert_eq!(listed, Err(Stopped));
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
     process::Command,
@@ -18,10 +18,10 @@ use crate::world::{NOW_MS, append_samples, everything, files, maintain, options}
 struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    fn mount(megabytes: u32) -> Option<Self> {
+    fn mount() -> Option<Self> {
         let directory = tempdir().expect("a directory");
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "none"])
+            .args(["-t", "tmpfs", "-o", "size=4m", "none"])
             .arg(directory.path())
             .output();
         if mounted.is_ok_and(|output| output.status.success()) {
@@ -40,9 +40,9 @@ impl SmallDisk {
     }
 
     /// Takes all room there is, until the file is removed.
-    fn fill(&self) -> PathBuf {
-        let rest = self.path().join("rest");
-        let mut file = File::create(&rest).expect("a small disk takes a file");
+    fn fill(&self, name: &str) -> PathBuf {
+        let rest = self.path().join(name);
+        let mut file = File::create(&rest).expect("a file is made");
         while file.write_all(&[1; 4096]).is_ok() {}
         rest
     }
@@ -86,7 +86,7 @@ fn append_round(store: &Store, round: i64, keys: &[Vec<u8>]) -> Result<u64, Erro
 
 #[test]
 fn a_full_disk_stops_appending_only_and_room_resumes_it() {
-    let Some(disk) = SmallDisk::mount(4) else {
+    let Some(disk) = SmallDisk::mount() else {
         return;
     };
     let ballast = disk.path().join("ballast");
@@ -114,7 +114,7 @@ fn a_full_disk_stops_appending_only_and_room_resumes_it() {
     append_round(&store, round, &keys).unwrap_err();
     assert_eq!(everything(&store, &[]).0.len() as u64, taken);
     // A seal finds no room either. What it froze stays readable, and no half of a file is left.
-    let rest = disk.fill();
+    let rest = disk.fill("rest");
     store.seal(NOW_MS).unwrap_err();
     assert_eq!(everything(&store, &[]).0.len() as u64, taken);
     assert!(
@@ -134,48 +134,50 @@ fn a_full_disk_stops_appending_only_and_room_resumes_it() {
     assert_eq!(everything(&store, &[]).0.len() as u64, taken);
 }
 
-/// Files of parts that are not whole yet.
-fn unfinished(directory: &Path) -> usize {
-    let files = files(directory).into_iter();
+/// Parts that are not whole yet.
+fn unfinished(directory: &Path) -> Vec<PathBuf> {
+    let mut files = files(directory);
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "tmp"));
     files
-        .filter(|file| file.extension().is_some_and(|extension| extension == "tmp"))
-        .count()
 }
 
 #[test]
 fn a_seal_that_finds_no_room_gets_that_of_a_merge() {
-    let Some(disk) = SmallDisk::mount(48) else {
+    let Some(disk) = SmallDisk::mount() else {
         return;
     };
     let directory = disk.path().join("store");
     let store = Store::open(options(&directory), NOW_MS).unwrap();
     let keys = keys(1_000);
-    // More samples than one step merges.
     let mut taken: u64 = 0;
-    for round in 0..2_200 {
+    for round in 0..2 {
         taken += append_round(&store, round, &keys).unwrap();
-        if round % 275 == 274 {
-            store.seal(NOW_MS).unwrap();
-        }
+        store.seal(NOW_MS).unwrap();
     }
     store.maintain(NOW_MS).unwrap();
-    store.maintain(NOW_MS).unwrap();
-    assert_eq!(unfinished(&directory), 1, "a merge is under way");
-    taken += append_round(&store, 2_200, &keys).unwrap();
-    let rest = disk.fill();
+    let [merge] = &unfinished(&directory)[..] else {
+        panic!("a merge is under way");
+    };
+    // As if it had written much of a large part.
+    let mut merge = OpenOptions::new().append(true).open(merge).unwrap();
+    merge.write_all(&vec![1; 1 << 20]).unwrap();
+    drop(merge);
+    taken += append_round(&store, 2, &keys).unwrap();
+    disk.fill("rest");
     let mut now_ms = NOW_MS + 10_000_000;
     store.maintain(now_ms).unwrap_err();
-    assert_eq!(unfinished(&directory), 0);
+    assert!(unfinished(&directory).is_empty());
     let sealed = store.maintain(now_ms).unwrap().sealed_samples;
     assert_eq!(sealed, 1_000, "nobody else made room");
     // The merge would take that room again at once.
     assert!(!store.maintain(now_ms).unwrap().more);
+    let more = disk.fill("more");
     now_ms += 600_000;
     let error = maintain(&store, now_ms).unwrap_err();
     assert!(error.to_string().contains("write"), "{error}");
-    assert_eq!(unfinished(&directory), 0);
+    assert!(unfinished(&directory).is_empty());
+    fs::remove_file(more).unwrap();
     assert!(!store.maintain(now_ms).unwrap().more);
-    fs::remove_file(rest).unwrap();
     maintain(&store, now_ms + 600_000).unwrap();
     let statistics = store.statistics();
     assert_eq!((statistics.parts, statistics.part_samples), (1, taken));
