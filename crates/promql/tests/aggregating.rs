@@ -1,4 +1,4 @@
-//! An aggregation over windows takes its series a few at a time; the answer must be that of all at once.
+//! An aggregation over windows takes its series one after the other; the answer must be that of all at once.
 
 use pitcrew_promql::{
     eval::{Options, SampleValue, Time, evaluate},

@@ -219,16 +219,21 @@ fn nothing_is_written_twice_and_other_rules_take_effect() {
     assert_ne!(parts(directory.path()), before);
 }
 
-#[test]
-fn a_metric_of_its_own_time_goes_alone_and_a_part_without_any_left_at_once() {
-    let directory = scratch();
-    let mut options = Options::new(directory.path());
+/// Keeps `b` for an hour, `c` for ten days, and all others for a day.
+fn keeping(directory: &Path) -> Store {
+    let mut options = Options::new(directory);
     options.retention_ms = DAY_MS;
     options.keep = vec![
         keep("__name__", "b", HOUR_MS),
         keep("__name__", "c", 10 * DAY_MS),
     ];
-    let store = Store::open(options, NOW_MS).unwrap();
+    Store::open(options, NOW_MS).expect("a store in a new directory")
+}
+
+#[test]
+fn a_metric_of_its_own_time_goes_alone_and_a_part_without_any_left_at_once() {
+    let directory = scratch();
+    let store = keeping(directory.path());
     let written = |series| Written {
         series,
         timestamp_ms: NOW_MS,
@@ -349,13 +354,7 @@ fn history_that_is_too_old_to_be_kept_defines_no_series() {
 #[test]
 fn history_is_taken_of_any_age_at_which_its_series_is_kept() {
     let directory = scratch();
-    let mut options = Options::new(directory.path());
-    options.retention_ms = DAY_MS;
-    options.keep = vec![
-        keep("__name__", "b", HOUR_MS),
-        keep("__name__", "c", 10 * DAY_MS),
-    ];
-    let store = Store::open(options, NOW_MS).unwrap();
+    let store = keeping(directory.path());
     let keys = [0u8, 1, 2].map(|series| key_of(&labels(series)));
     let ages_ms = [
         HOUR_MS,

@@ -241,7 +241,7 @@ pub(super) struct ReadyCall<'n> {
     first_span: Span,
     pub(super) source: RangeSource,
     scalars: Vec<Vec<f64>>,
-    /// Whether its rows are held; otherwise they are a few at a time, added up and forgotten.
+    /// Whether its rows are held; otherwise they come one after the other, are added up and forgotten.
     keeps_rows: bool,
     siblings: RefCell<rate::Siblings>,
 }
